@@ -1,0 +1,66 @@
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <filesystem>
+
+#include "base/dtype.h"
+#include "base/error.h"
+#include "base/file.h"
+#include "base/random.h"
+
+namespace revenant {
+namespace {
+
+TEST(DType, EveryHalfSurvivesTheRoundTrip) {
+  for (uint32_t bits = 0; bits < 0x10000; ++bits) {
+    const float value = to_float_f16(uint16_t(bits));
+    if (!std::isnan(value)) EXPECT_EQ(to_f16(value), bits);
+    const float wide = to_float_bf16(uint16_t(bits));
+    if (!std::isnan(wide)) EXPECT_EQ(to_bf16(wide), bits);
+  }
+  EXPECT_TRUE(std::isnan(to_float_f16(to_f16(NAN))));
+  EXPECT_TRUE(std::isnan(to_float_bf16(to_bf16(NAN))));
+}
+
+TEST(DType, TiesGoToEven) {
+  EXPECT_EQ(to_f16(1.0f + 0x1p-11f), to_f16(1.0f));
+  EXPECT_EQ(to_f16(1.0f + 3 * 0x1p-11f), to_f16(1.0f + 0x1p-9f));
+  EXPECT_EQ(to_bf16(1.0f + 0x1p-8f), to_bf16(1.0f));
+  EXPECT_EQ(to_f16(65520.0f), 0x7c00);
+  EXPECT_EQ(to_f16(0x1p-25f), 0);
+}
+
+TEST(Random, TheSameSeedGivesTheSameNumbers) {
+  Random a(7), b(7);
+  for (int i = 0; i < 100; ++i) EXPECT_EQ(a.next(), b.next());
+  EXPECT_EQ(Random(0).next(), 0xe220a8397b1dcdafull);  // SplitMix64's published first output
+}
+
+TEST(AtomicFile, AbandonedWriteLeavesTheOldFile) {
+  const Path path = Path(testing::TempDir()) / "atomic.txt";
+  write_file(path, "old");
+  {
+    AtomicFile file(path);
+    file.write("new");
+  }
+  EXPECT_EQ(read_file(path), "old");
+  write_file(path, "newer");
+  EXPECT_EQ(read_file(path), "newer");
+  EXPECT_EQ(MappedFile(path).text(), "newer");
+  size_t leftovers = 0;
+  for (const auto& entry : std::filesystem::directory_iterator(testing::TempDir()))
+    leftovers += entry.path().filename().string().starts_with("atomic.txt.tmp");
+  EXPECT_EQ(leftovers, 0u);
+}
+
+TEST(MappedFile, MissingFileIsAClearError) {
+  try {
+    MappedFile file("/nonexistent/file");
+    FAIL();
+  } catch (const Error& error) {
+    EXPECT_STREQ(error.what(), "[file] /nonexistent/file: cannot open: No such file or directory");
+  }
+}
+
+}  // namespace
+}  // namespace revenant
