@@ -22,12 +22,13 @@ struct CheckFailed : std::logic_error {
 };
 
 [[noreturn]] inline void check_failed(const char* condition, const char* file, int line) {
-  throw CheckFailed(std::string(file) + ":" + std::to_string(line) + ": CHECK failed: " + condition);
+  throw CheckFailed(std::string(file) + ":" + std::to_string(line) +
+                    ": CHECK failed: " + condition);
 }
 
-#define CHECK(condition)                                                          \
-  do {                                                                            \
-    if (!(condition)) ::revenant::check_failed(#condition, __FILE__, __LINE__);   \
+#define CHECK(condition)                                                        \
+  do {                                                                          \
+    if (!(condition)) ::revenant::check_failed(#condition, __FILE__, __LINE__); \
   } while (0)
 
 }  // namespace revenant

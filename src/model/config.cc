@@ -1,0 +1,248 @@
+#include "model/config.h"
+
+#include <nlohmann/json.hpp>
+#include <optional>
+
+#include "base/error.h"
+
+namespace revenant {
+namespace {
+
+using Json = nlohmann::json;
+
+// One JSON object with the path to it, so that every complaint names the field.
+struct Fields {
+  const Json& json;
+  std::string subject, path;
+
+  [[noreturn]] void fail(const char* key, const char* expected) const {
+    const auto it = json.find(key);
+    throw Error("config", subject + ": " + path + key, expected,
+                it == json.end() ? "nothing" : it->dump().substr(0, 80));
+  }
+  bool has(const char* key) const { return json.contains(key) && !json[key].is_null(); }
+  int integer(const char* key, std::optional<int> fallback = {}) const {
+    if (!has(key) && fallback) return *fallback;
+    if (!has(key) || !json[key].is_number_integer()) fail(key, "an integer");
+    const auto value = json[key].get<int64_t>();
+    if (value < -1 || value > 1 << 30) fail(key, "an integer in [-1, 2^30]");
+    return int(value);
+  }
+  // A size: the forward divides by some of these, so none may be zero.
+  int size(const char* key, std::optional<int> fallback = {}) const {
+    const int value = integer(key, fallback);
+    if (value < 1) fail(key, "a positive integer");
+    return value;
+  }
+  double number(const char* key, double fallback) const {
+    if (!has(key)) return fallback;
+    if (!json[key].is_number()) fail(key, "a number");
+    return json[key].get<double>();
+  }
+  bool flag(const char* key, bool fallback) const {
+    if (!has(key)) return fallback;
+    if (!json[key].is_boolean()) fail(key, "true or false");
+    return json[key].get<bool>();
+  }
+  std::string text(const char* key, const std::string& fallback = "") const {
+    if (!has(key)) return fallback;
+    if (!json[key].is_string()) fail(key, "a string");
+    return json[key].get<std::string>();
+  }
+  Fields object(const char* key) const {
+    if (!has(key) || !json[key].is_object()) fail(key, "an object");
+    return {json[key], subject, path + key + "."};
+  }
+  std::vector<double> numbers(const char* key, size_t count) const {
+    const bool list = has(key) && json[key].is_array() && json[key].size() == count;
+    const std::string expected = "a list of " + std::to_string(count) + " numbers";
+    if (!list) fail(key, expected.c_str());
+    std::vector<double> values;
+    for (const Json& item : json[key]) {
+      if (!item.is_number()) fail(key, expected.c_str());
+      values.push_back(item.get<double>());
+    }
+    return values;
+  }
+};
+
+RopeConfig parse_rope(const Fields& llm, int head_dim) {
+  RopeConfig rope;
+  rope.theta = llm.number("rope_theta", 10000);
+  rope.max_position = llm.size("max_position_embeddings", 2048);
+  rope.original_max_position = llm.size("original_max_position_embeddings", rope.max_position);
+  if (!llm.has("rope_scaling")) return rope;
+  const Fields scaling = llm.object("rope_scaling");
+  const std::string type = scaling.text("type", scaling.text("rope_type"));
+  if (type == "dynamic") {
+    rope.kind = RopeConfig::dynamic;
+    rope.factor = scaling.number("factor", 1);
+  } else if (type == "su" || type == "longrope") {
+    rope.kind = RopeConfig::su;
+    rope.short_factors = scaling.numbers("short_factor", size_t(head_dim / 2));
+    rope.long_factors = scaling.numbers("long_factor", size_t(head_dim / 2));
+  } else if (type != "default") {
+    scaling.fail("type", "dynamic, su, longrope or default");
+  }
+  return rope;
+}
+
+Backbone parse_backbone(const Fields& llm) {
+  const std::string type = llm.text("model_type");
+  if (type == "qwen2") return Backbone::qwen2;
+  if (type == "internlm2" || type == "internlm") return Backbone::internlm2;
+  if (type == "phi3") return Backbone::phi3;
+  if (type == "llama") return Backbone::llama;
+  llm.fail("model_type", "qwen2, internlm2, phi3 or llama");
+}
+
+void parse_language(const Fields& llm, Config& c) {
+  c.backbone = parse_backbone(llm);
+  c.vocab = c.embedding_rows = llm.size("vocab_size");
+  c.hidden = llm.size("hidden_size");
+  c.intermediate = llm.size("intermediate_size");
+  c.layers = llm.size("num_hidden_layers");
+  c.heads = llm.size("num_attention_heads");
+  c.kv_heads = llm.size("num_key_value_heads", c.heads);
+  c.head_dim = llm.size("head_dim", c.hidden / c.heads);
+  if (c.heads % c.kv_heads != 0)
+    llm.fail("num_key_value_heads", "a divisor of num_attention_heads");
+  if (c.head_dim % 2 != 0) llm.fail("hidden_size", "an even number of dimensions a head");
+  c.rms_eps = llm.number("rms_norm_eps", 1e-6);
+  c.qkv_bias = c.backbone == Backbone::qwen2;
+  if (c.backbone != Backbone::qwen2 &&
+      (llm.flag("bias", false) || llm.flag("attention_bias", false)))
+    llm.fail("bias", "false (biases are known for qwen2 only)");
+  c.tied_output = llm.flag("tie_word_embeddings", false);
+  if (c.backbone != Backbone::qwen2 && c.backbone != Backbone::llama)
+    c.padding_index = llm.integer("pad_token_id", -1);
+  c.bos_token = llm.integer("bos_token_id", -1);
+  c.rope = parse_rope(llm, c.head_dim);
+}
+
+void parse_intern_vit(const Fields& root, Config& c) {
+  const Fields v = root.object("vision_config");
+  if (v.flag("qk_normalization", false)) v.fail("qk_normalization", "false");
+  if (v.text("norm_type", "layer_norm") != "layer_norm") v.fail("norm_type", "layer_norm");
+  if (!v.flag("qkv_bias", true)) v.fail("qkv_bias", "true");
+  if (v.text("hidden_act", "gelu") != "gelu") v.fail("hidden_act", "gelu");
+  c.vision = {
+      Tower::intern_vit,           v.size("hidden_size"),           v.size("intermediate_size"),
+      v.size("num_hidden_layers"), v.size("num_attention_heads"),   v.size("patch_size"),
+      v.size("image_size"),        v.number("layer_norm_eps", 1e-6)};
+  c.vision.image = root.size("force_image_size", c.vision.image);
+  const double ratio = root.number("downsample_ratio", 0.5);
+  if (!(ratio > 0 && ratio <= 1)) root.fail("downsample_ratio", "a number in (0, 1]");
+  c.shuffle = int(1 / ratio + 0.5);
+  // The released code fixes 6 tiles, whatever `max_dynamic_patch` says (papers.md, 3.2); only the
+  // extension object changes it.
+  c.max_tiles = 6;
+  c.thumbnail = root.flag("use_thumbnail", true);
+}
+
+// TroL-1.8B/7B say only the picture's size; the tower is CLIP-L/14 unless `vision_config` says
+// else.
+void parse_clip(const Fields& root, Config& c) {
+  const Json none = Json::object();
+  const Fields v = root.has("vision_config") ? root.object("vision_config")
+                                             : Fields{none, root.subject, "vision_config."};
+  c.vision = {Tower::clip,
+              v.size("hidden_size", 1024),
+              v.size("intermediate_size", 4096),
+              v.size("num_hidden_layers", 24),
+              v.size("num_attention_heads", 16),
+              v.size("patch_size", 14),
+              root.size("img_size", 490),
+              v.number("layer_norm_eps", 1e-5)};
+  c.shuffle = 1;
+  c.max_tiles = 1;
+  c.thumbnail = false;
+  c.embedding_rows = c.vocab + 1;
+  c.image_lora_rank = root.size("image_lora_rank", 256);
+}
+
+void parse_extension(const Fields& root, Config& c) {
+  const Json none = Json::object();
+  const Fields x =
+      root.has("revenant") ? root.object("revenant") : Fields{none, root.subject, "revenant."};
+  const std::string type = root.text("model_type");
+  c.phantom.on = x.flag("phantom", type == "phantom");
+  c.phantom.eta = x.number("phantom_eta", 1e-4);
+  c.phantom.eta_learnable = x.flag("phantom_eta_learnable", false);
+  if (c.phantom.eta_learnable) x.fail("phantom_eta_learnable", "false (not supported)");
+  c.trol.on = x.flag("trol", type == "trol" || type == "internlm");
+  c.trol.passes = x.size("trol_passes", 2);
+  if (x.text("trol_gate", "tied") != "tied") x.fail("trol_gate", "tied");
+  c.max_tiles = x.size("max_tiles", c.max_tiles);
+  c.architecture =
+      c.phantom.on ? (c.trol.on ? "phantom-trol" : "phantom") : (c.trol.on ? "trol" : "revenant");
+}
+
+void check_geometry(const Fields& root, const Config& c) {
+  const VisionConfig& v = c.vision;
+  if (v.image % v.patch != 0 || v.grid() % c.shuffle != 0)
+    throw Error("config", root.subject + ": image size",
+                "a multiple of patch * " + std::to_string(c.shuffle), std::to_string(v.image));
+  if (v.hidden % v.heads != 0)
+    throw Error("config", root.subject + ": vision_config.num_attention_heads",
+                "a divisor of " + std::to_string(v.hidden), std::to_string(v.heads));
+}
+
+}  // namespace
+
+Config parse_config(const Json& json, const std::string& subject) {
+  const Fields root{json, subject, ""};
+  if (!json.is_object()) throw Error("config", subject, "a JSON object", json.type_name());
+  const std::string type = root.text("model_type");
+  Config c;
+  if (type == "internlm") {
+    parse_language(root, c);
+    parse_clip(root, c);
+  } else if (type == "phantom" || type == "trol" || type == "revenant") {
+    parse_language(root.object("llm_config"), c);
+    parse_intern_vit(root, c);
+  } else {
+    root.fail("model_type", "phantom, trol, internlm (TroL-1.8B/7B) or revenant");
+  }
+  parse_extension(root, c);
+  c.image_token = root.integer("image_token_index", -1);
+  c.eos_token = root.integer("eos_token_id", -1);
+  c.pad_token = root.integer("pad_token_id", c.eos_token);
+  check_geometry(root, c);
+  return c;
+}
+
+Json with_settings(Json json, const std::vector<std::string>& settings) {
+  for (const std::string& setting : settings) {
+    const size_t equals = setting.find('=');
+    if (equals == std::string::npos || equals == 0)
+      throw Error("config", "setting", "key=value", setting);
+    Json* place = &json;
+    std::string key = setting.substr(0, equals);
+    for (size_t dot; (dot = key.find('.')) != std::string::npos; key = key.substr(dot + 1)) {
+      place = &(*place)[key.substr(0, dot)];
+      if (!place->is_object() && !place->is_null())
+        throw Error("config", setting, "a path through objects", place->type_name());
+    }
+    const std::string value = setting.substr(equals + 1);
+    const Json parsed = Json::parse(value, nullptr, false);
+    (*place)[key] = parsed.is_discarded() ? Json(value) : parsed;
+  }
+  return json;
+}
+
+const char* name_of(Backbone backbone) {
+  switch (backbone) {
+    case Backbone::qwen2:
+      return "qwen2";
+    case Backbone::internlm2:
+      return "internlm2";
+    case Backbone::phi3:
+      return "phi3";
+    case Backbone::llama:
+      return "llama";
+  }
+  return "?";
+}
+
+}  // namespace revenant

@@ -1,0 +1,77 @@
+// What a model is, in numbers: read from a released `config.json` (Phantom's and TroL-3.8B's
+// nesting, TroL-1.8B/7B's flat form) plus the extension object "revenant" (design.md, section 3).
+#pragma once
+
+#include <nlohmann/json_fwd.hpp>
+#include <string>
+#include <vector>
+
+namespace revenant {
+
+enum class Backbone { qwen2, internlm2, phi3, llama };
+enum class Tower { intern_vit, clip };
+
+struct RopeConfig {
+  enum Kind { plain, dynamic, su } kind = plain;
+  double theta = 10000;
+  int max_position = 0;           // dynamic: the length up to which the base stays as it is
+  int original_max_position = 0;  // su: short factors up to here
+  double factor = 1;
+  std::vector<double> short_factors, long_factors;  // su, head_dim / 2 each
+};
+
+struct VisionConfig {
+  Tower kind = Tower::intern_vit;
+  int hidden = 0, intermediate = 0, layers = 0, heads = 0;
+  int patch = 14, image = 448;  // pixels a side
+  double norm_eps = 1e-6;
+  int grid() const { return image / patch; }
+};
+
+struct PhantomConfig {
+  bool on = false;
+  double eta = 1e-4;
+  bool eta_learnable = false;
+};
+
+struct TrolConfig {
+  bool on = false;
+  int passes = 2;
+};
+
+struct Config {
+  std::string architecture;  // "phantom", "trol", "phantom-trol" or "revenant" (neither)
+  Backbone backbone = Backbone::qwen2;
+  int vocab = 0;           // rows of the output head
+  int embedding_rows = 0;  // TroL/InternLM2: vocab + 1, the last row is the picture token
+  int hidden = 0, intermediate = 0, layers = 0, heads = 0, kv_heads = 0, head_dim = 0;
+  double rms_eps = 1e-6;
+  bool qkv_bias = false;
+  bool tied_output = false;
+  int padding_index = -1;   // embedding row that receives no gradient; -1: none
+  int image_lora_rank = 0;  // TroL-1.8B/7B: low-rank branch on picture rows, 0: none
+  double image_lora_scale = 1;
+  RopeConfig rope;
+  VisionConfig vision;
+  int shuffle = 2;  // pixels of the tower's grid folded into one token, a side; 1 for CLIP
+  int max_tiles = 6;
+  bool thumbnail = true;
+  PhantomConfig phantom;
+  TrolConfig trol;
+  int image_token = -1, eos_token = -1, pad_token = -1, bos_token = -1;
+
+  int tokens_per_tile() const {
+    const int side = vision.grid() / shuffle;
+    return side * side;
+  }
+  int shuffled_width() const { return vision.hidden * shuffle * shuffle; }
+};
+
+// `settings` are "key=value" with dotted keys ("vision_config.num_attention_heads=16"); they fill
+// or replace what the file says. Throws Error on a missing or malformed field, naming it.
+Config parse_config(const nlohmann::json& json, const std::string& subject);
+nlohmann::json with_settings(nlohmann::json json, const std::vector<std::string>& settings);
+
+const char* name_of(Backbone backbone);
+
+}  // namespace revenant

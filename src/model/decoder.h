@@ -1,0 +1,51 @@
+// The language model: pre-norm layers with grouped-query attention and SwiGLU, either mechanism or
+// both switched on by the configuration. Shapes: x [R, hidden], R the rows of the step.
+#pragma once
+
+#include "model/phantom.h"
+#include "model/trol.h"
+#include "model/verbs.h"
+
+namespace revenant {
+
+template <class E, class M, class X>
+X attention(E& e, const Config& c, const AttentionWeights<M>& w, const X& x, const Step& step,
+            Site site) {
+  const Qkv<X> flat = e.qkv(w, x, c.head_dim, &step);
+  const Qkv<X> a = {e.note(site, "q", e.rope(flat.q, step)),
+                    e.note(site, "k", e.rope(flat.k, step)), e.note(site, "v", flat.v)};
+  const Haunted<X> haunted =
+      c.phantom.on ? haunt(e, w.phantom, a, step, site) : Haunted<X>{a, {}, false};
+  const Halves<X> o = e.attend(site, haunted, step, float(c.phantom.eta));
+  if (!c.phantom.on) return e.note(site, "attn_output", e.linear(w.o, e.join(o.plain), &step));
+  e.note(site, "o1", o.plain);
+  e.note(site, "o2", o.ghost);
+  return e.note(site, "attn_output", e.linear(w.o, e.join(blend(e, w.phantom, o, site)), &step));
+}
+
+template <class E, class M, class X>
+X layer(E& e, const Config& c, const LayerWeights<M>& w, const X& x, const Step& step, Site site) {
+  const X y = e.add(x, attention(e, c, w.attention, e.rms_norm(x, w.attn_norm), step, site));
+  return e.add(y, e.swiglu(w.mlp, e.rms_norm(y, w.mlp_norm), step));
+}
+
+// Through all layers and the final norm.
+template <class E, class M, class X>
+X decode(E& e, const Config& c, const Weights<M>& w, X x, const Step& step) {
+  for (const LayerWeights<M>& l : w.layers) {
+    x = traverse(e, c, l, x, step,
+                 [&](const X& input, Site site) { return layer(e, c, l, input, step, site); });
+    x = e.note({l.index, 1}, "output", x);
+  }
+  return e.rms_norm(x, w.output_norm);
+}
+
+// Token embeddings with the tower's features in place of the picture tokens; `features` may be
+// null.
+template <class E, class M, class Ids, class X>
+X embed_prompt(E& e, const Weights<M>& w, const Ids& ids, const X* features, const Step& step) {
+  const X x = e.embed(w.embedding, ids);
+  return features ? e.place(x, *features, step) : x;
+}
+
+}  // namespace revenant

@@ -1,0 +1,47 @@
+// Which rows a forward computes. Rows are ragged: the rows of each sequence stand together, in
+// order, and no padding exists, so a served batch and a packed training batch are the same thing.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+namespace revenant {
+
+// The rows of one sequence in this step.
+struct Span {
+  int sequence = 0;  // index into what the executor knows of sequences (caches, anchors)
+  int first_row = 0, rows = 0;
+  int start = 0;        // rows of the sequence that came before, in the cache
+  int rope_length = 0;  // length that decides the rotary rule: the whole prompt's, then the current
+  bool prompt = true;   // prompt rows may traverse; generated rows never do
+};
+
+struct Step {
+  std::vector<Span> spans;
+  std::vector<uint8_t> picture;  // [rows] 1 where a picture token stands
+  int rows = 0;
+
+  // Appends `count` rows of a sequence; `picture_rows` (may be empty: none) has `count` entries.
+  void add(int sequence, int start, int count, int rope_length, bool prompt,
+           const std::vector<uint8_t>& picture_rows = {}) {
+    spans.push_back({sequence, rows, count, start, rope_length, prompt});
+    rows += count;
+    picture.resize(size_t(rows), 0);
+    for (size_t i = 0; i < picture_rows.size(); ++i)
+      picture[size_t(rows - count) + i] = picture_rows[i];
+  }
+  // A prompt traverses only if it has more than one row (papers.md 4.2, 2).
+  bool traverses() const {
+    for (const Span& span : spans)
+      if (span.prompt && span.rope_length > 1) return true;
+    return false;
+  }
+};
+
+// Where in the model a verb is called: caches and observers need it.
+struct Site {
+  int layer = 0;
+  int pass = 1;  // TroL: 1, 2, ...
+};
+
+}  // namespace revenant
