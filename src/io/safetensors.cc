@@ -5,9 +5,8 @@
 #include <cstring>
 #include <set>
 
-#include <nlohmann/json.hpp>
-
 #include "base/error.h"
+#include "io/json_file.h"
 
 namespace revenant {
 namespace {
@@ -51,27 +50,6 @@ std::string_view header_of(const Path& file, std::string_view text) {
   const std::string_view header = text.substr(length_bytes, length);
   if (!header.starts_with('{')) fail(file, "a header that begins with '{'", "another byte");
   return header;
-}
-
-// Parses the header; refuses duplicate keys, which the format forbids and JSON parsers swallow, and
-// anything nested deeper than a tensor's shape.
-json parse_header(const Path& file, std::string_view text) {
-  std::set<std::string> outer, inner;
-  const auto watch = [&](int depth, json::parse_event_t event, json& value) {
-    if (depth > 3) fail(file, "a header of tensors", "deeper nesting");
-    if (event == json::parse_event_t::object_start) inner.clear();
-    if (event != json::parse_event_t::key) return true;
-    const auto& key = value.get_ref<const std::string&>();
-    if (!(depth == 1 ? outer : inner).insert(key).second) {
-      fail(file, "unique keys in the header", "\"" + key + "\" twice");
-    }
-    return true;
-  };
-  try {
-    return json::parse(text.begin(), text.end(), watch);
-  } catch (const json::exception& e) {
-    fail(file, "a JSON header", e.what());
-  }
 }
 
 Metadata read_metadata(const Path& file, const json& value) {
@@ -208,7 +186,7 @@ Safetensors::Safetensors(const Path& file) : path_(file), file_(file) {
   const std::string_view header = header_of(file, file_.text());
   const auto data = file_.bytes().subspan(length_bytes + header.size());
   std::vector<std::pair<Extent, std::string>> extents;
-  const json entries = parse_header(file, header);
+  const json entries = parse_json(header, "safetensors", file.string(), 3);
   for (const auto& [name, value] : entries.items()) {
     if (name == "__metadata__") {
       metadata_ = read_metadata(file, value);

@@ -109,8 +109,8 @@ TEST(Safetensors, EachBrokenRuleIsNamed) {
       {"[1]", 0, "begins with '{'"},
       {" {}", 0, "begins with '{'"},
       {"", 0, "begins with '{'"},
-      {"{" + a, 8, "a JSON header"},
-      {"{\"\xff\":1}", 0, "a JSON header"},
+      {"{" + a, 8, "expected JSON, found"},
+      {"{\"\xff\":1}", 0, "expected JSON, found"},
   };
   for (const auto& c : cases) EXPECT_HAS(error_of(file_of(place, c.header, c.data)), c.part);
 }
