@@ -1,0 +1,62 @@
+// The hot loops of the native executor, one table per instruction set, chosen once at start:
+// REVENANT_ISA=generic|avx2|avx512 overrides. Everything here is noexcept, allocates nothing and is
+// single-threaded: callers split work over outputs, never over a sum.
+//
+// One order of summation (design.md, section 4): an output has one (vector) accumulator over K
+// ascending and one fixed reduction tree, whatever the number of rows computed with it. So a row's
+// result never depends on the batch, the chunk or the thread count.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+namespace revenant {
+
+enum class WeightType { f32, f16, bf16 };
+
+// Attention of `queries` query rows over keys of one key/value head. Row i sees keys [0, counts[i]).
+// Keys are taken in blocks of 64 at absolute positions, merged in ascending order (online softmax).
+//   score = scale * (q . k + eta^2 * gq . gk),  plain = P v,  ghost = plain + eta * P gv
+// Ghost pointers are all null or all set. Strides are in floats, head_dim <= 256.
+struct AttendArgs {
+  int queries = 0, head_dim = 0;
+  const int* counts = nullptr;  // [queries]
+  const float* const* q = nullptr;   // [queries] -> [head_dim]
+  const float* const* gq = nullptr;  // [queries] -> [head_dim], or null
+  const float *k = nullptr, *v = nullptr, *gk = nullptr, *gv = nullptr;  // [keys, stride]
+  size_t stride = 0;
+  float scale = 1, eta = 0;
+  float* const* plain = nullptr;  // [queries] -> [head_dim]
+  float* const* ghost = nullptr;  // [queries] -> [head_dim], or null
+};
+
+struct Kernels {
+  const char* isa;
+  // out[r, j] = bias[j] + sum_k x[r, k] w[j, k]; w [n, k] contiguous in its type, bias may be null.
+  void (*linear)(const float* x, size_t rows, size_t x_stride, const void* w, WeightType type,
+                 size_t n, size_t k, const float* bias, float* out, size_t out_stride) noexcept;
+  void (*rms_norm)(const float* x, size_t rows, size_t width, const float* weight, float eps,
+                   float* out) noexcept;
+  void (*layer_norm)(const float* x, size_t rows, size_t width, const float* weight,
+                     const float* bias, float eps, float* out) noexcept;
+  void (*gelu)(const float* x, size_t n, float* out) noexcept;        // exact: x Phi(x)
+  void (*quick_gelu)(const float* x, size_t n, float* out) noexcept;  // x sigmoid(1.702 x)
+  void (*silu)(const float* x, size_t n, float* out) noexcept;
+  void (*tanh)(const float* x, size_t n, float* out) noexcept;
+  void (*sigmoid)(const float* x, size_t n, float* out) noexcept;
+  void (*swiglu)(const float* gate, const float* up, size_t n, float* out) noexcept;  // silu(g) u
+  // Half-split rotation of [rows, heads, d] by cos, sin [rows, d / 2].
+  void (*rope)(const float* x, size_t rows, size_t heads, size_t d, const float* cos,
+               const float* sin, float* out) noexcept;
+  void (*attend)(const AttendArgs& args) noexcept;
+  // Softmax over the m heads of k: out = softmax(q k^T / sqrt(d)) v; q [n, d], k, v [m, d].
+  void (*attend_heads)(const float* q, size_t n, const float* k, const float* v, size_t m, size_t d,
+                       float* out) noexcept;
+};
+
+// The table in use; throws Error once if REVENANT_ISA names an unknown or unsupported set.
+const Kernels& kernels();
+// A named table, or null where this machine or build lacks it: "generic", "avx2", "avx512".
+const Kernels* kernels_for(const char* isa);
+
+}  // namespace revenant
