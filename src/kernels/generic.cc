@@ -1,0 +1,190 @@
+// The plain twin: what every other table must compute, up to rounding. Portable C++, libm, no
+// intrinsics; the sums have 16 lanes so that any compiler may vectorise them, and fixed trees.
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <limits>
+
+#include "base/dtype.h"
+#include "kernels/tables.h"
+
+namespace revenant {
+namespace {
+
+constexpr size_t lanes = 16;
+constexpr int block = 64, max_dim = 256;
+
+float sum_of(float (&a)[lanes]) {
+  for (size_t half = lanes / 2; half > 0; half /= 2)
+    for (size_t i = 0; i < half; ++i) a[i] += a[i + half];
+  return a[0];
+}
+
+float widen(float x) { return x; }
+struct Half {
+  uint16_t bits;
+};
+struct Brain {
+  uint16_t bits;
+};
+float widen(Brain x) { return to_float_bf16(x.bits); }
+// Without branches: the exponent is rebased by a multiplication, which is exact.
+float widen(Half x) {
+  const uint32_t magnitude = x.bits & 0x7fffu, sign = uint32_t(x.bits & 0x8000u) << 16;
+  const float finite = std::bit_cast<float>(magnitude << 13) * 0x1p112f;
+  const uint32_t special = magnitude >= 0x7c00u ? 0x7f800000u : 0u;
+  return std::bit_cast<float>(std::bit_cast<uint32_t>(finite) | sign | special);
+}
+
+template <class W>
+float dot(const float* x, const W* w, size_t k) {
+  float sums[lanes] = {};
+  size_t i = 0;
+  for (; i + lanes <= k; i += lanes)
+    for (size_t l = 0; l < lanes; ++l) sums[l] += x[i + l] * widen(w[i + l]);
+  for (size_t l = 0; i + l < k; ++l) sums[l] += x[i + l] * widen(w[i + l]);
+  return sum_of(sums);
+}
+
+template <class W>
+void linear_of(const float* x, size_t rows, size_t x_stride, const W* w, size_t n, size_t k,
+               const float* bias, float* out, size_t out_stride) {
+  for (size_t j = 0; j < n; ++j)
+    for (size_t r = 0; r < rows; ++r)
+      out[r * out_stride + j] = dot(x + r * x_stride, w + j * k, k) + (bias ? bias[j] : 0.0f);
+}
+
+void linear(const float* x, size_t rows, size_t x_stride, const void* w, WeightType type, size_t n,
+            size_t k, const float* bias, float* out, size_t out_stride) noexcept {
+  const auto run = [&](auto weights) {
+    linear_of(x, rows, x_stride, weights, n, k, bias, out, out_stride);
+  };
+  if (type == WeightType::f32) return run(static_cast<const float*>(w));
+  if (type == WeightType::f16) return run(static_cast<const Half*>(w));
+  run(static_cast<const Brain*>(w));
+}
+
+// sum over i of f(x[i])
+template <class F>
+float sum(const float* x, size_t n, F f) {
+  float sums[lanes] = {};
+  size_t i = 0;
+  for (; i + lanes <= n; i += lanes)
+    for (size_t l = 0; l < lanes; ++l) sums[l] += f(x[i + l]);
+  for (size_t l = 0; i + l < n; ++l) sums[l] += f(x[i + l]);
+  return sum_of(sums);
+}
+
+void rms_norm(const float* x, size_t rows, size_t width, const float* weight, float eps,
+              float* out) noexcept {
+  for (; rows-- > 0; x += width, out += width) {
+    const float mean = sum(x, width, [](float v) { return v * v; }) / float(width);
+    const float inverse = 1.0f / std::sqrt(mean + eps);
+    for (size_t i = 0; i < width; ++i) out[i] = x[i] * inverse * weight[i];
+  }
+}
+
+void layer_norm(const float* x, size_t rows, size_t width, const float* weight, const float* bias,
+                float eps, float* out) noexcept {
+  for (; rows-- > 0; x += width, out += width) {
+    const float mean = sum(x, width, [](float v) { return v; }) / float(width);
+    const auto squared = [mean](float v) { return (v - mean) * (v - mean); };
+    const float inverse = 1.0f / std::sqrt(sum(x, width, squared) / float(width) + eps);
+    for (size_t i = 0; i < width; ++i) out[i] = (x[i] - mean) * inverse * weight[i] + bias[i];
+  }
+}
+
+float sigmoid_of(float x) { return 1.0f / (1.0f + std::exp(-x)); }
+
+void gelu(const float* x, size_t n, float* out) noexcept {
+  for (size_t i = 0; i < n; ++i) out[i] = 0.5f * x[i] * std::erfc(x[i] * -0.70710678118654752f);
+}
+void quick_gelu(const float* x, size_t n, float* out) noexcept {
+  for (size_t i = 0; i < n; ++i) out[i] = x[i] * sigmoid_of(1.702f * x[i]);
+}
+void silu(const float* x, size_t n, float* out) noexcept {
+  for (size_t i = 0; i < n; ++i) out[i] = x[i] * sigmoid_of(x[i]);
+}
+void tanh(const float* x, size_t n, float* out) noexcept {
+  for (size_t i = 0; i < n; ++i) out[i] = std::tanh(x[i]);
+}
+void sigmoid(const float* x, size_t n, float* out) noexcept {
+  for (size_t i = 0; i < n; ++i) out[i] = sigmoid_of(x[i]);
+}
+void swiglu(const float* gate, const float* up, size_t n, float* out) noexcept {
+  for (size_t i = 0; i < n; ++i) out[i] = gate[i] * sigmoid_of(gate[i]) * up[i];
+}
+
+void rope(const float* x, size_t rows, size_t heads, size_t d, const float* cos, const float* sin,
+          float* out) noexcept {
+  const size_t half = d / 2;
+  for (size_t r = 0; r < rows; ++r, cos += half, sin += half)
+    for (size_t h = 0; h < heads; ++h, x += d, out += d)
+      for (size_t i = 0; i < half; ++i) {
+        const float a = x[i], b = x[i + half];
+        out[i] = a * cos[i] - b * sin[i];
+        out[i + half] = b * cos[i] + a * sin[i];
+      }
+}
+
+// Online softmax: what is known of a row after some blocks of keys.
+struct Running {
+  float largest = -std::numeric_limits<float>::infinity(), total = 0;
+  float plain[max_dim] = {}, ghost[max_dim] = {};
+};
+
+// Takes in the block of keys [begin, end) of row i.
+void take(const AttendArgs& a, int i, int begin, int end, Running& state) {
+  const size_t d = size_t(a.head_dim);
+  float score[block], largest = state.largest;
+  for (int j = begin; j < end; ++j) {
+    float s = dot(a.q[i], a.k + size_t(j) * a.stride, d);
+    if (a.gq) s += a.eta * a.eta * dot(a.gq[i], a.gk + size_t(j) * a.stride, d);
+    score[j - begin] = a.scale * s;
+    largest = std::max(largest, score[j - begin]);
+  }
+  const float shrink = std::exp(state.largest - largest);
+  state.largest = largest;
+  state.total *= shrink;
+  for (size_t l = 0; l < d; ++l) state.plain[l] *= shrink, state.ghost[l] *= shrink;
+  for (int j = begin; j < end; ++j) {
+    const float p = std::exp(score[j - begin] - largest);
+    const float* v = a.v + size_t(j) * a.stride;
+    state.total += p;
+    for (size_t l = 0; l < d; ++l) state.plain[l] += p * v[l];
+    if (!a.gv) continue;
+    const float* gv = a.gv + size_t(j) * a.stride;
+    for (size_t l = 0; l < d; ++l) state.ghost[l] += p * gv[l];
+  }
+}
+
+void attend(const AttendArgs& a) noexcept {
+  for (int i = 0; i < a.queries; ++i) {
+    Running state;
+    for (int begin = 0; begin < a.counts[i]; begin += block)
+      take(a, i, begin, std::min(begin + block, a.counts[i]), state);
+    const float inverse = a.counts[i] > 0 ? 1.0f / state.total : 0.0f;
+    for (int l = 0; l < a.head_dim; ++l) {
+      a.plain[i][l] = state.plain[l] * inverse;
+      if (a.ghost) a.ghost[i][l] = (state.plain[l] + a.eta * state.ghost[l]) * inverse;
+    }
+  }
+}
+
+void attend_heads(const float* q, size_t n, const float* k, const float* v, size_t m, size_t d,
+                  float* out) noexcept {
+  AttendArgs a;
+  a.queries = 1, a.head_dim = int(d), a.k = k, a.v = v, a.stride = d;
+  a.scale = 1.0f / std::sqrt(float(d));
+  const int count = int(m);
+  a.counts = &count, a.q = &q, a.plain = &out;
+  for (size_t i = 0; i < n; ++i, q += d, out += d) attend(a);
+}
+
+}  // namespace
+
+const Kernels generic_kernels = {"generic",  linear, rms_norm,    layer_norm, gelu,
+                                 quick_gelu, silu,   tanh,        sigmoid,    swiglu,
+                                 rope,       attend, attend_heads};
+
+}  // namespace revenant

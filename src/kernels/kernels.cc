@@ -1,0 +1,45 @@
+#include "kernels/kernels.h"
+
+#include <cstdlib>
+#include <string>
+#include <string_view>
+
+#include "base/error.h"
+#include "kernels/tables.h"
+
+namespace revenant {
+namespace {
+
+const Kernels& choose() {
+  if (const char* wanted = std::getenv("REVENANT_ISA")) {
+    if (const Kernels* table = kernels_for(wanted)) return *table;
+    throw Error("kernels", "REVENANT_ISA", "generic, avx2 or avx512, as this machine has them",
+                wanted);
+  }
+  for (const char* isa : {"avx512", "avx2"})
+    if (const Kernels* table = kernels_for(isa)) return *table;
+  return generic_kernels;
+}
+
+}  // namespace
+
+const Kernels* kernels_for(const char* isa) {
+  const std::string_view name = isa;
+#ifdef REVENANT_X86_KERNELS
+  __builtin_cpu_init();
+  if (name == "avx2" && __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
+      __builtin_cpu_supports("f16c"))
+    return &avx2_kernels;
+  if (name == "avx512" && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+      __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq"))
+    return &avx512_kernels;
+#endif
+  return name == "generic" ? &generic_kernels : nullptr;
+}
+
+const Kernels& kernels() {
+  static const Kernels& table = choose();
+  return table;
+}
+
+}  // namespace revenant
