@@ -1,0 +1,104 @@
+#include "image/image.h"
+
+#include <png.h>
+
+#include <algorithm>
+#include <string_view>
+
+#include "base/error.h"
+#include "image/codec.h"
+
+namespace revenant {
+namespace codec {
+
+Image allocate(const Source& source, int64_t width, int64_t height) {
+  const auto& limits = source.limits;
+  if (width < 1 || height < 1 || width > limits.max_side || height > limits.max_side ||
+      width * height > limits.max_pixels) {
+    throw Error("image", source.name,
+                "at most " + std::to_string(limits.max_side) + " pixels a side and " +
+                    std::to_string(limits.max_pixels) + " in all",
+                std::to_string(width) + " x " + std::to_string(height));
+  }
+  return blank_image(int(width), int(height));
+}
+
+void fail(const Source& source, const std::string& format, const std::string& why) {
+  throw Error("image", source.name, "broken " + format + ": " + why);
+}
+
+}  // namespace codec
+
+namespace {
+
+using codec::Source;
+using namespace std::string_view_literals;
+
+bool is_webp(std::string_view head) {
+  return head.starts_with("RIFF") && head.substr(0, 12).ends_with("WEBP");
+}
+
+bool looks_like_text(std::string_view bytes) {
+  return std::ranges::all_of(bytes.substr(0, 512), [](unsigned char c) {
+    return c >= 0x20 || c == '\t' || c == '\n' || c == '\r' || c == '\f';
+  });
+}
+
+// For the message only: what people hand in most often.
+std::string kind_of(std::string_view bytes) {
+  struct Known {
+    std::string_view magic;
+    const char* name;
+  };
+  static constexpr Known known[] = {
+      {"GIF8"sv, "a GIF file"},    {"BM"sv, "a BMP file"},         {"II*\0"sv, "a TIFF file"},
+      {"MM\0*"sv, "a TIFF file"},  {"%PDF"sv, "a PDF file"},       {"<svg"sv, "an SVG file"},
+      {"PK\3\4"sv, "a zip file"},  {"\0\0\1\0"sv, "an icon file"}, {"8BPS"sv, "a Photoshop file"},
+      {"\x1f\x8b"sv, "gzip data"},
+  };
+  if (bytes.empty()) return "an empty file";
+  for (const auto& [magic, name] : known)
+    if (bytes.starts_with(magic)) return name;
+  if (bytes.size() > 8 && bytes.substr(4, 4) == "ftyp") return "a HEIF, AVIF or video file";
+  return looks_like_text(bytes) ? "text" : "unknown data";
+}
+
+}  // namespace
+
+Image blank_image(int width, int height, uint8_t level) {
+  CHECK(width > 0 && height > 0);
+  return {width, height, std::vector<uint8_t>(size_t(width) * size_t(height) * 3, level)};
+}
+
+Image decode_image(std::span<const std::byte> bytes, const std::string& name, DecodeLimits limits) {
+  const Source source{bytes, name, limits};
+  const std::string_view head(reinterpret_cast<const char*>(bytes.data()), bytes.size());
+  if (head.starts_with("\xff\xd8\xff")) return codec::decode_jpeg(source);
+  if (head.starts_with("\x89PNG\r\n\x1a\n")) return codec::decode_png(source);
+  if (is_webp(head)) return codec::decode_webp(source);
+  throw Error("image", name, "a JPEG, PNG or WebP picture", kind_of(head));
+}
+
+Image read_image(const Path& path, DecodeLimits limits) {
+  const MappedFile file(path);
+  return decode_image(file.bytes(), path.string(), limits);
+}
+
+std::string encode_png(const Image& image) {
+  CHECK(image.width > 0 && image.height > 0);
+  CHECK(image.rgb.size() == size_t(image.width) * size_t(image.height) * 3);
+  png_image header{};
+  header.version = PNG_IMAGE_VERSION;
+  header.width = png_uint_32(image.width);
+  header.height = png_uint_32(image.height);
+  header.format = PNG_FORMAT_RGB;
+  png_alloc_size_t size = PNG_IMAGE_PNG_SIZE_MAX(header);
+  std::string out(size, '\0');
+  const int ok =
+      png_image_write_to_memory(&header, out.data(), &size, 0, image.rgb.data(), 0, nullptr);
+  if (!ok) throw Error("image", "PNG", std::string("cannot encode: ") + header.message);
+  out.resize(size);
+  return out;
+}
+
+}  // namespace revenant

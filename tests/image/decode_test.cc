@@ -1,0 +1,192 @@
+// Decoding: what must be refused and with which words, and the formats that the goldens lack. The
+// inputs are encoded here.
+#include <gtest/gtest.h>
+#include <webp/encode.h>
+
+#include <cstdio>
+// jpeglib.h needs stdio's types first.
+#include <jpeglib.h>
+
+#include <algorithm>
+
+#include "base/error.h"
+#include "base/random.h"
+#include "image/image.h"
+
+namespace revenant {
+namespace {
+
+using namespace std::string_literals;
+
+Image noise(int width, int height, uint64_t seed = 1) {
+  Random random(seed);
+  Image image = blank_image(width, height);
+  for (auto& level : image.rgb) level = uint8_t(random.below(256));
+  return image;
+}
+
+Image decode(const std::string& bytes, DecodeLimits limits = {}) {
+  return decode_image(std::as_bytes(std::span(bytes)), "it", limits);
+}
+
+std::string refusal(const std::string& bytes, DecodeLimits limits = {}) {
+  try {
+    decode(bytes, limits);
+    return "accepted";
+  } catch (const Error& error) {
+    return error.what();
+  }
+}
+
+std::string webp_of(uint8_t* data, size_t size) {
+  std::string bytes(reinterpret_cast<char*>(data), size);
+  WebPFree(data);
+  return bytes;
+}
+
+std::string jpeg_of(const std::vector<uint8_t>& samples, int width, int height, int parts) {
+  jpeg_compress_struct info{};
+  jpeg_error_mgr errors{};
+  info.err = jpeg_std_error(&errors);
+  jpeg_create_compress(&info);
+  unsigned char* data = nullptr;
+  unsigned long size = 0;
+  jpeg_mem_dest(&info, &data, &size);
+  info.image_width = JDIMENSION(width);
+  info.image_height = JDIMENSION(height);
+  info.input_components = parts;
+  info.in_color_space = parts == 4 ? JCS_CMYK : JCS_RGB;
+  jpeg_set_defaults(&info);
+  jpeg_set_quality(&info, 100, TRUE);
+  jpeg_start_compress(&info, TRUE);
+  while (info.next_scanline < info.image_height) {
+    JSAMPROW row =
+        const_cast<JSAMPROW>(samples.data()) + info.next_scanline * JDIMENSION(width * parts);
+    jpeg_write_scanlines(&info, &row, 1);
+  }
+  jpeg_finish_compress(&info);
+  std::string bytes(reinterpret_cast<char*>(data), size);
+  jpeg_destroy_compress(&info);
+  std::free(data);
+  return bytes;
+}
+
+// The start of a PNG of the given size; nothing follows the header.
+std::string png_header(uint32_t width, uint32_t height) {
+  std::string bytes = "\x89PNG\r\n\x1a\n\0\0\0\rIHDR"s;
+  for (const uint32_t side : {width, height})
+    for (int shift = 24; shift >= 0; shift -= 8) bytes += char(side >> shift);
+  return bytes + "\x08\x02\0\0\0"s + "\0\0\0\0"s;
+}
+
+TEST(Decode, PngRoundTrip) {
+  for (const auto& [w, h] : {std::pair(1, 1), {7, 3}, {1, 300}, {300, 1}, {64, 64}}) {
+    const Image image = noise(w, h);
+    EXPECT_TRUE(decode(encode_png(image)) == image);
+  }
+}
+
+TEST(Decode, WebpLossless) {
+  const Image image = noise(33, 17);
+  uint8_t* data = nullptr;
+  const size_t size = WebPEncodeLosslessRGB(image.rgb.data(), 33, 17, 99, &data);
+  const std::string bytes = webp_of(data, size);
+  EXPECT_TRUE(decode(bytes) == image);
+  EXPECT_EQ(refusal(bytes.substr(0, 20)), "[image] it: broken WebP: the file ends too early");
+  EXPECT_TRUE(refusal(bytes.substr(0, bytes.size() / 2)).starts_with("[image] it: broken WebP: "));
+  EXPECT_TRUE(refusal(bytes, {.max_side = 32}).ends_with("found 33 x 17"));
+}
+
+TEST(Decode, WebpAlphaIsDroppedNotBlended) {
+  std::vector<uint8_t> rgba;
+  for (int i = 0; i < 16 * 16; ++i)
+    rgba.insert(rgba.end(), {10, 200, uint8_t(i), uint8_t(1 + i % 9)});
+  uint8_t* data = nullptr;
+  const size_t size = WebPEncodeLosslessRGBA(rgba.data(), 16, 16, 64, &data);
+  const Image image = decode(webp_of(data, size));
+  for (size_t i = 0; i < 256; ++i) {
+    EXPECT_EQ(image.rgb[3 * i], 10);
+    EXPECT_EQ(image.rgb[3 * i + 1], 200);
+    EXPECT_EQ(image.rgb[3 * i + 2], i);
+  }
+}
+
+TEST(Decode, WebpAnimationIsRefused) {
+  // VP8X with the animation flag, 16 x 16, and an ANIM chunk.
+  const std::string bytes =
+      "RIFF\x20\0\0\0WEBPVP8X\x0a\0\0\0\x02\0\0\0\x0f\0\0\x0f\0\0"s + "ANIM\x06\0\0\0\0\0\0\0\0\0"s;
+  EXPECT_EQ(refusal(bytes), "[image] it: expected one still picture, found an animation");
+}
+
+TEST(Decode, JpegCmykAsPillow) {
+  // Stored inverted, as Adobe does: 255 is no ink. rgb = white - ink * white / 255.
+  std::vector<uint8_t> samples;
+  for (int i = 0; i < 64; ++i) samples.insert(samples.end(), {255, 155, 55, 200});
+  const Image image = decode(jpeg_of(samples, 8, 8, 4));
+  ASSERT_EQ(image.width, 8);
+  EXPECT_NEAR(image.rgb[0], 200, 1);
+  EXPECT_NEAR(image.rgb[1], 155 * 200 / 255, 1);
+  EXPECT_NEAR(image.rgb[2], 55 * 200 / 255, 1);
+}
+
+TEST(Decode, NotAPicture) {
+  const std::string start = "[image] it: expected a JPEG, PNG or WebP picture, found ";
+  EXPECT_EQ(refusal(""), start + "an empty file");
+  EXPECT_EQ(refusal("hello, I am no picture\n"), start + "text");
+  EXPECT_EQ(refusal("gr\xc3\xbc\xc3\x9f dich"), start + "text");
+  EXPECT_EQ(refusal("GIF89a\1\0\1\0"s), start + "a GIF file");
+  EXPECT_EQ(refusal("\0\0\0\x18"
+                    "ftypheic"s),
+            start + "a HEIF, AVIF or video file");
+  EXPECT_EQ(refusal("\0\1"s), start + "unknown data");
+  EXPECT_EQ(refusal("\xff\xd8"s), start + "unknown data");
+}
+
+TEST(Decode, TooLargeIsRefusedByTheHeader) {
+  EXPECT_EQ(
+      refusal(png_header(50000, 50000)),
+      "[image] it: expected at most 16384 pixels a side and 40000000 in all, found 50000 x 50000");
+  EXPECT_TRUE(refusal(png_header(16385, 1)).ends_with("found 16385 x 1"));
+  EXPECT_TRUE(refusal(png_header(10000, 10000)).ends_with("found 10000 x 10000"));
+  EXPECT_TRUE(refusal(png_header(0xffffffff, 0xffffffff)).ends_with("4294967295 x 4294967295"));
+  EXPECT_TRUE(refusal(png_header(0, 5)).ends_with("found 0 x 5"));
+  EXPECT_TRUE(refusal(png_header(16384, 1)).starts_with("[image] it: broken PNG: "));
+  std::string jpeg = jpeg_of(noise(16, 16).rgb, 16, 16, 3);
+  const size_t frame = jpeg.find("\xff\xc0"s);
+  jpeg.replace(frame + 5, 4, "\xc3\x50\xc3\x50");
+  EXPECT_TRUE(refusal(jpeg).ends_with("found 50000 x 50000"));
+}
+
+TEST(Decode, LimitsAreInclusive) {
+  const std::string png = encode_png(noise(20, 10));
+  EXPECT_EQ(decode(png, {.max_pixels = 200, .max_side = 20}).width, 20);
+  EXPECT_NE(refusal(png, {.max_pixels = 199}), "accepted");
+  EXPECT_NE(refusal(png, {.max_side = 19}), "accepted");
+}
+
+TEST(Decode, TruncatedFilesAreRefused) {
+  const std::string jpeg = jpeg_of(noise(64, 64).rgb, 64, 64, 3), png = encode_png(noise(64, 64));
+  EXPECT_EQ(refusal(jpeg.substr(0, jpeg.size() / 2)),
+            "[image] it: broken JPEG: Premature end of JPEG file");
+  EXPECT_EQ(refusal(png.substr(0, png.size() / 2)),
+            "[image] it: broken PNG: the file ends too early");
+  EXPECT_EQ(refusal(png.substr(0, 12)), "[image] it: broken PNG: the file ends too early");
+}
+
+TEST(Decode, FilesKeepTheirNames) {
+  EXPECT_THROW(read_image("/nonexistent/picture.png"), Error);
+  const Path path = Path(testing::TempDir()) / "revenant_read_image.png";
+  write_file(path, encode_png(noise(5, 6)));
+  EXPECT_TRUE(read_image(path) == noise(5, 6));
+  write_file(path, "");
+  try {
+    read_image(path);
+    FAIL();
+  } catch (const Error& error) {
+    EXPECT_NE(std::string(error.what()).find(path.string()), std::string::npos);
+  }
+  std::filesystem::remove(path);
+}
+
+}  // namespace
+}  // namespace revenant

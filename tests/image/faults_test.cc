@@ -1,0 +1,86 @@
+// Planted faults: what a wrong tiler would hand to the model must be refused by the same comparison
+// that the conformance test uses.
+#include <gtest/gtest.h>
+
+#include <algorithm>
+
+#include "image/resize.h"
+#include "image_golden.h"
+
+namespace revenant {
+namespace {
+
+using namespace golden;
+
+const std::string file = "rgb_4x3.png";  // 3 x 2 tiles and a thumbnail
+
+Tiles faithful(Tiles tiles) { return tiles; }
+
+Tiles column_order(Tiles tiles) {
+  std::vector<Image> wrong;
+  for (int column = 0; column < tiles.grid.columns; ++column)
+    for (int row = 0; row < tiles.grid.rows; ++row)
+      wrong.push_back(tiles.tiles[size_t(row * tiles.grid.columns + column)]);
+  std::ranges::copy(wrong, tiles.tiles.begin());
+  return tiles;
+}
+
+Tiles thumbnail_first(Tiles tiles) {
+  std::ranges::rotate(tiles.tiles, tiles.tiles.end() - 1);
+  return tiles;
+}
+
+Tiles thumbnail_is_first_tile(Tiles tiles) {
+  tiles.tiles.back() = tiles.tiles.front();
+  return tiles;
+}
+
+// Are both goldens, at 448 and at 28, refused?
+bool caught(TileRule rule, Tiles (*fault)(Tiles)) {
+  const Images golden;
+  const Image image = golden.read(file);
+  TileRule small = rule;
+  small.size = 28;
+  return !compare_448(golden, file, fault(tile(image, rule)), rule).empty() &&
+         !compare_28(golden, file, fault(tile(image, small)), small).empty();
+}
+
+TEST(ImageFaults, NoFaultPasses) {
+  const Images golden;
+  const Image image = golden.read(file);
+  EXPECT_EQ(compare_448(golden, file, tile(image, rule_448), rule_448), Complaints{});
+  EXPECT_EQ(compare_28(golden, file, tile(image, rule_28), rule_28), Complaints{});
+}
+
+TEST(ImageFaults, ColumnOrder) { EXPECT_TRUE(caught(rule_448, column_order)); }
+
+TEST(ImageFaults, ThumbnailFirst) { EXPECT_TRUE(caught(rule_448, thumbnail_first)); }
+
+TEST(ImageFaults, ThumbnailIsFirstTile) { EXPECT_TRUE(caught(rule_448, thumbnail_is_first_tile)); }
+
+TEST(ImageFaults, NoThumbnail) {
+  TileRule rule = rule_448;
+  rule.thumbnail = false;
+  EXPECT_TRUE(caught(rule, faithful));
+}
+
+TEST(ImageFaults, OneWrongMeanOrStd) {
+  for (size_t c = 0; c < 3; ++c) {
+    TileRule mean = rule_448, std = rule_448;
+    mean.mean[c] = clip_mean[c];  // the likeliest mistake: the other tower's numbers
+    std.std[c] = imagenet_std[c] + 0.001f;
+    EXPECT_TRUE(caught(mean, faithful)) << c;
+    EXPECT_TRUE(caught(std, faithful)) << c;
+  }
+}
+
+TEST(ImageFaults, ResizeWithoutAntialias) {
+  const Images golden;
+  const Image image = golden.read(file);
+  Tiles tiles = tile(image, rule_28);
+  tiles.tiles.back() = resize_bicubic_torch(image, 28, 28);
+  EXPECT_FALSE(compare_28(golden, file, tiles, rule_28).empty());
+}
+
+}  // namespace
+}  // namespace revenant
