@@ -1,0 +1,44 @@
+#include "model/check.h"
+
+#include <set>
+
+#include "base/error.h"
+#include "model/weights.h"
+
+namespace revenant {
+namespace {
+
+std::string text_of(const std::vector<int64_t>& shape) {
+  std::string text = "[";
+  for (size_t i = 0; i < shape.size(); ++i) text += (i ? ", " : "") + std::to_string(shape[i]);
+  return text + "]";
+}
+
+}  // namespace
+
+std::vector<std::string> check_stored(const Config& config,
+                                      const std::map<std::string, std::vector<int64_t>>& shapes,
+                                      const std::function<std::string(const std::string&)>& file_of) {
+  std::set<std::string> used;
+  for (const TensorSpec& spec : tensor_table(config)) {
+    if (!used.insert(spec.stored).second) continue;
+    const auto it = shapes.find(spec.stored);
+    if (it == shapes.end())
+      throw Error("checkpoint", file_of("") + ": " + spec.stored, text_of(spec.stored_shape), "nothing");
+    if (it->second != spec.stored_shape)
+      throw Error("checkpoint", file_of(spec.stored) + ": " + spec.stored, text_of(spec.stored_shape),
+                  text_of(it->second));
+  }
+  std::vector<std::string> unused;
+  for (const auto& [name, shape] : shapes) {
+    if (used.contains(name)) continue;
+    if (!is_known_unused(name))
+      throw Error("checkpoint", file_of(name) + ": " + name,
+                  "only tensors of a " + config.architecture + " model on " + name_of(config.backbone),
+                  "a tensor that nothing uses");
+    unused.push_back(name);
+  }
+  return unused;
+}
+
+}  // namespace revenant
