@@ -26,6 +26,7 @@ struct CheckFailed : std::logic_error {
                     ": CHECK failed: " + condition);
 }
 
+#undef CHECK  // libtorch has one too; either serves
 #define CHECK(condition)                                                        \
   do {                                                                          \
     if (!(condition)) ::revenant::check_failed(#condition, __FILE__, __LINE__); \

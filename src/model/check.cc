@@ -16,26 +16,28 @@ std::string text_of(const std::vector<int64_t>& shape) {
 
 }  // namespace
 
-std::vector<std::string> check_stored(const Config& config,
-                                      const std::map<std::string, std::vector<int64_t>>& shapes,
-                                      const std::function<std::string(const std::string&)>& file_of) {
+std::vector<std::string> check_stored(
+    const Config& config, const std::map<std::string, std::vector<int64_t>>& shapes,
+    const std::function<std::string(const std::string&)>& file_of) {
   std::set<std::string> used;
   for (const TensorSpec& spec : tensor_table(config)) {
     if (!used.insert(spec.stored).second) continue;
     const auto it = shapes.find(spec.stored);
     if (it == shapes.end())
-      throw Error("checkpoint", file_of("") + ": " + spec.stored, text_of(spec.stored_shape), "nothing");
+      throw Error("checkpoint", file_of("") + ": " + spec.stored, text_of(spec.stored_shape),
+                  "nothing");
     if (it->second != spec.stored_shape)
-      throw Error("checkpoint", file_of(spec.stored) + ": " + spec.stored, text_of(spec.stored_shape),
-                  text_of(it->second));
+      throw Error("checkpoint", file_of(spec.stored) + ": " + spec.stored,
+                  text_of(spec.stored_shape), text_of(it->second));
   }
   std::vector<std::string> unused;
   for (const auto& [name, shape] : shapes) {
     if (used.contains(name)) continue;
     if (!is_known_unused(name))
-      throw Error("checkpoint", file_of(name) + ": " + name,
-                  "only tensors of a " + config.architecture + " model on " + name_of(config.backbone),
-                  "a tensor that nothing uses");
+      throw Error(
+          "checkpoint", file_of(name) + ": " + name,
+          "only tensors of a " + config.architecture + " model on " + name_of(config.backbone),
+          "a tensor that nothing uses");
     unused.push_back(name);
   }
   return unused;
