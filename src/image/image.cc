@@ -40,7 +40,7 @@ bool is_webp(std::string_view head) {
 
 bool looks_like_text(std::string_view bytes) {
   return std::ranges::all_of(bytes.substr(0, 512), [](unsigned char c) {
-    return c >= 0x20 || c == '\t' || c == '\n' || c == '\r' || c == '\f';
+    return (c >= 0x20 && c < 0xf8 && c != 0x7f) || c == '\t' || c == '\n' || c == '\r' || c == '\f';
   });
 }
 

@@ -11,8 +11,8 @@ Image decode_webp(const Source& source) {
   const auto status = WebPGetFeatures(source.data(), source.size(), &header);
   if (status == VP8_STATUS_NOT_ENOUGH_DATA) fail(source, "WebP", "the file ends too early");
   if (status != VP8_STATUS_OK) fail(source, "WebP", "bad header");
-  Image image = allocate(source, header.width, header.height);
   if (header.has_animation) throw Error("image", source.name, "one still picture", "an animation");
+  Image image = allocate(source, header.width, header.height);
   if (!WebPDecodeRGBInto(source.data(), source.size(), image.rgb.data(), image.rgb.size(),
                          image.width * 3))
     fail(source, "WebP", "the picture data is damaged or ends too early");

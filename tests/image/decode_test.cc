@@ -44,7 +44,19 @@ std::string webp_of(uint8_t* data, size_t size) {
   return bytes;
 }
 
-std::string jpeg_of(const std::vector<uint8_t>& samples, int width, int height, int parts) {
+// One scan for the DC terms, then two for every AC term of every component: legal, and slow to
+// read.
+std::vector<jpeg_scan_info> many_scans() {
+  std::vector<jpeg_scan_info> scans{{3, {0, 1, 2, 0}, 0, 0, 0, 0}};
+  for (int high : {0, 1})
+    for (int component = 0; component < 3; ++component)
+      for (int term = 1; term < 64; ++term)
+        scans.push_back({1, {component, 0, 0, 0}, term, term, high, 1 - high});
+  return scans;
+}
+
+std::string jpeg_of(const std::vector<uint8_t>& samples, int width, int height, int parts,
+                    const std::vector<jpeg_scan_info>& scans = {}) {
   jpeg_compress_struct info{};
   jpeg_error_mgr errors{};
   info.err = jpeg_std_error(&errors);
@@ -58,6 +70,8 @@ std::string jpeg_of(const std::vector<uint8_t>& samples, int width, int height, 
   info.in_color_space = parts == 4 ? JCS_CMYK : JCS_RGB;
   jpeg_set_defaults(&info);
   jpeg_set_quality(&info, 100, TRUE);
+  info.scan_info = scans.empty() ? nullptr : scans.data();
+  info.num_scans = int(scans.size());
   jpeg_start_compress(&info, TRUE);
   while (info.next_scanline < info.image_height) {
     JSAMPROW row =
@@ -127,6 +141,14 @@ TEST(Decode, JpegCmykAsPillow) {
   EXPECT_NEAR(image.rgb[0], 200, 1);
   EXPECT_NEAR(image.rgb[1], 155 * 200 / 255, 1);
   EXPECT_NEAR(image.rgb[2], 55 * 200 / 255, 1);
+}
+
+TEST(Decode, JpegOfHundredsOfScansIsRefused) {
+  auto scans = many_scans();
+  const std::string bytes = jpeg_of(noise(16, 16).rgb, 16, 16, 3, scans);
+  EXPECT_EQ(refusal(bytes), "[image] it: broken JPEG: more than 200 scans");
+  scans.resize(150);
+  EXPECT_EQ(decode(jpeg_of(noise(16, 16).rgb, 16, 16, 3, scans)).width, 16);
 }
 
 TEST(Decode, NotAPicture) {
