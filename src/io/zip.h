@@ -1,0 +1,19 @@
+// A zip archive of stored (uncompressed) entries, as torch.save writes it.
+#pragma once
+
+#include <map>
+#include <span>
+#include <string>
+
+namespace revenant {
+
+using ZipEntries = std::map<std::string, std::span<const std::byte>>;
+
+bool is_zip(std::span<const std::byte> bytes);
+
+// Checks the central directory against the local headers, the ranges against each other, and each
+// entry's CRC; throws Error that names the entry. Compression, encryption and entries beyond 4 GB
+// are errors.
+ZipEntries read_zip(std::span<const std::byte> bytes, const std::string& subject);
+
+}  // namespace revenant
