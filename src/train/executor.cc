@@ -1,0 +1,107 @@
+#include "train/executor.h"
+
+#include <algorithm>
+#include <cmath>
+
+namespace revenant {
+namespace {
+
+torch::Tensor indices(const std::vector<int64_t>& values) {
+  return torch::tensor(values, torch::kLong);
+}
+
+}  // namespace
+
+TorchRows::TorchRows(const Config& c, const Step& step, torch::Dtype dtype) {
+  const RopeRows rope = rope_rows(c.rope, c.head_dim, step);
+  cos = torch::tensor(rope.cos).view({step.rows, 1, c.head_dim / 2}).to(dtype);
+  sin = torch::tensor(rope.sin).view({step.rows, 1, c.head_dim / 2}).to(dtype);
+  spans = int(step.spans.size());
+  longest = 0;
+  for (const Span& span : step.spans) longest = std::max(longest, span.rows);
+
+  std::vector<int64_t> first_rows, place_of_row, row_of_place, picture_rows;
+  std::vector<float> traverse_rows(size_t(step.rows), 0.0f);
+  for (const Span& span : step.spans) {
+    first_rows.push_back(span.first_row);
+    for (int i = 0; i < longest; ++i)
+      row_of_place.push_back(span.first_row + std::min(i, span.rows - 1));
+    for (int i = 0; i < span.rows; ++i) {
+      place_of_row.push_back(int64_t(&span - step.spans.data()) * longest + i);
+      traverse_rows[size_t(span.first_row + i)] = span.prompt && span.rope_length > 1;
+    }
+  }
+  for (int r = 0; r < step.rows; ++r)
+    if (step.picture[size_t(r)]) picture_rows.push_back(r);
+  first = indices(first_rows);
+  padded = indices(row_of_place);
+  unpadded = indices(place_of_row);
+  pictures = indices(picture_rows);
+  traversing = torch::tensor(traverse_rows).view({-1, 1}).to(dtype);
+}
+
+Qkv<torch::Tensor> TorchExecutor::anchor(Site, const Qkv<Tensor>& a, const Step&) {
+  return {take(a.q, rows_->first), take(a.k, rows_->first), take(a.v, rows_->first)};
+}
+
+torch::Tensor TorchExecutor::attend_heads(const Tensor& q, const Tensor& k, const Tensor& v,
+                                          const Step&) {
+  const int64_t n = q.size(1), d = q.size(2);
+  const Tensor rows = pad(q).view({rows_->spans, -1, d});  // [S, longest * n, d]
+  const Tensor scores = torch::bmm(rows, k.transpose(1, 2)) * (1 / std::sqrt(double(d)));
+  const Tensor mixed = torch::bmm(torch::softmax(scores, -1), v);
+  return unpad(mixed.view({rows_->spans, rows_->longest, n, d}));
+}
+
+// Concatenating [q, eta gq], [k, eta gk], [v, v + eta gv] gives both halves in one attention.
+Halves<torch::Tensor> TorchExecutor::attend(Site, const Haunted<Tensor>& a, const Step&,
+                                            float eta) {
+  const int64_t d = a.plain.q.size(2), group = a.plain.q.size(1) / a.plain.k.size(1);
+  const double factor = eta, scale = 1 / std::sqrt(double(d));
+  const auto joined = [&](const Tensor& x, const Tensor& ghost) {
+    return pad(a.has_ghost ? torch::cat({x, ghost}, -1) : x)
+        .transpose(1, 2);  // [S, n, longest, d']
+  };
+  const auto repeated = [&](const Tensor& x) {
+    return group == 1 ? x : x.repeat_interleave(group, 1);
+  };
+  const Tensor gv = a.has_ghost ? a.plain.v + factor * a.ghost.v : a.plain.v;
+  const Tensor q = joined(a.plain.q, a.has_ghost ? factor * a.ghost.q : a.plain.q);
+  const Tensor k = repeated(joined(a.plain.k, a.has_ghost ? factor * a.ghost.k : a.plain.k));
+  const Tensor v = repeated(joined(a.plain.v, gv));
+  const Tensor o =
+      unpad(at::scaled_dot_product_attention(q, k, v, {}, 0.0, true, scale).transpose(1, 2));
+  if (!a.has_ghost) return {o, {}};
+  return {o.slice(-1, 0, d), o.slice(-1, d)};
+}
+
+torch::Tensor TorchExecutor::attend_tile(const Qkv<Tensor>& a, int tokens) {
+  const auto tiles = [&](const Tensor& x) {
+    return x.view({-1, tokens, x.size(1), x.size(2)}).transpose(1, 2);
+  };
+  const Tensor o = at::scaled_dot_product_attention(tiles(a.q), tiles(a.k), tiles(a.v));
+  return o.transpose(1, 2).reshape(a.q.sizes());
+}
+
+torch::Tensor TorchExecutor::patches(const Tensor& pixels, int tiles, int side, int patch) {
+  const int grid = side / patch;
+  return pixels.view({tiles, 3, grid, patch, grid, patch})
+      .permute({0, 2, 4, 1, 3, 5})
+      .reshape({int64_t(tiles) * grid * grid, 3 * patch * patch});
+}
+
+torch::Tensor TorchExecutor::with_class(const Tensor& x, const Tensor& token, int tiles) {
+  const Tensor rows = x.view({tiles, -1, x.size(-1)});
+  return torch::cat({token.view({1, 1, -1}).expand({tiles, 1, -1}), rows}, 1)
+      .reshape({-1, x.size(-1)});
+}
+
+torch::Tensor TorchExecutor::shuffle(const Tensor& x, int grid, int factor) {
+  if (factor == 1) return x;
+  const int64_t width = x.size(-1), side = grid / factor;
+  return x.view({-1, side, factor, side, factor, width})
+      .permute({0, 1, 3, 2, 4, 5})
+      .reshape({-1, factor * factor * width});
+}
+
+}  // namespace revenant

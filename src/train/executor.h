@@ -1,0 +1,112 @@
+// Executor 2: the verbs of model/verbs.h on torch::Tensor, with autograd, in float32, float64 or
+// under bf16 autocast. Shapes as in verbs.h. Instantiated in forward.cc only.
+#pragma once
+
+#include <torch/types.h>
+
+#include <functional>
+#include <string_view>
+
+#include "model/rope.h"
+#include "model/verbs.h"
+
+namespace revenant {
+
+using TorchNote = std::function<void(Site, std::string_view, const torch::Tensor&)>;
+
+// A step's rows as torch indices. Attention pads to [spans, longest] and back: right padding is
+// never seen by a causal query, so no mask is needed beyond the causal one.
+struct TorchRows {
+  TorchRows(const Config& c, const Step& step, torch::Dtype dtype);
+
+  int spans, longest;
+  torch::Tensor cos, sin;          // [R, 1, d / 2]
+  torch::Tensor first;             // [S] first row of each span
+  torch::Tensor padded, unpadded;  // [S * longest] row per place, and [R] place per row
+  torch::Tensor pictures;          // rows of picture tokens
+  torch::Tensor traversing;        // [R, 1] 1 on prompt rows that traverse
+};
+
+class TorchExecutor : public Verbs<TorchExecutor> {
+ public:
+  using Tensor = torch::Tensor;
+
+  TorchExecutor(const Config& config, const TorchRows* rows, const TorchNote* observer)
+      : c_(config), rows_(rows), observer_(observer) {}
+
+  Tensor embed(const Tensor& table, const Tensor& ids) {
+    return torch::embedding(table, ids, c_.padding_index);
+  }
+  Tensor place(const Tensor& x, const Tensor& features, const Step&) {
+    return x.index_copy(0, rows_->pictures, features.to(x.dtype()));
+  }
+  Tensor linear(const Linear<Tensor>& w, const Tensor& x, const Step* = nullptr) {
+    const Tensor y = torch::linear(x, w.weight, w.bias);
+    if (!w.lora_a.defined() || rows_->pictures.numel() == 0) return y;
+    const Tensor low = torch::linear(x.index_select(0, rows_->pictures), w.lora_a);
+    const Tensor high = torch::linear(low, w.lora_b) * c_.image_lora_scale;
+    return y.index_add(0, rows_->pictures, high);
+  }
+  Tensor heads(const Tensor& x, int d) { return x.view({x.size(0), -1, d}); }
+  Tensor join(const Tensor& x) { return x.reshape({x.size(0), -1}); }
+  Tensor rms_norm(const Tensor& x, const Norm<Tensor>& n) {
+    return x * torch::rsqrt(x.square().mean(-1, true) + n.eps) * n.weight;
+  }
+  Tensor layer_norm(const Tensor& x, const Norm<Tensor>& n) {
+    return torch::layer_norm(x, {x.size(-1)}, n.weight, n.bias, n.eps);
+  }
+  Tensor rope(const Tensor& x, const Step&) {
+    const auto halves = x.chunk(2, -1);
+    return torch::cat({halves[0] * rows_->cos - halves[1] * rows_->sin,
+                       halves[1] * rows_->cos + halves[0] * rows_->sin},
+                      -1);
+  }
+  Qkv<Tensor> anchor(Site, const Qkv<Tensor>& a, const Step&);
+  Tensor attend_heads(const Tensor& q, const Tensor& k, const Tensor& v, const Step&);
+  Halves<Tensor> attend(Site, const Haunted<Tensor>& a, const Step&, float eta);
+  Tensor attend_tile(const Qkv<Tensor>& a, int tokens);
+  Tensor patches(const Tensor& pixels, int tiles, int side, int patch);
+  Tensor with_class(const Tensor& x, const Tensor& token, int tiles);
+  Tensor drop_class(const Tensor& x, int tiles) {
+    return x.view({tiles, -1, x.size(-1)}).slice(1, 1).reshape({-1, x.size(-1)});
+  }
+  Tensor resample(const Tensor& table, const std::vector<float>& matrix) {
+    const Tensor m = torch::tensor(matrix).view({-1, table.size(0)}).to(table.dtype());
+    return torch::matmul(m, table);
+  }
+  Tensor add_positions(const Tensor& x, const Tensor& p) {
+    return (x.view({-1, p.size(0), p.size(1)}) + p).view_as(x);
+  }
+  Tensor shuffle(const Tensor& x, int grid, int factor);
+  Tensor take(const Tensor& x, const Tensor& rows) { return x.index_select(0, rows); }
+  Tensor add(const Tensor& x, const Tensor& y) { return x + y; }
+  Tensor sub(const Tensor& x, const Tensor& y) { return x - y; }
+  Tensor mul(const Tensor& x, const Tensor& y) { return x * y; }
+  Tensor lerp(const Tensor& a, const Tensor& b, const Tensor& t) { return a + t * (b - a); }
+  Tensor affine(const Tensor& x, float scale, float shift) { return x * scale + shift; }
+  Tensor gelu(const Tensor& x) { return torch::gelu(x); }
+  Tensor quick_gelu(const Tensor& x) { return x * torch::sigmoid(1.702 * x); }
+  Tensor silu(const Tensor& x) { return torch::silu(x); }
+  Tensor tanh(const Tensor& x) { return torch::tanh(x); }
+  Tensor sigmoid(const Tensor& x) { return torch::sigmoid(x); }
+  Tensor gate_prompt(const Tensor& gate, const Step&) { return gate * rows_->traversing; }
+  Tensor note(Site site, std::string_view name, const Tensor& x) {
+    if (observer_) (*observer_)(site, name, x);
+    return x;
+  }
+
+ private:
+  Tensor pad(const Tensor& x) {  // [R, n, d] -> [S, longest, n, d]
+    return x.index_select(0, rows_->padded)
+        .view({rows_->spans, rows_->longest, x.size(1), x.size(2)});
+  }
+  Tensor unpad(const Tensor& x) {  // [S, longest, n, d] -> [R, n, d]
+    return x.reshape({-1, x.size(-2), x.size(-1)}).index_select(0, rows_->unpadded);
+  }
+
+  const Config& c_;
+  const TorchRows* rows_;
+  const TorchNote* observer_;
+};
+
+}  // namespace revenant

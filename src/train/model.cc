@@ -1,0 +1,85 @@
+#include "train/model.h"
+
+#include <cmath>
+#include <cstring>
+#include <set>
+
+#include "base/dtype.h"
+#include "base/error.h"
+#include "base/random.h"
+#include "model/check.h"
+
+namespace revenant {
+namespace {
+
+torch::Tensor to_torch(const TensorView& view, torch::Dtype dtype) {
+  const std::vector<float> values = to_floats(view);
+  return torch::tensor(values).view(view.shape).to(dtype);
+}
+
+// What a fresh tensor holds before training. Names are canonical; see TensorSpec.
+torch::Tensor fresh(const Config& c, const TensorSpec& spec, Random& random) {
+  const bool residual = spec.name.ends_with("attn_output.weight") ||
+                        spec.name.ends_with("ffn_down.weight") ||
+                        spec.name.ends_with("attn_out.weight");
+  const int depth = spec.name.starts_with("v.") ? c.vision.layers : c.layers;
+  const bool is_weight = spec.stored_shape.size() > 1;
+  double deviation = 0.02;
+  if (spec.role == Role::mixer) deviation = 1 / std::sqrt(double(c.head_dim));
+  if (spec.role == Role::norm)
+    return spec.name.ends_with(".bias") ? torch::zeros(spec.stored_shape)
+                                        : torch::ones(spec.stored_shape);
+  if (spec.role == Role::scale) return torch::full(spec.stored_shape, 0.1);
+  if (spec.role == Role::bias || (spec.role == Role::gate && !is_weight))
+    return torch::zeros(spec.stored_shape);
+  if (residual) deviation /= std::sqrt(2.0 * depth);
+  std::vector<float> values(size_t(TensorSpec::count(spec.stored_shape)));
+  for (float& value : values) value = float(random.normal() * deviation);
+  return torch::tensor(values).view(spec.stored_shape);
+}
+
+}  // namespace
+
+TorchModel load_torch_model(const Path& directory, const std::vector<std::string>& settings,
+                            torch::Dtype dtype) {
+  const Checkpoint checkpoint = Checkpoint::open(directory);
+  TorchModel model;
+  model.config_json = with_settings(checkpoint.config(), settings);
+  model.config = parse_config(model.config_json, (directory / "config.json").string());
+  std::map<std::string, std::vector<int64_t>> shapes;
+  for (const auto& [name, view] : checkpoint.tensors()) shapes[name] = view.shape;
+  model.kept = check_stored(model.config, shapes, [&](const std::string& name) {
+    return name.empty() ? directory.string() : checkpoint.file_of(name).string();
+  });
+  const std::set<std::string> kept(model.kept.begin(), model.kept.end());
+  for (const auto& [name, view] : checkpoint.tensors())
+    if (!kept.contains(name)) model.parameters[name] = to_torch(view, dtype).requires_grad_();
+  return model;
+}
+
+TorchModel init_torch_model(const nlohmann::json& config_json, uint64_t seed) {
+  TorchModel model;
+  model.config_json = config_json;
+  model.config = parse_config(config_json, "config");
+  Random random(seed);
+  for (const TensorSpec& spec : tensor_table(model.config))
+    if (!model.parameters.contains(spec.stored))
+      model.parameters[spec.stored] = fresh(model.config, spec, random).requires_grad_();
+  return model;
+}
+
+void save_torch_model(const TorchModel& model, const Path& directory, DType dtype) {
+  std::vector<TensorSource> sources;
+  for (const auto& [name, parameter] : model.parameters) {
+    const std::vector<int64_t> shape(parameter.sizes().begin(), parameter.sizes().end());
+    sources.push_back({name, dtype, shape, [&parameter, dtype](const Sink& sink) {
+                         const auto type =
+                             dtype == DType::bf16 ? torch::kBFloat16 : torch::kFloat32;
+                         const torch::Tensor t = parameter.detach().to(type).contiguous();
+                         sink({static_cast<const std::byte*>(t.data_ptr()), t.nbytes()});
+                       }});
+  }
+  write_checkpoint(directory, model.config_json, sources);
+}
+
+}  // namespace revenant
