@@ -133,14 +133,15 @@ TEST(Decode, WebpAnimationIsRefused) {
 }
 
 TEST(Decode, JpegCmykAsPillow) {
-  // Stored inverted, as Adobe does: 255 is no ink. rgb = white - ink * white / 255.
-  std::vector<uint8_t> samples;
-  for (int i = 0; i < 64; ++i) samples.insert(samples.end(), {255, 155, 55, 200});
-  const Image image = decode(jpeg_of(samples, 8, 8, 4));
-  ASSERT_EQ(image.width, 8);
-  EXPECT_NEAR(image.rgb[0], 200, 1);
-  EXPECT_NEAR(image.rgb[1], 155 * 200 / 255, 1);
-  EXPECT_NEAR(image.rgb[2], 55 * 200 / 255, 1);
+  // Stored inverted, as Adobe does: 255 is no ink. white - round(ink * white / 255), exactly.
+  const std::vector<std::pair<std::vector<uint8_t>, std::vector<uint8_t>>> cases{
+      {{255, 155, 55, 200}, {200, 122, 43}}, {{0, 128, 255, 255}, {0, 128, 255}}};
+  for (const auto& [cmyk, rgb] : cases) {
+    std::vector<uint8_t> samples;
+    for (int i = 0; i < 64; ++i) samples.insert(samples.end(), cmyk.begin(), cmyk.end());
+    const Image image = decode(jpeg_of(samples, 8, 8, 4));
+    EXPECT_EQ(std::vector(image.rgb.begin(), image.rgb.begin() + 3), rgb);
+  }
 }
 
 TEST(Decode, JpegOfHundredsOfScansIsRefused) {
