@@ -74,4 +74,8 @@ nlohmann::json with_settings(nlohmann::json json, const std::vector<std::string>
 
 const char* name_of(Backbone backbone);
 
+// The prompt rule (text/prompt.h) of a model: "phantom-qwen2", "trol-phi3", ... Phantom and plain
+// models share templates; llama uses qwen2's ChatML.
+std::string prompt_family(const Config& config);
+
 }  // namespace revenant
