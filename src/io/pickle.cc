@@ -238,55 +238,33 @@ void Machine::build() {
   top(Kind::dict, "BUILD of what is no dictionary");
 }
 
-// clang-format off: one line an opcode
+// One line an opcode:
+// clang-format off
 void Machine::step(uint8_t opcode) {
   switch (opcode) {
-    case 0x80:
-      return require(take_unsigned(1) == 2, "PROTO: a protocol other than 2");
-    case '(':
-      return push_mark();
-    case ')':
-      return push_tuple(0);
-    case 0x85:
-      return push_tuple(1);
-    case 0x86:
-      return push_tuple(2);
-    case 0x87:
-      return push_tuple(3);
-    case 't':
-      return push(Value{Kind::tuple, 0, {}, pop_to_mark()});
-    case 'N':
-      return push(Value{});
-    case 0x88:
-      return push(Value{Kind::boolean, 1, {}, {}});
-    case 0x89:
-      return push(Value{Kind::boolean, 0, {}, {}});
-    case 'K':
-      return push_integer(int64_t(take_unsigned(1)));
-    case 'M':
-      return push_integer(int64_t(take_unsigned(2)));
-    case 'J':
-      return push_integer(int32_t(take_unsigned(4)));
-    case 0x8a:
-      return push_integer(take_long());
-    case 'X':
-      return push(Value{Kind::text, 0, std::string(take(take_unsigned(4))), {}});
-    case '}':
-      return push(Value{Kind::dict, 0, {}, {}});
-    case ']':
-      return push(Value{Kind::list, 0, {}, {}});
-    case 'q':
-      return memoize(take_unsigned(1));
-    case 'r':
-      return memoize(take_unsigned(4));
-    case 'h':
-      return recall(take_unsigned(1));
-    case 'j':
-      return recall(take_unsigned(4));
-    case 'c':
-      return push_global();
-    case 'u':
-      return set_items(pop_to_mark());
+    case 0x80: return require(take_unsigned(1) == 2, "PROTO: a protocol other than 2");
+    case '(': return push_mark();
+    case ')': return push_tuple(0);
+    case 0x85: return push_tuple(1);
+    case 0x86: return push_tuple(2);
+    case 0x87: return push_tuple(3);
+    case 't': return push(Value{Kind::tuple, 0, {}, pop_to_mark()});
+    case 'N': return push(Value{});
+    case 0x88: return push(Value{Kind::boolean, 1, {}, {}});
+    case 0x89: return push(Value{Kind::boolean, 0, {}, {}});
+    case 'K': return push_integer(int64_t(take_unsigned(1)));
+    case 'M': return push_integer(int64_t(take_unsigned(2)));
+    case 'J': return push_integer(int32_t(take_unsigned(4)));
+    case 0x8a: return push_integer(take_long());
+    case 'X': return push(Value{Kind::text, 0, std::string(take(take_unsigned(4))), {}});
+    case '}': return push(Value{Kind::dict, 0, {}, {}});
+    case ']': return push(Value{Kind::list, 0, {}, {}});
+    case 'q': return memoize(take_unsigned(1));
+    case 'r': return memoize(take_unsigned(4));
+    case 'h': return recall(take_unsigned(1));
+    case 'j': return recall(take_unsigned(4));
+    case 'c': return push_global();
+    case 'u': return set_items(pop_to_mark());
     case 's': {
       const Id value = pop(), key = pop();
       return set_items({key, value});
@@ -301,14 +279,10 @@ void Machine::step(uint8_t opcode) {
       list.insert(list.end(), items.begin(), items.end());
       return;
     }
-    case 'Q':
-      return push_storage();
-    case 'R':
-      return reduce();
-    case 'b':
-      return build();
-    default:
-      break;
+    case 'Q': return push_storage();
+    case 'R': return reduce();
+    case 'b': return build();
+    default: break;
   }
   const auto name = forbidden.find(opcode);
   fail(std::string("opcode ") +
