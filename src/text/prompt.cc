@@ -1,0 +1,252 @@
+#include "text/prompt.h"
+
+#include <algorithm>
+
+#include "base/error.h"
+#include "text/unicode.h"
+
+namespace revenant {
+namespace {
+
+constexpr std::string_view image_mark = "<image>";
+
+std::string trol_system(const std::string& begin, const std::string& end) {
+  return begin +
+         "You are AI model created by Byung-Kwan Lee, Ph.D. candidate, KAIST EE, of which AI model "
+         "name is TroL (Traversal of Layers). You must give helpful, detailed, and polite answers "
+         "to the user's questions" +
+         end + "\n";
+}
+
+PromptRule phantom_im(const std::string& name) {
+  return {.name = name,
+          .system = "",
+          .user_begin = "<|im_start|>user\n",
+          .user_end = "<|im_end|>",
+          .assistant_begin = "<|im_start|>assistant\n",
+          .answer_end = "<|im_end|>",
+          .turn_gap = "",
+          .picture_begin = "<img>",
+          .picture_end = "</img>",
+          .context_token = "<IMG_CONTEXT>",
+          .after_pictures = "",
+          .stop_tokens = {"<|im_end|>"},
+          .answer_begin_mark = "assistant\n",
+          .answer_end_mark = "<|im_end|>"};
+}
+
+PromptRule phantom_phi3() {
+  PromptRule rule = phantom_im("phantom-phi3");
+  rule.user_begin = "<|user|>\n";
+  rule.assistant_begin = rule.answer_begin_mark = "<|assistant|>\n";
+  rule.user_end = rule.answer_end = rule.answer_end_mark = "<|end|>";
+  rule.stop_tokens = {"<|end|>"};
+  return rule;
+}
+
+PromptRule trol(PromptRule rule, const std::string& name) {
+  rule.name = name;
+  rule.answer_end += "\n</s>";
+  rule.turn_gap = rule.after_pictures = "\n";
+  rule.stop_tokens = {"</s>"};
+  rule.trol = true;
+  return rule;
+}
+
+PromptRule trol_phi3() {
+  PromptRule rule = trol(phantom_phi3(), "trol-phi3");
+  rule.system = trol_system("<s><|system|>\n", "<|end|>");
+  return rule;
+}
+
+PromptRule trol_internlm2() {
+  PromptRule rule = trol(phantom_im("trol-internlm2"), "trol-internlm2");
+  rule.system = trol_system("<s>[UNUSED_TOKEN_146]system\n", "[UNUSED_TOKEN_145]");
+  rule.user_begin = "[UNUSED_TOKEN_146]user\n";
+  rule.assistant_begin = "[UNUSED_TOKEN_146]assistant\n";
+  rule.user_end = rule.answer_end_mark = "[UNUSED_TOKEN_145]";
+  rule.answer_end = "[UNUSED_TOKEN_145]\n</s>";
+  rule.picture_begin = rule.picture_end = "";
+  rule.context_token = image_mark;
+  rule.appends_context = true;
+  return rule;
+}
+
+Piece template_piece(const std::string& text) { return {Piece::template_text, text, 0, false}; }
+
+int tokens_of(std::span<const int> tokens_per_picture, int picture) {
+  CHECK(picture >= 0 && size_t(picture) < tokens_per_picture.size());
+  CHECK(tokens_per_picture[size_t(picture)] > 0);
+  return tokens_per_picture[size_t(picture)];
+}
+
+// The prompt as one text: every picture with one context token, where those stand, and which
+// ranges may hold special tokens.
+struct Script {
+  std::string text;
+  std::vector<std::pair<size_t, size_t>> trusted;
+  std::vector<std::pair<size_t, int>> pictures;  // offset of the context token, picture index
+};
+
+void trust_tail(Script& script, size_t begin) {
+  if (begin == script.text.size()) return;
+  if (!script.trusted.empty() && script.trusted.back().second == begin)
+    script.trusted.back().second = script.text.size();
+  else
+    script.trusted.push_back({begin, script.text.size()});
+}
+
+Script script_of(const PromptRule& rule, std::span<const Piece> pieces) {
+  Script script;
+  for (const Piece& piece : pieces) {
+    const size_t begin = script.text.size();
+    if (piece.kind == Piece::plain) {
+      script.text += repaired(piece.text);
+    } else if (piece.kind == Piece::template_text) {
+      script.text += piece.text;
+    } else {
+      script.pictures.push_back({begin + rule.picture_begin.size(), piece.picture_index});
+      script.text += rule.picture_begin + rule.context_token + rule.picture_end;
+    }
+    if (piece.kind != Piece::plain) trust_tail(script, begin);
+  }
+  return script;
+}
+
+}  // namespace
+
+std::span<const PromptRule> prompt_rules() {
+  static const std::vector<PromptRule> rules = {phantom_im("phantom-qwen2"),
+                                                phantom_im("phantom-internlm2"), phantom_phi3(),
+                                                trol_internlm2(), trol_phi3()};
+  return rules;
+}
+
+const PromptRule& prompt_rule(std::string_view name) {
+  for (const PromptRule& rule : prompt_rules())
+    if (rule.name == name) return rule;
+  throw Error("prompt", "rule", "phantom-{qwen2,internlm2,phi3} or trol-{internlm2,phi3}",
+              std::string(name));
+}
+
+Tokenizer tokenizer_for(const PromptRule& rule, const Tokenizer& tokenizer) {
+  const Tokenizer fitted =
+      rule.appends_context ? tokenizer.with_token(rule.context_token) : tokenizer;
+  std::vector<std::string> needed = rule.stop_tokens;
+  needed.insert(needed.end(), {rule.context_token, rule.picture_begin, rule.picture_end});
+  for (const std::string& token : needed)
+    if (!token.empty() && fitted.id_of(token) < 0)
+      throw Error("prompt", rule.name, "a tokenizer with '" + token + "'", "one without");
+  return fitted;
+}
+
+std::vector<int32_t> stop_ids(const PromptRule& rule, const Tokenizer& tokenizer) {
+  std::vector<int32_t> ids;
+  for (const std::string& token : rule.stop_tokens) ids.push_back(tokenizer.id_of(token));
+  return ids;
+}
+
+std::vector<Piece> turn_pieces(const PromptRule& rule, std::vector<Piece> question,
+                               const std::string& answer) {
+  std::vector<Piece> pieces = {template_piece(rule.user_begin)};
+  pieces.insert(pieces.end(), question.begin(), question.end());
+  pieces.push_back(template_piece(rule.user_end + rule.turn_gap + rule.assistant_begin));
+  if (answer.empty()) return pieces;
+  pieces.push_back({Piece::plain, answer, 0, true});
+  pieces.push_back({Piece::template_text, rule.answer_end, 0, true});
+  return pieces;
+}
+
+std::vector<Piece> chat_pieces(const PromptRule& rule, std::span<const Turn> turns) {
+  std::vector<Piece> pieces;
+  if (!rule.system.empty()) pieces.push_back(template_piece(rule.system));
+  int picture = 0;
+  for (const Turn& turn : turns) {
+    const bool last = &turn == &turns.back();
+    CHECK(last || !turn.answer.empty());
+    std::vector<Piece> question;
+    for (int i = 0; i < turn.pictures; ++i)
+      question.push_back({Piece::picture, "", picture++, false});
+    if (turn.pictures > 0 && !rule.after_pictures.empty())
+      question.push_back(template_piece(rule.after_pictures));
+    question.push_back({Piece::plain, turn.question, 0, false});
+    const auto parts = turn_pieces(rule, std::move(question), turn.answer);
+    pieces.insert(pieces.end(), parts.begin(), parts.end());
+    if (!last && !rule.turn_gap.empty()) pieces.push_back(template_piece(rule.turn_gap));
+  }
+  return pieces;
+}
+
+std::vector<Piece> split_image_marks(std::string_view text, Piece::Kind kind) {
+  std::vector<Piece> pieces;
+  int picture = 0;
+  for (size_t at; (at = text.find(image_mark)) != text.npos;) {
+    if (at > 0) pieces.push_back({kind, std::string(text.substr(0, at)), 0, false});
+    pieces.push_back({Piece::picture, "", picture++, false});
+    text.remove_prefix(at + image_mark.size());
+  }
+  if (!text.empty()) pieces.push_back({kind, std::string(text), 0, false});
+  return pieces;
+}
+
+EncodedPrompt encode_prompt(const Tokenizer& tokenizer, const PromptRule& rule,
+                            std::span<const Piece> pieces,
+                            std::span<const int> tokens_per_picture) {
+  const Script script = script_of(rule, pieces);
+  EncodedPrompt prompt;
+  size_t picture = 0;
+  for (const TokenPart& part : tokenizer.encode_parts(script.text, script.trusted)) {
+    size_t copies = 1;
+    if (picture < script.pictures.size() && part.begin == script.pictures[picture].first) {
+      CHECK(part.added);  // tokenizer_for makes sure of it
+      copies = size_t(tokens_of(tokens_per_picture, script.pictures[picture++].second));
+      const int begin = int(prompt.ids.size());
+      prompt.picture_spans.push_back({begin, begin + int(copies)});
+    }
+    for (; copies > 0; --copies)
+      prompt.ids.insert(prompt.ids.end(), part.ids.begin(), part.ids.end());
+  }
+  CHECK(picture == script.pictures.size());
+  return prompt;
+}
+
+std::vector<std::pair<int, int>> answer_spans(const Tokenizer& tokenizer, const PromptRule& rule,
+                                              std::span<const Piece> pieces,
+                                              std::span<const int> tokens_per_picture) {
+  const auto length = [&](size_t count) {
+    return int(encode_prompt(tokenizer, rule, pieces.first(count), tokens_per_picture).ids.size());
+  };
+  std::vector<std::pair<int, int>> spans;
+  for (size_t i = 0; i < pieces.size();) {
+    size_t j = i;
+    while (j < pieces.size() && pieces[j].answer) ++j;
+    if (j > i) spans.push_back({length(i), length(j)});
+    i = std::max(j, i + 1);
+  }
+  return spans;
+}
+
+std::string prompt_text(const PromptRule& rule, std::span<const Piece> pieces,
+                        std::span<const int> tokens_per_picture) {
+  std::string text;
+  for (const Piece& piece : pieces) {
+    if (piece.kind != Piece::picture) {
+      text += piece.text;
+      continue;
+    }
+    text += rule.picture_begin;
+    for (int i = tokens_of(tokens_per_picture, piece.picture_index); i > 0; --i)
+      text += rule.context_token;
+    text += rule.picture_end;
+  }
+  return text;
+}
+
+std::string filter_output(const PromptRule& rule, std::string_view decoded) {
+  const size_t begin = decoded.rfind(rule.answer_begin_mark);
+  if (begin != decoded.npos) decoded.remove_prefix(begin + rule.answer_begin_mark.size());
+  const std::string valid = repaired(decoded.substr(0, decoded.find(rule.answer_end_mark)));
+  return std::string(strip(valid));
+}
+
+}  // namespace revenant

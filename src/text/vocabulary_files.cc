@@ -1,0 +1,116 @@
+#include <algorithm>
+#include <cmath>
+
+#include "base/error.h"
+#include "text/sentencepiece.h"
+#include "text/vocabulary_json.h"
+
+namespace revenant {
+namespace {
+
+constexpr const char* mark = "\xE2\x96\x81";  // U+2581
+
+void refuse_unsupported(const SentencePieceModel& model, const std::string& file) {
+  const auto refuse = [&](bool wrong, const char* expected, const std::string& found) {
+    if (wrong) throw Error("tokenizer", file, expected, found);
+  };
+  refuse(model.pieces.empty(), "a SentencePiece model", "no pieces");
+  refuse(model.pieces.size() >= 1 << 24, "less than 16777216 pieces", "more");
+  refuse(model.model_type != 2, "a BPE model (type 2)", "type " + std::to_string(model.model_type));
+  refuse(model.character_map, "text taken as it is", "a normalisation table");
+  refuse(model.remove_extra_spaces, "all spaces kept", "extra ones removed");
+  refuse(!model.escape_spaces, "spaces written as U+2581", "plain ones");
+}
+
+// A piece may be joined from any two others; better scores come first, equal ones are equal.
+void add_merges(Vocabulary& v, const SentencePieceModel& model) {
+  std::vector<float> scores;
+  for (const SentencePiece& p : model.pieces) scores.push_back(p.score);
+  std::sort(scores.begin(), scores.end(), std::greater<>());
+  scores.erase(std::unique(scores.begin(), scores.end()), scores.end());
+  const auto mergeable = [&](std::string_view text) {
+    const int32_t id = v.tokens.find(text);
+    return id >= 0 && model.pieces[size_t(id)].type == SentencePiece::normal ? id : -1;
+  };
+  for (size_t i = 0; i < model.pieces.size(); ++i) {
+    const SentencePiece& p = model.pieces[i];
+    if (p.type != SentencePiece::normal) continue;
+    const auto rank = std::lower_bound(scores.begin(), scores.end(), p.score, std::greater<>());
+    for (size_t cut = 1; cut < p.text.size(); ++cut) {
+      if ((uint8_t(p.text[cut]) & 0xC0) == 0x80) continue;
+      const int32_t left = mergeable(p.text.substr(0, cut));
+      const int32_t right = left < 0 ? -1 : mergeable(p.text.substr(cut));
+      if (right >= 0) v.merges.insert(left, right, {int32_t(rank - scores.begin()), int32_t(i)});
+    }
+  }
+}
+
+void add_pieces(Vocabulary& v, const SentencePieceModel& model, const std::string& file) {
+  for (size_t i = 0; i < model.pieces.size(); ++i) {
+    const SentencePiece& p = model.pieces[i];
+    if (p.text.size() > 1024) throw Error("tokenizer", file, "pieces of at most 1024 bytes", "longer");
+    if (!std::isfinite(p.score)) throw Error("tokenizer", file, "finite scores", "another");
+    if (p.type == SentencePiece::unused) throw Error("tokenizer", file, "no unused pieces", "one");
+    if (!v.tokens.insert(p.text, int32_t(i)))
+      throw Error("tokenizer", file, "each piece once", "'" + std::string(p.text) + "' again");
+  }
+  v.added_at.assign(size_t(v.tokens.size()), -1);
+  for (size_t i = 0; i < model.pieces.size(); ++i) {
+    const SentencePiece& p = model.pieces[i];
+    if (p.type == SentencePiece::normal || p.type == SentencePiece::byte) continue;
+    AddedToken token;
+    token.content = p.text;
+    token.id = int32_t(i);
+    token.special = p.type != SentencePiece::user_defined;
+    add_token(v, token, file);
+  }
+}
+
+Vocabulary read_sentencepiece_file(const Path& path, const Path& directory) {
+  const MappedFile file(path);
+  const SentencePieceModel model = read_sentencepiece(file.text(), path.string());
+  refuse_unsupported(model, path.string());
+  Vocabulary v;
+  add_pieces(v, model, path.string());
+  add_merges(v, model);
+  v.strip_first = model.dummy_prefix;
+  if (config_flag(directory, "legacy").value_or(true)) {
+    if (model.dummy_prefix) v.normaliser.push_back({NormalStep::prepend, "", mark});
+    v.normaliser.push_back({NormalStep::replace, " ", mark});
+  } else {
+    v.metaspace = true;
+    v.mark = model.dummy_prefix ? SpaceMark::first : SpaceMark::none;
+  }
+  fill_bytes(v);
+  v.fuse_unknown = true;
+  v.unknown = model.unknown;
+  const auto control = [&](int id) { return v.added_token(id) ? id : -1; };
+  v.bos = control(model.bos);
+  v.eos = control(model.eos);
+  if (v.added_token(v.unknown) == nullptr)
+    throw Error("tokenizer", path.string(), "an unknown piece", "none");
+  if (v.bos >= 0 && config_flag(directory, "add_bos_token").value_or(true)) v.before = {v.bos};
+  if (v.eos >= 0 && config_flag(directory, "add_eos_token").value_or(false)) v.after = {v.eos};
+  return v;
+}
+
+Vocabulary read_main_file(const Path& d) {
+  const auto has = [&](const char* name) { return std::filesystem::is_regular_file(d / name); };
+  if (has("tokenizer.json")) return read_tokenizer_json(d / "tokenizer.json");
+  if (has("tokenizer.model")) return read_sentencepiece_file(d / "tokenizer.model", d);
+  if (has("vocab.json") && has("merges.txt"))
+    return read_vocab_and_merges(d / "vocab.json", d / "merges.txt");
+  throw Error("tokenizer", d.string(), "tokenizer.json, tokenizer.model, or vocab.json with merges.txt",
+              std::filesystem::is_directory(d) ? "none of them" : "no such directory");
+}
+
+}  // namespace
+
+Vocabulary open_vocabulary(const Path& directory) {
+  Vocabulary v = read_main_file(directory);
+  read_side_files(v, directory);
+  index_added(v);
+  return v;
+}
+
+}  // namespace revenant
