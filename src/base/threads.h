@@ -1,0 +1,56 @@
+// A pool of threads for loops over independent items. How a loop is cut into pieces never shows in
+// its results: the functions given here split outputs, never a sum.
+#pragma once
+
+#include <algorithm>
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+#include <mutex>
+#include <thread>
+#include <vector>
+
+namespace revenant {
+
+class Threads {
+ public:
+  explicit Threads(int count = 0);  // counts the caller; 0: as many as the machine runs at once
+  ~Threads();
+  Threads(const Threads&) = delete;
+
+  int count() const { return int(workers_.size()) + 1; }
+
+  // Calls fn(begin, end) on pieces that cover [0, items), none shorter than `grain` but the last.
+  // The caller works too and takes whatever no other thread has begun, so a thread that the system
+  // does not run holds nobody up. Calls from inside fn, and from a second caller at the same time,
+  // run on their own thread. fn must not throw.
+  template <class F>
+  void parallel_for(size_t items, size_t grain, const F& fn) {
+    if (items == 0) return;
+    if (workers_.empty() || items <= grain) return fn(size_t(0), items);
+    run({[](const void* f, size_t begin, size_t end) { (*static_cast<const F*>(f))(begin, end); },
+         &fn, items, std::max({grain, size_t(1), items / (8 * size_t(count()))})});
+  }
+
+ private:
+  struct Job {
+    void (*call)(const void*, size_t, size_t) = nullptr;
+    const void* fn = nullptr;
+    size_t items = 0, piece = 1;
+  };
+  void run(const Job& job);
+  void work();
+  void take_pieces();
+  uint32_t await_change(uint32_t seen) const;
+
+  // state_ = number of the job (16 bits), open (1 bit), workers inside it (15 bits). A worker may
+  // touch the job only after it has counted itself in while the job was open.
+  static constexpr uint32_t open_bit = 1u << 15, inside_mask = open_bit - 1, stop = ~0u;
+  std::atomic<uint32_t> state_{0};
+  std::atomic<size_t> next_{0};
+  Job job_;
+  std::mutex caller_;
+  std::vector<std::thread> workers_;
+};
+
+}  // namespace revenant

@@ -1,0 +1,101 @@
+// The native executor: the verbs of model/verbs.h on Tensor and Matrix. One executor computes one
+// step. Work is split over rows, heads and outputs, never over a sum, so results do not depend on
+// the number of threads, the batch or the way a prompt was cut into pieces.
+#pragma once
+
+#include <functional>
+#include <optional>
+#include <span>
+#include <string_view>
+
+#include "base/threads.h"
+#include "kernels/kernels.h"
+#include "model/rope.h"
+#include "model/verbs.h"
+#include "native/sequence.h"
+#include "native/tensor.h"
+#include "native/weights.h"
+
+namespace revenant {
+
+// Sees every value that the forward text notes.
+struct Observer {
+  virtual ~Observer() = default;
+  virtual void note(Site site, std::string_view name, const Tensor& value) = 0;
+};
+
+class Executor : public Verbs<Executor> {
+ public:
+  // `sequences` are what Span::sequence counts.
+  Executor(const Config& config, const Kernels& kernels, Threads& threads,
+           std::span<Sequence* const> sequences = {}, Observer* observer = nullptr)
+      : c_(config), k_(kernels), threads_(threads), sequences_(sequences), observer_(observer) {}
+
+  Tensor embed(const Matrix& table, std::span<const int> ids);
+  Tensor place(const Tensor& x, const Tensor& features, const Step& step);
+  Tensor linear(const Linear<Matrix>& w, const Tensor& x, const Step* step = nullptr);
+  Tensor swiglu(const MlpWeights<Matrix>& w, const Tensor& x, const Step& step);
+  Tensor heads(const Tensor& x, int d) { return x.shaped(x.width / d, d); }
+  Tensor join(const Tensor& x) { return x.shaped(1, x.heads * x.width); }
+  Tensor rms_norm(const Tensor& x, const Norm<Matrix>& norm);
+  Tensor layer_norm(const Tensor& x, const Norm<Matrix>& norm);
+
+  Tensor rope(const Tensor& x, const Step& step);
+  Qkv<Tensor> anchor(Site site, const Qkv<Tensor>& a, const Step& step);
+  Tensor attend_heads(const Tensor& q, const Tensor& k, const Tensor& v, const Step& step);
+  Halves<Tensor> attend(Site site, const Haunted<Tensor>& a, const Step& step, float eta);
+
+  Tensor attend_tile(const Qkv<Tensor>& a, int tokens);
+  Tensor patches(std::span<const float> pixels, int tiles, int side, int patch);
+  Tensor with_class(const Tensor& x, const Matrix& class_token, int tiles);
+  Tensor drop_class(const Tensor& x, int tiles);
+  Tensor resample(const Matrix& table, const std::vector<float>& matrix);
+  Tensor add_positions(const Tensor& x, const Matrix& positions);
+  Tensor add_positions(const Tensor& x, const Tensor& positions);
+  Tensor shuffle(const Tensor& x, int grid, int factor);
+
+  Tensor take(const Tensor& x, std::span<const int> rows);
+  Tensor add(const Tensor& x, const Tensor& y);
+  Tensor sub(const Tensor& x, const Tensor& y);
+  Tensor mul(const Tensor& x, const Tensor& y);
+  Tensor mul(const Tensor& x, const Matrix& y);
+  Tensor lerp(const Tensor& a, const Tensor& b, const Tensor& t);
+  Tensor affine(const Tensor& x, float scale, float shift);
+  Tensor gate_prompt(const Tensor& gate, const Step& step);
+  Tensor gelu(const Tensor& x) { return map(x, k_.gelu); }
+  Tensor quick_gelu(const Tensor& x) { return map(x, k_.quick_gelu); }
+  Tensor silu(const Tensor& x) { return map(x, k_.silu); }
+  Tensor tanh(const Tensor& x) { return map(x, k_.tanh); }
+  Tensor sigmoid(const Tensor& x) { return map(x, k_.sigmoid); }
+
+  const Tensor& note(Site site, std::string_view name, const Tensor& x) {
+    if (observer_) observer_->note(site, name, x);
+    return x;
+  }
+
+ protected:
+  Sequence& sequence_of(const Span& span) { return *sequences_[size_t(span.sequence)]; }
+
+ private:
+  using Map = void (*)(const float*, size_t, float*) noexcept;
+  Tensor map(const Tensor& x, Map fn);
+  template <class F>
+  Tensor each(const Tensor& x, const F& fn);
+  void multiply(const Matrix& w, const float* bias, const float* x, size_t rows, float* out);
+  void columns(const Matrix& w, const float* bias, const float* x, size_t rows, float* out,
+               size_t begin, size_t end);
+  void add_picture_branch(const Linear<Matrix>& w, const Tensor& x, const Step& step, Tensor& out);
+  void remember(Site site, const Haunted<Tensor>& a, const Step& step);
+
+  const Config& c_;
+  const Kernels& k_;
+  Threads& threads_;
+  std::span<Sequence* const> sequences_;
+  Observer* observer_;
+  std::optional<RopeRows> rotation_;  // of this executor's step
+};
+
+// Rows of a span take part in pass 2 and above only if it is a prompt of more than one token.
+inline bool traverses(const Span& span) { return span.prompt && span.rope_length > 1; }
+
+}  // namespace revenant

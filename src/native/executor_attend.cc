@@ -1,0 +1,164 @@
+// Attention over the cache, and Phantom's anchor. N rows, h heads, g key/value heads, d head_dim.
+#include <cmath>
+#include <cstring>
+
+#include "base/error.h"
+#include "native/executor.h"
+
+namespace revenant {
+namespace {
+
+// Queries that one call of the kernel takes together; they share the keys they read.
+constexpr int rows_together = 16;
+
+struct Piece {
+  int span, first_row, rows, kv_head;
+};
+
+std::vector<Piece> cut(const Step& step, const Config& c, int pass) {
+  std::vector<Piece> pieces;
+  for (size_t s = 0; s < step.spans.size(); ++s) {
+    const Span& span = step.spans[s];
+    if (pass > 1 && !traverses(span)) continue;
+    for (int r = 0; r < span.rows; r += rows_together)
+      for (int head = 0; head < c.kv_heads; ++head)
+        pieces.push_back(
+            {int(s), span.first_row + r, std::min(rows_together, span.rows - r), head});
+  }
+  return pieces;
+}
+
+// The queries of one piece: `group` heads of each of its rows read the same key/value head.
+struct Queries {
+  std::vector<int> counts;
+  std::vector<const float*> q, ghost_q;
+  std::vector<float*> plain, ghost;
+
+  void add(int count, size_t at, const Haunted<Tensor>& a, Halves<Tensor>& out) {
+    counts.push_back(count);
+    q.push_back(a.plain.q.data() + at);
+    plain.push_back(out.plain.data() + at);
+    if (!a.has_ghost) return;
+    ghost_q.push_back(a.ghost.q.data() + at);
+    ghost.push_back(out.ghost.data() + at);
+  }
+};
+
+void copy_rows(const Tensor& from, int first, int rows, CacheRows& to, int at) {
+  const size_t width = from.row_size();
+  to.reserve(size_t(at) + size_t(rows), width);
+  std::memcpy(to.data() + size_t(at) * width, from.row(first),
+              size_t(rows) * width * sizeof(float));
+}
+
+Tensor zeros(const Tensor& like) {
+  Tensor t(like.rows, like.heads, like.width);
+  std::memset(t.data(), 0, t.size() * sizeof(float));
+  return t;
+}
+
+}  // namespace
+
+Tensor Executor::rope(const Tensor& x, const Step& step) {
+  if (!rotation_) rotation_ = rope_rows(c_.rope, x.width, step);
+  const size_t half = size_t(x.width / 2);
+  CHECK(rotation_->cos.size() == size_t(x.rows) * half);
+  Tensor out(x.rows, x.heads, x.width);
+  threads_.parallel_for(size_t(x.rows), 64, [&](size_t begin, size_t end) {
+    k_.rope(x.row(int(begin)), end - begin, size_t(x.heads), size_t(x.width),
+            rotation_->cos.data() + begin * half, rotation_->sin.data() + begin * half,
+            out.row(int(begin)));
+  });
+  return out;
+}
+
+Qkv<Tensor> Executor::anchor(Site site, const Qkv<Tensor>& a, const Step& step) {
+  const int spans = int(step.spans.size());
+  Qkv<Tensor> first = {Tensor(spans, a.q.heads, a.q.width), Tensor(spans, a.k.heads, a.k.width),
+                       Tensor(spans, a.v.heads, a.v.width)};
+  const auto one = [&](const Tensor& x, int row, std::vector<float>& kept, Tensor& out, int s) {
+    const Span& span = step.spans[size_t(s)];
+    if (site.pass == 1 && span.start == 0) kept.assign(x.row(row), x.row(row) + x.row_size());
+    CHECK(kept.size() == x.row_size());
+    std::memcpy(out.row(s), kept.data(), kept.size() * sizeof(float));
+  };
+  for (int s = 0; s < spans; ++s) {
+    const int row = step.spans[size_t(s)].first_row;
+    Anchor& anchor = sequence_of(step.spans[size_t(s)]).anchor(site.layer);
+    one(a.q, row, anchor.q, first.q, s);
+    one(a.k, row, anchor.k, first.k, s);
+    one(a.v, row, anchor.v, first.v, s);
+  }
+  return first;
+}
+
+Tensor Executor::attend_heads(const Tensor& q, const Tensor& k, const Tensor& v, const Step& step) {
+  Tensor out(q.rows, q.heads, q.width);
+  const size_t heads = size_t(q.heads), width = size_t(q.width);
+  for (size_t s = 0; s < step.spans.size(); ++s) {
+    const Span& span = step.spans[s];
+    threads_.parallel_for(size_t(span.rows), 16, [&](size_t begin, size_t end) {
+      const int row = span.first_row + int(begin);
+      k_.attend_heads(q.row(row), (end - begin) * heads, k.row(int(s)), v.row(int(s)),
+                      size_t(k.heads), width, out.row(row));
+    });
+  }
+  return out;
+}
+
+// New rows go into the cache before anything reads it, so a row sees the rows of its own chunk the
+// way later rows will.
+void Executor::remember(Site site, const Haunted<Tensor>& a, const Step& step) {
+  for (const Span& span : step.spans) {
+    if (site.pass > 1 && !traverses(span)) continue;
+    Stream& stream = sequence_of(span).stream(site.layer, site.pass);
+    copy_rows(a.plain.k, span.first_row, span.rows, stream.k, span.start);
+    copy_rows(a.plain.v, span.first_row, span.rows, stream.v, span.start);
+    if (!a.has_ghost) continue;
+    copy_rows(a.ghost.k, span.first_row, span.rows, stream.ghost_k, span.start);
+    copy_rows(a.ghost.v, span.first_row, span.rows, stream.ghost_v, span.start);
+  }
+}
+
+Halves<Tensor> Executor::attend(Site site, const Haunted<Tensor>& a, const Step& step, float eta) {
+  remember(site, a, step);
+  const Tensor& q = a.plain.q;
+  const int d = q.width, group = q.heads / a.plain.k.heads;
+  Halves<Tensor> out{site.pass > 1 ? zeros(q) : Tensor(q.rows, q.heads, d), {}};
+  if (a.has_ghost) out.ghost = site.pass > 1 ? zeros(q) : Tensor(q.rows, q.heads, d);
+  const std::vector<Piece> pieces = cut(step, c_, site.pass);
+  threads_.parallel_for(pieces.size(), 1, [&](size_t begin, size_t end) {
+    for (size_t p = begin; p < end; ++p) {
+      const Piece& piece = pieces[p];
+      const Span& span = step.spans[size_t(piece.span)];
+      const Stream& stream = sequence_of(span).stream(site.layer, site.pass);
+      Queries queries;
+      for (int r = piece.first_row; r < piece.first_row + piece.rows; ++r)
+        for (int h = piece.kv_head * group; h < (piece.kv_head + 1) * group; ++h)
+          queries.add(span.start + r - span.first_row + 1,
+                      size_t(r) * q.row_size() + size_t(h) * size_t(d), a, out);
+      const size_t at = size_t(piece.kv_head) * size_t(d);
+      AttendArgs args;
+      args.queries = int(queries.counts.size());
+      args.head_dim = d;
+      args.counts = queries.counts.data();
+      args.q = queries.q.data();
+      args.k = stream.k.data() + at;
+      args.v = stream.v.data() + at;
+      args.stride = a.plain.k.row_size();
+      args.scale = float(1 / std::sqrt(double(d)));
+      args.plain = queries.plain.data();
+      if (a.has_ghost) {
+        args.gq = queries.ghost_q.data();
+        args.gk = stream.ghost_k.data() + at;
+        args.gv = stream.ghost_v.data() + at;
+        args.eta = eta;
+        args.ghost = queries.ghost.data();
+      }
+      k_.attend(args);
+    }
+  });
+  return out;
+}
+
+}  // namespace revenant

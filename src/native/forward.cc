@@ -1,0 +1,42 @@
+// The one place where the forward text meets the native executor.
+#include "native/forward.h"
+
+#include "base/error.h"
+#include "model/decoder.h"
+#include "model/tower.h"
+
+namespace revenant {
+namespace {
+
+Executor executor(const Native& n, std::span<Sequence* const> sequences = {}) {
+  return {n.config, n.kernels ? *n.kernels : kernels(), n.threads, sequences, n.observer};
+}
+
+}  // namespace
+
+Tensor see(const Native& n, std::span<const float> pixels, int tiles, int side) {
+  Executor e = executor(n);
+  return see(e, n.config, n.weights, pixels, tiles, side);
+}
+
+Tensor forward(const Native& n, const Step& step, std::span<Sequence* const> sequences,
+               std::span<const int> ids, const Tensor* features) {
+  CHECK(ids.size() == size_t(step.rows));
+  Executor e = executor(n, sequences);
+  Tensor x = embed_prompt(e, n.weights, ids, features, step);
+  x = e.note({}, "final_norm",
+             decode(e, n.config, n.weights, e.note({}, "inputs_embeds", x), step));
+  for (const Span& span : step.spans)
+    sequences[size_t(span.sequence)]->rows = span.start + span.rows;
+  return x;
+}
+
+Tensor logits(const Native& n, const Tensor& x) { return executor(n).linear(n.weights.output, x); }
+
+Tensor last_rows(const Native& n, const Tensor& x, const Step& step) {
+  std::vector<int> rows;
+  for (const Span& span : step.spans) rows.push_back(span.first_row + span.rows - 1);
+  return executor(n).take(x, rows);
+}
+
+}  // namespace revenant

@@ -1,0 +1,28 @@
+// The forward text on the native executor, as plain functions.
+#pragma once
+
+#include "native/executor.h"
+
+namespace revenant {
+
+// What every forward needs. The parts outlive it.
+struct Native {
+  const Config& config;
+  const Weights<Matrix>& weights;
+  Threads& threads;
+  Observer* observer = nullptr;
+  const Kernels* kernels = nullptr;  // null: the best that this machine has
+};
+
+// Pixels [tiles, 3, side, side], normalised -> rows of the language model, tile by tile.
+Tensor see(const Native& native, std::span<const float> pixels, int tiles, int side);
+
+// Rows of the step after the final norm, [rows, hidden]; enters them into the sequences' caches.
+// `features` (null: none) has a row for each picture row of the step.
+Tensor forward(const Native& native, const Step& step, std::span<Sequence* const> sequences,
+               std::span<const int> ids, const Tensor* features = nullptr);
+
+Tensor logits(const Native& native, const Tensor& x);                       // of every row
+Tensor last_rows(const Native& native, const Tensor& x, const Step& step);  // one per span
+
+}  // namespace revenant

@@ -1,0 +1,30 @@
+// A checkpoint directory, opened for the native executor.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "io/torch_file.h"
+#include "native/weights.h"
+
+namespace revenant {
+
+// Owns the mapped files that the weights point into; may be moved, not copied.
+struct Network {
+  Config config;
+  Weights<Matrix> weights;
+  std::vector<std::string> warnings;  // what a careful reader of the files would want to know
+
+  Checkpoint checkpoint;
+  std::vector<std::pair<std::string, TorchTensor>> gate_file;  // TroL's trol_gating.pt
+
+  // `settings` are "key=value" over config.json. Throws Error.
+  static Network open(const Path& directory, const std::vector<std::string>& settings = {});
+  Network(Network&&) = default;
+  Network(const Network&) = delete;
+
+ private:
+  Network() = default;
+};
+
+}  // namespace revenant
