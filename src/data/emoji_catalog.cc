@@ -1,0 +1,93 @@
+#include "data/emoji_catalog.h"
+
+#include <nlohmann/json.hpp>
+
+#include "base/error.h"
+#include "data/words.h"
+
+namespace revenant {
+namespace {
+
+constexpr int kComponents = 2, kFlags = 9;  // emojibase's numbers
+constexpr Style kStyles[] = {Style::twemoji, Style::fluent_flat, Style::fluent_modern,
+                             Style::openmoji, Style::noto};
+
+std::string folder_of(Style style) {
+  switch (style) {
+    case Style::twemoji:
+      return "twemoji";
+    case Style::fluent_flat:
+      return "fluent-flat";
+    case Style::fluent_modern:
+      return "fluent-modern";
+    case Style::openmoji:
+      return "openmoji";
+    case Style::noto:
+      return "noto";
+  }
+  check_failed("a known style", __FILE__, __LINE__);
+}
+
+std::string replaced(std::string text, const std::string& from, const std::string& to) {
+  for (size_t at; (at = text.find(from)) != std::string::npos;) text.replace(at, from.size(), to);
+  return text;
+}
+
+// "1F441-FE0F" -> "1f441"
+std::string code_of(const std::string& hexcode) {
+  return replaced(lower_case(hexcode), "-fe0f", "");
+}
+
+// "Man\u2019s shoe" -> "man's shoe"
+std::string name_from(const std::string& label) {
+  return replaced(lower_case(label), "\u2019", "'");
+}
+
+// "man's shoe" -> "mans-shoe", as the Fluent package names its files
+std::string slug_of(const std::string& name) {
+  std::string slug;
+  for (char c : name)
+    if ((c >= 'a' && c <= 'z') || (c >= '0' && c <= '9'))
+      slug += c;
+    else if ((c == ' ' || c == '-') && !slug.empty() && slug.back() != '-')
+      slug += '-';
+  return slug;
+}
+
+bool drawn_everywhere(const Path& sources, const Emoji& emoji) {
+  for (Style style : kStyles)
+    if (!std::filesystem::exists(sprite_path(sources, emoji, style))) return false;
+  return true;
+}
+
+}  // namespace
+
+std::string name_of(Style style) {
+  const std::string folder = folder_of(style);
+  return folder.starts_with("fluent-") ? folder.substr(7) : folder;
+}
+
+Path sprite_path(const Path& sources, const Emoji& emoji, Style style) {
+  const bool by_name = style == Style::fluent_flat || style == Style::fluent_modern;
+  const std::string stem = by_name ? slug_of(emoji.name) : emoji.code;
+  return sources / "emoji" / folder_of(style) / (stem + ".png");
+}
+
+std::vector<Emoji> read_emoji(const Path& sources) {
+  const Path file = sources / "emoji" / "data.json";
+  std::vector<Emoji> all;
+  try {
+    for (const auto& entry : nlohmann::json::parse(MappedFile(file).text())) {
+      if (!entry.contains("group") || !entry.contains("subgroup")) continue;  // lone flag letters
+      const Emoji emoji{name_from(entry.at("label")), code_of(entry.at("hexcode")),
+                        entry.at("group"), entry.at("subgroup")};
+      if (emoji.group == kComponents || emoji.group == kFlags) continue;
+      if (drawn_everywhere(sources, emoji)) all.push_back(emoji);
+    }
+  } catch (const nlohmann::json::exception& error) {
+    throw Error("data", file.string(), error.what());
+  }
+  return all;
+}
+
+}  // namespace revenant

@@ -1,0 +1,30 @@
+// Emoji by name, and where each drawing style keeps them.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "data/sprite.h"
+
+namespace revenant {
+
+struct Emoji {
+  std::string name;  // emojibase's label, lower case
+  std::string code;  // Twemoji's file name: "1f415"
+  int group = 0, subgroup = 0;
+};
+
+enum class Style { twemoji, fluent_flat, fluent_modern, openmoji, noto };
+
+// Only these may ever be trained on: their licences allow it (MIT, CC-BY-4.0), and the others are
+// what shows that a model knows things and not drawings.
+inline constexpr Style kTrainStyles[] = {Style::twemoji, Style::fluent_flat};
+inline constexpr Style kTestStyles[] = {Style::fluent_modern, Style::openmoji, Style::noto};
+
+std::string name_of(Style style);  // "modern"
+Path sprite_path(const Path& sources, const Emoji& emoji, Style style);
+
+// Emoji without skin tones, flags and components that every style draws, in Unicode's order.
+std::vector<Emoji> read_emoji(const Path& sources);
+
+}  // namespace revenant

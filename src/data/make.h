@@ -1,0 +1,33 @@
+// Makes question-answer sets from pictures that package registries carry (tools/fetch_data.sh).
+//   DIR/SET/{train,test...}.json   LLaVA-style rows; rows that share a picture stand together
+//   DIR/SET/images/SPLIT/NNN/*.png
+//   DIR/SET/SOURCES.json           packages, versions, licences
+//   DIR/SET/REPORT.json            counts, majority answers, duplicates; written last
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "base/file.h"
+
+namespace revenant {
+
+struct MakeOptions {
+  Path directory = "data";
+  uint64_t seed = 1;
+  size_t limit = 0;   // pictures a split at most; 0 = all
+  Path fetch_script;  // run when sources are absent; empty: absent sources are an error
+  std::function<void(size_t done, size_t total, const std::string& label)> progress;
+};
+
+const std::vector<std::string>& dataset_names();
+
+// True if DIR/SET was made to the end by this version with the same seed and limit.
+bool dataset_complete(const std::string& name, const MakeOptions& options);
+
+// Does nothing if the set is complete already. Throws Error.
+void make_dataset(const std::string& name, const MakeOptions& options);
+
+}  // namespace revenant

@@ -1,0 +1,167 @@
+// Single emoji: name among four, name, kind, yes/no. Trained on two drawing styles, tested on
+// three others.
+#include <algorithm>
+#include <span>
+
+#include "base/error.h"
+#include "data/emoji_catalog.h"
+#include "data/sets.h"
+#include "data/words.h"
+
+namespace revenant {
+namespace {
+
+constexpr int kSide = 112, kVariants = 5;
+constexpr size_t kWordsInName = 3;
+
+const Wordings kChoose = {
+    {"Which of these is shown: {options}?", "What is this: {options}?", "Which is it, {options}?",
+     "Which one do you see: {options}?"},
+    {"Choose what the picture shows: {options}.", "This is one of {options}. Which?"}};
+const Wordings kName = {
+    {"What is this?", "What does the picture show?", "Name this.", "What do you see?"},
+    {"What would you call this?", "Tell me what is shown here."}};
+const Wordings kGroup = {
+    {"What kind of thing is this?", "Which category does this belong to?",
+     "What category fits this picture?"},
+    {"Which kind of thing does the picture show?", "Into which category would you put this?"}};
+const Wordings kWhether = {
+    {"Is this \"{name}\"?", "Does the picture show \"{name}\"?", "Does \"{name}\" describe this?"},
+    {"Would you call this \"{name}\"?", "Is \"{name}\" the right name for this?"}};
+
+const std::map<int, std::string> kGroups = {{0, "smileys"}, {1, "people"}, {3, "nature"},
+                                            {4, "food"},    {5, "travel"}, {6, "activities"},
+                                            {7, "objects"}, {8, "symbols"}};
+
+// Names that are no fair question: clock faces, tones, long descriptions.
+bool is_fair(const Emoji& emoji) {
+  const std::string& name = emoji.name;
+  if (name.find_first_of(":()") != std::string::npos) return false;
+  if (name.find("o'clock") != std::string::npos || name.ends_with("-thirty")) return false;
+  return size_t(std::count(name.begin(), name.end(), ' ')) < kWordsInName;
+}
+
+std::vector<Emoji> fair_emoji(const Path& sources) {
+  std::vector<Emoji> all = read_emoji(sources);
+  std::erase_if(all, [](const Emoji& emoji) { return !is_fair(emoji); });
+  return all;
+}
+
+const Emoji& other_of(Random& random, const std::vector<Emoji>& all, const Emoji& emoji,
+                      bool same_group) {
+  for (;;) {
+    const Emoji& other = all[random.below(all.size())];
+    if (other.name == emoji.name) continue;
+    if (!same_group) return other;
+    // The nearest of kin ("dog face", "dog") would make it a question about drawing styles.
+    if (other.group == emoji.group && other.subgroup != emoji.subgroup) return other;
+  }
+}
+
+class Asker {
+ public:
+  Asker(Random& random, const std::vector<Emoji>& all, const Emoji& emoji, bool test)
+      : random_(random), all_(all), emoji_(emoji), test_(test) {}
+
+  std::vector<Question> ask() {
+    choose();
+    if (!test_) choose();
+    put(kName, {}, "name", emoji_.name, other(true).name);
+    if (test_ || random_.below(2) == 0) group();
+    if (test_ || random_.below(2) == 0) whether();
+    return questions_;
+  }
+
+ private:
+  void put(const Wordings& wordings, const Words& words, const std::string& task,
+           const std::string& answer, const std::string& rejected) {
+    const bool unseen = test_ && random_.below(2) == 0;
+    const std::string& text = pick(random_, unseen ? wordings.unseen : wordings.seen);
+    questions_.push_back({filled_in(text, words), answer, rejected, task, unseen});
+  }
+  const Emoji& other(bool same_group) {
+    return other_of(random_, all_, emoji_, same_group && has_kin());
+  }
+  bool has_kin() const {
+    return std::any_of(all_.begin(), all_.end(), [&](const Emoji& other) {
+      return other.group == emoji_.group && other.subgroup != emoji_.subgroup;
+    });
+  }
+
+  void choose() {
+    std::vector<std::string> options = {emoji_.name};
+    while (options.size() < 4) {
+      const std::string& name = other(random_.below(2) == 0).name;
+      if (std::find(options.begin(), options.end(), name) == options.end()) options.push_back(name);
+    }
+    const std::string rejected = options[1 + random_.below(3)];
+    random_.shuffle(options);
+    put(kChoose, {{"options", listed(options)}}, "choice", emoji_.name, rejected);
+  }
+
+  void group() {
+    int wrong = emoji_.group;
+    while (wrong == emoji_.group) wrong = std::next(kGroups.begin(), random_.below(8))->first;
+    put(kGroup, {}, "group", kGroups.at(emoji_.group), kGroups.at(wrong));
+  }
+
+  void whether() {
+    const bool yes = random_.below(2) == 0;
+    const std::string& asked = yes ? emoji_.name : other(random_.below(2) == 0).name;
+    put(kWhether, {{"name", asked}}, "yesno", yes ? "yes" : "no", yes ? "no" : "yes");
+  }
+
+  Random& random_;
+  const std::vector<Emoji>& all_;
+  const Emoji& emoji_;
+  bool test_;
+  std::vector<Question> questions_;
+};
+
+// Training sees each drawing in many guises, greyed and mirrored ones too, so that it cannot rest
+// on colour or on one outline; tests see it upright and as it is.
+Image picture_of(Random& random, Sprite sprite, bool test) {
+  if (test)
+    return drawn(plain_backdrop(random, kSide), sprite, {kSide / 2.0, kSide / 2.0, kSide * 0.8});
+  const double saturation = random.below(8) == 0 ? 0 : 0.6 + 0.8 * random.uniform();
+  sprite = tinted(sprite, saturation, 0.8 + 0.35 * random.uniform());
+  Pose pose{0, 0, kSide * (0.55 + 0.4 * random.uniform())};
+  const double slack = (kSide - pose.size) / 2;
+  pose.x = kSide / 2.0 + slack * (2 * random.uniform() - 1);
+  pose.y = kSide / 2.0 + slack * (2 * random.uniform() - 1);
+  pose.angle = 0.25 * (2 * random.uniform() - 1);
+  pose.mirrored = random.below(4) == 0;
+  return drawn(backdrop(random, kSide), sprite, pose);
+}
+
+void add_split(const Path& sources, const std::vector<Emoji>& all, const std::string& split,
+               std::span<const Style> styles, int variants, const MakeOptions& options,
+               SetWriter& writer) {
+  const size_t each = styles.size() * variants, every = all.size() * each;
+  const size_t total = options.limit ? std::min(options.limit, every) : every;
+  for (size_t i = 0; i < total; ++i) {
+    Random random = random_for(options.seed, "emoji " + split, i);
+    // Round after round over all emoji, so that a limit keeps variety.
+    const Emoji& emoji = all[i % all.size()];
+    const Style style = styles[i / all.size() % styles.size()];
+    const bool test = split != "train";
+    const Sprite sprite = trimmed(read_sprite(sprite_path(sources, emoji, style)));
+    const Image picture = picture_of(random, sprite, test);
+    writer.add(split, picture, Asker(random, all, emoji, test).ask());
+    writer.progress(i + 1, total, split);
+  }
+}
+
+}  // namespace
+
+void make_emoji(const Path& sources, const MakeOptions& options, SetWriter& writer) {
+  const std::vector<Emoji> all = fair_emoji(sources);
+  if (all.size() < 8)
+    throw Error("data", (sources / "emoji").string(), "at least 8 emoji drawn in every style",
+                std::to_string(all.size()));
+  add_split(sources, all, "train", kTrainStyles, kVariants, options, writer);
+  for (const Style& style : kTestStyles)
+    add_split(sources, all, "test_" + name_of(style), {&style, 1}, 1, options, writer);
+}
+
+}  // namespace revenant

@@ -1,0 +1,208 @@
+// Flags with their countries, capitals and continents (all from flag-icons, MIT). Trained on the
+// 4:3 drawings, tested on the square ones and on two other makers' drawings.
+#include <nlohmann/json.hpp>
+
+#include <algorithm>
+#include <set>
+
+#include "base/error.h"
+#include "data/sets.h"
+#include "data/sprite.h"
+#include "data/words.h"
+
+namespace revenant {
+namespace {
+
+constexpr int kSide = 112, kVariants = 16;
+constexpr size_t kWordsInName = 3, kFewest = 8;
+
+const Wordings kChoose = {
+    {"Whose flag is this: {options}?", "Which of these flies this flag: {options}?",
+     "Which one has this flag, {options}?"},
+    {"This flag belongs to one of {options}. Which?", "Choose whose flag this is: {options}."}};
+const Wordings kName = {
+    {"Whose flag is this?", "Which country or territory has this flag?", "Name this flag."},
+    {"To which country or territory does this flag belong?", "Tell me whose flag is shown."}};
+const Wordings kCapital = {
+    {"What is the capital of the place with this flag?", "Which capital city goes with this flag?"},
+    {"Over which capital does this flag fly?"}};
+const Wordings kContinent = {{"On which continent is the place with this flag?",
+                              "Which continent does this flag belong to?"},
+                             {"In what part of the world would you see this flag at home?"}};
+const Wordings kWhether = {
+    {"Is this the flag of {name}?", "Does this flag belong to {name}?"},
+    {"Would you see this flag in {name}?", "Is {name} the place with this flag?"}};
+
+struct Country {
+  std::string code, name, capital, continent;
+};
+
+// A territory may fly its country's flag unchanged; then only these can be asked about.
+const std::set<std::string> kOwners = {"au", "fr", "gb", "nl", "no", "us"};
+
+Path sprite_of(const Path& sources, const std::string& folder, const Country& country) {
+  return sources / "flags" / folder / (country.code + ".png");
+}
+
+std::vector<Country> all_countries(const Path& sources) {
+  const Path file = sources / "flags" / "country.json";
+  std::vector<Country> countries;
+  try {
+    for (const auto& entry : nlohmann::json::parse(MappedFile(file).text())) {
+      if (!entry.at("iso") || !entry.contains("capital") || !entry.contains("continent")) continue;
+      const Country country{entry.at("code"), entry.at("name"), lower_case(entry.at("capital")),
+                            lower_case(entry.at("continent"))};
+      const size_t spaces = size_t(std::count(country.name.begin(), country.name.end(), ' '));
+      if (spaces >= kWordsInName || country.name.find(',') != std::string::npos) continue;
+      if (std::filesystem::exists(sprite_of(sources, "4x3", country))) countries.push_back(country);
+    }
+  } catch (const nlohmann::json::exception& error) {
+    throw Error("data", file.string(), error.what());
+  }
+  return countries;
+}
+
+std::vector<Country> distinct_countries(const Path& sources) {
+  std::vector<Country> countries = all_countries(sources);
+  std::map<std::vector<uint8_t>, int> seen;
+  const auto pixels = [&](const Country& country) {
+    return read_sprite(sprite_of(sources, "4x3", country)).rgba;
+  };
+  for (const Country& country : countries) ++seen[pixels(country)];
+  std::erase_if(countries, [&](const Country& country) {
+    return seen[pixels(country)] > 1 && !kOwners.contains(country.code);
+  });
+  if (countries.size() < kFewest)
+    throw Error("data", (sources / "flags").string(), "at least 8 countries",
+                std::to_string(countries.size()));
+  return countries;
+}
+
+std::string phrase_of(const std::string& name) {
+  static const std::set<std::string> plurals = {"Bahamas",  "Comoros",     "Gambia",
+                                                "Maldives", "Netherlands", "Philippines"};
+  const bool the = plurals.contains(name) || name.starts_with("United") ||
+                   name.ends_with("Islands") || name.ends_with("Republic");
+  return the ? "the " + name : name;
+}
+
+class Asker {
+ public:
+  Asker(Random& random, const std::vector<Country>& all, const Country& country, bool test)
+      : random_(random), all_(all), country_(country), test_(test) {}
+
+  std::vector<Question> ask() {
+    choose();
+    put(kName, {}, "name", lower_case(country_.name), lower_case(other().name));
+    put(kContinent, {}, "continent", country_.continent, unlike(&Country::continent));
+    if (test_ || random_.below(2) == 0)
+      put(kCapital, {}, "capital", country_.capital, unlike(&Country::capital));
+    if (test_ || random_.below(2) == 0) whether();
+    return questions_;
+  }
+
+ private:
+  void put(const Wordings& wordings, const Words& words, const std::string& task,
+           const std::string& answer, const std::string& rejected) {
+    const bool unseen = test_ && random_.below(2) == 0;
+    const std::string& text = pick(random_, unseen ? wordings.unseen : wordings.seen);
+    questions_.push_back({filled_in(text, words), answer, rejected, task, unseen});
+  }
+  const Country& other() {
+    for (;;)
+      if (const Country& found = all_[random_.below(all_.size())]; found.code != country_.code)
+        return found;
+  }
+  std::string unlike(std::string Country::*fact) {
+    for (;;)
+      if (const Country& found = other(); found.*fact != country_.*fact) return found.*fact;
+  }
+
+  void choose() {
+    std::vector<std::string> options = {lower_case(country_.name)};
+    while (options.size() < 4) {
+      const std::string name = lower_case(other().name);
+      if (std::find(options.begin(), options.end(), name) == options.end()) options.push_back(name);
+    }
+    const std::string answer = options[0], rejected = options[1 + random_.below(3)];
+    random_.shuffle(options);
+    put(kChoose, {{"options", listed(options)}}, "choice", answer, rejected);
+  }
+
+  void whether() {
+    const bool yes = random_.below(2) == 0;
+    const std::string& asked = yes ? country_.name : other().name;
+    put(kWhether, {{"name", phrase_of(asked)}}, "yesno", yes ? "yes" : "no", yes ? "no" : "yes");
+  }
+
+  Random& random_;
+  const std::vector<Country>& all_;
+  const Country& country_;
+  bool test_;
+  std::vector<Question> questions_;
+};
+
+Image picture_of(Random& random, Sprite sprite, bool test) {
+  if (test)
+    return drawn(plain_backdrop(random, kSide), sprite, {kSide / 2.0, kSide / 2.0, kSide * 0.8});
+  sprite = tinted(sprite, 0.7 + 0.6 * random.uniform(), 0.8 + 0.35 * random.uniform());
+  Pose pose{0, 0, kSide * (0.55 + 0.43 * random.uniform())};
+  const double slack = (kSide - pose.size) / 2;
+  pose.x = kSide / 2.0 + slack * (2 * random.uniform() - 1);
+  pose.y = kSide / 2.0 + slack * (2 * random.uniform() - 1);
+  pose.angle = 0.15 * (2 * random.uniform() - 1);
+  return drawn(backdrop(random, kSide), sprite, pose);
+}
+
+// "fr" -> "1f1eb-1f1f7"
+std::string emoji_code(const std::string& country) {
+  static const char* digits = "0123456789abcdef";
+  std::string code;
+  for (char letter : country) {
+    const int value = 0xe6 + (letter - 'a');
+    code += code.empty() ? "1f1" : "-1f1";
+    code += {digits[value >> 4], digits[value & 15]};
+  }
+  return code;
+}
+
+struct Drawing {
+  const Country* country;
+  Path file;
+};
+
+void add_split(const std::vector<Country>& all, const std::vector<Drawing>& drawings,
+               const std::string& split, int variants, const MakeOptions& options,
+               SetWriter& writer) {
+  const bool test = split != "train";
+  const size_t every = drawings.size() * variants;
+  const size_t total = options.limit ? std::min(options.limit, every) : every;
+  for (size_t i = 0; i < total; ++i) {
+    Random random = random_for(options.seed, "flags " + split, i);
+    const Drawing& drawing = drawings[i % drawings.size()];
+    const Image picture = picture_of(random, trimmed(read_sprite(drawing.file)), test);
+    writer.add(split, picture, Asker(random, all, *drawing.country, test).ask());
+    writer.progress(i + 1, total, split);
+  }
+}
+
+}  // namespace
+
+void make_flags(const Path& sources, const MakeOptions& options, SetWriter& writer) {
+  const std::vector<Country> all = distinct_countries(sources);
+  std::vector<Drawing> train, test, unseen;
+  const auto add = [](std::vector<Drawing>& list, const Country& country, const Path& file) {
+    if (std::filesystem::exists(file)) list.push_back({&country, file});
+  };
+  for (const Country& country : all) {
+    add(train, country, sprite_of(sources, "4x3", country));
+    add(test, country, sprite_of(sources, "1x1", country));
+    for (const char* style : {"twemoji", "openmoji"})
+      add(unseen, country, sources / "emoji" / style / (emoji_code(country.code) + ".png"));
+  }
+  add_split(all, train, "train", kVariants, options, writer);
+  add_split(all, test, "test", 1, options, writer);
+  add_split(all, unseen, "test_unseen_style", 1, options, writer);
+}
+
+}  // namespace revenant

@@ -1,0 +1,85 @@
+#include "data/writer.h"
+
+#include <nlohmann/json.hpp>
+
+#include <fstream>
+
+#include "base/error.h"
+#include "data/sprite.h"
+
+namespace revenant {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+std::string numbered(size_t number, int digits) {
+  const std::string text = std::to_string(number);
+  return std::string(digits > int(text.size()) ? digits - text.size() : 0, '0') + text;
+}
+
+// Not flushed file by file: REPORT.json, written last, says that all are there.
+void write_plainly(const Path& path, const std::string& bytes) {
+  std::ofstream file(path, std::ios::binary);
+  file.write(bytes.data(), std::streamsize(bytes.size()));
+  file.close();
+  if (!file) throw Error("data", path.string(), "cannot write");
+}
+
+}  // namespace
+
+SetWriter::SetWriter(const std::string& name, const MakeOptions& options)
+    : name_(name), options_(options), folder_(options.directory / name) {
+  std::filesystem::remove(folder_ / "REPORT.json");
+  std::filesystem::remove_all(folder_);
+  std::filesystem::create_directories(folder_);
+  report_.name = name, report_.seed = options.seed, report_.limit = options.limit;
+}
+
+std::string SetWriter::write_image(const std::string& split, size_t index, const std::string& png) {
+  const Path shelf = Path("images") / split / numbered(index / 1000, 3);
+  if (index % 1000 == 0) std::filesystem::create_directories(folder_ / shelf);
+  const Path image = shelf / (numbered(index, 6) + ".png");
+  write_plainly(folder_ / image, png);
+  return image.generic_string();
+}
+
+void SetWriter::add(const std::string& split, const Image& image,
+                    const std::vector<Question>& questions, const std::string& png) {
+  const size_t index = report_.pictures[split]++;
+  hashes_[split].push_back(pixel_hash(image));
+  const std::string file = write_image(split, index, png.empty() ? encode_png(image) : png);
+  size_t number = 0;
+  for (const Question& question : questions) {
+    CHECK(question.answer != question.rejected && !question.rejected.empty());
+    TaskReport& task = report_.splits[split][question.task];
+    ++task.rows, task.unseen_wordings += question.unseen_wording, ++task.answers[question.answer];
+    const Json talk = {{{"from", "human"}, {"value", "<image>\n" + question.text}},
+                       {{"from", "gpt"}, {"value", question.answer}}};
+    std::string& rows = rows_[split];
+    rows += rows.empty() ? "[\n" : ",\n";
+    rows += Json{
+        {"id", name_ + "-" + split + "-" + numbered(index, 6) + "-" + std::to_string(number++)},
+        {"image", file},
+        {"conversations", talk},
+        {"rejected", question.rejected},
+        {"task", question.task},
+        {"split", split},
+        {"wording", question.unseen_wording ? "unseen" : "seen"},
+        {"source",
+         name_}}.dump();
+  }
+}
+
+void SetWriter::progress(size_t done, size_t total, const std::string& split) const {
+  if (options_.progress) options_.progress(done, total, name_ + " " + split);
+}
+
+DatasetReport SetWriter::finish(const Path& sources) {
+  for (const auto& [split, rows] : rows_) write_file(folder_ / (split + ".json"), rows + "\n]\n");
+  write_file(folder_ / "SOURCES.json", read_file(sources));
+  count_duplicates(report_, hashes_);
+  write_file(folder_ / "REPORT.json", report_json(report_));
+  return report_;
+}
+
+}  // namespace revenant

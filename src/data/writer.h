@@ -1,0 +1,45 @@
+// What every set shares on its way to disk: pictures, rows, and the report.
+#pragma once
+
+#include <map>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "data/make.h"
+#include "data/report.h"
+#include "image/image.h"
+
+namespace revenant {
+
+struct Question {
+  std::string text, answer, rejected, task;
+  bool unseen_wording = false;
+};
+
+class SetWriter {
+ public:
+  // Clears what an interrupted run has left of the set.
+  SetWriter(const std::string& name, const MakeOptions& options);
+
+  // One picture with its questions; they share it and stand together. `png` may hold the picture's
+  // file where it exists already.
+  void add(const std::string& split, const Image& image, const std::vector<Question>& questions,
+           const std::string& png = "");
+  void progress(size_t done, size_t total, const std::string& split) const;
+
+  // Writes the JSON files, then SOURCES.json from `sources`, then REPORT.json.
+  DatasetReport finish(const Path& sources);
+
+ private:
+  std::string write_image(const std::string& split, size_t index, const std::string& png);
+
+  std::string name_;
+  const MakeOptions& options_;
+  Path folder_;
+  std::map<std::string, std::string> rows_;              // JSON text a split
+  std::map<std::string, std::vector<uint64_t>> hashes_;  // pictures a split, in order
+  DatasetReport report_;
+};
+
+}  // namespace revenant
