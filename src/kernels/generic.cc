@@ -21,12 +21,6 @@ float sum_of(float (&a)[lanes]) {
 }
 
 float widen(float x) { return x; }
-struct Half {
-  uint16_t bits;
-};
-struct Brain {
-  uint16_t bits;
-};
 float widen(Brain x) { return to_float_bf16(x.bits); }
 // Without branches: the exponent is rebased by a multiplication, which is exact.
 float widen(Half x) {

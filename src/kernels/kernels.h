@@ -14,7 +14,8 @@ namespace revenant {
 
 enum class WeightType { f32, f16, bf16 };
 
-// Attention of `queries` query rows over keys of one key/value head. Row i sees keys [0, counts[i]).
+// Attention of `queries` query rows over keys of one key/value head. Row i sees keys [0, counts[i])
+// and reads no others; a row that sees none gets zeros.
 // Keys are taken in blocks of 64 at absolute positions, merged in ascending order (online softmax).
 //   score = scale * (q . k + eta^2 * gq . gk),  plain = P v,  ghost = plain + eta * P gv
 // Ghost pointers are all null or all set. Strides are in floats, head_dim <= 256.
@@ -33,6 +34,7 @@ struct AttendArgs {
 struct Kernels {
   const char* isa;
   // out[r, j] = bias[j] + sum_k x[r, k] w[j, k]; w [n, k] contiguous in its type, bias may be null.
+  // k > 0. out must not overlap x; everywhere else but in attention out may be the input itself.
   void (*linear)(const float* x, size_t rows, size_t x_stride, const void* w, WeightType type,
                  size_t n, size_t k, const float* bias, float* out, size_t out_stride) noexcept;
   void (*rms_norm)(const float* x, size_t rows, size_t width, const float* weight, float eps,

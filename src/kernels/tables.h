@@ -5,6 +5,14 @@
 
 namespace revenant {
 
+// Stored 16-bit weights.
+struct Half {
+  uint16_t bits;
+};
+struct Brain {
+  uint16_t bits;
+};
+
 extern const Kernels generic_kernels, avx2_kernels, avx512_kernels;
 
 }  // namespace revenant

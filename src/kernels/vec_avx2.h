@@ -1,0 +1,83 @@
+// The vector of text.h in AVX2 with FMA and F16C: 8 floats.
+#pragma once
+
+#include <immintrin.h>
+
+#include "kernels/tables.h"
+
+namespace revenant {
+namespace {
+
+using Vec = __m256;
+constexpr size_t lanes = 8;
+// Registers: 3 x 4 sums, 3 rows and one weight of 16.
+constexpr size_t block_outputs = 4, panel_depth = 1024;
+
+inline Vec all(float x) { return _mm256_set1_ps(x); }
+inline Vec zero() { return _mm256_setzero_ps(); }
+inline Vec fma(Vec a, Vec b, Vec c) { return _mm256_fmadd_ps(a, b, c); }
+inline __m256i first(size_t n) {
+  return _mm256_cmpgt_epi32(_mm256_set1_epi32(int(n)), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
+}
+
+inline Vec load(const float* p) { return _mm256_loadu_ps(p); }
+inline Vec widen(__m128i brain) {
+  return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(brain), 16));
+}
+inline __m128i load_16bit(const void* p) { return _mm_loadu_si128(static_cast<const __m128i*>(p)); }
+inline __m128i load_16bit_some(const void* p, size_t n) {
+  alignas(16) unsigned short copy[8] = {};
+  __builtin_memcpy(copy, p, n * 2);
+  return load_16bit(copy);
+}
+inline Vec load(const Brain* p) { return widen(load_16bit(p)); }
+inline Vec load(const Half* p) { return _mm256_cvtph_ps(load_16bit(p)); }
+// The first n < lanes elements, then zeros; nothing beyond them is touched.
+inline Vec load_some(const float* p, size_t n) { return _mm256_maskload_ps(p, first(n)); }
+inline Vec load_some(const Brain* p, size_t n) { return widen(load_16bit_some(p, n)); }
+inline Vec load_some(const Half* p, size_t n) { return _mm256_cvtph_ps(load_16bit_some(p, n)); }
+inline void store(float* p, Vec x) { _mm256_storeu_ps(p, x); }
+inline void store_some(float* p, size_t n, Vec x) { _mm256_maskstore_ps(p, first(n), x); }
+
+// A NaN in b passes.
+inline Vec greatest(Vec a, Vec b) { return _mm256_max_ps(a, b); }
+inline Vec least(Vec a, Vec b) { return _mm256_min_ps(a, b); }
+inline Vec magnitude(Vec x) { return _mm256_andnot_ps(all(-0.0f), x); }
+// a with the sign of b; a must not be negative.
+inline Vec with_sign(Vec a, Vec b) { return _mm256_or_ps(a, _mm256_and_ps(b, all(-0.0f))); }
+inline Vec if_less(Vec x, Vec limit, Vec yes, Vec no) {
+  return _mm256_blendv_ps(no, yes, _mm256_cmp_ps(x, limit, _CMP_LT_OQ));
+}
+inline Vec nearest(Vec x) { return _mm256_round_ps(x, 0); }
+// In two steps, so that neither factor leaves the exponent's range; |n| < 250.
+inline Vec times_power_of_two(Vec x, Vec n) {
+  const __m256i whole = _mm256_cvtps_epi32(n), half = _mm256_srai_epi32(whole, 1);
+  const auto power = [](__m256i e) {
+    return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_add_epi32(e, _mm256_set1_epi32(127)), 23));
+  };
+  return x * power(half) * power(_mm256_sub_epi32(whole, half));
+}
+
+// The sums of four vectors, each by halving: l + (l + 4), then + 2, + 1.
+inline void sums(const Vec (&a)[4], float (&out)[4]) {
+  const auto merge = [](Vec x, Vec y) {
+    return _mm256_permute2f128_ps(x, y, 0x20) + _mm256_permute2f128_ps(x, y, 0x31);
+  };
+  const Vec p = merge(a[0], a[1]), q = merge(a[2], a[3]);
+  const Vec pq = _mm256_shuffle_ps(p, q, 0x44) + _mm256_shuffle_ps(p, q, 0xee);
+  const Vec each = _mm256_shuffle_ps(pq, pq, 0x88) + _mm256_shuffle_ps(pq, pq, 0xdd);
+  _mm_storeu_ps(out, _mm_unpacklo_ps(_mm256_castps256_ps128(each), _mm256_extractf128_ps(each, 1)));
+}
+inline float sum(Vec x) {
+  const __m128 half = _mm256_castps256_ps128(x) + _mm256_extractf128_ps(x, 1);
+  const __m128 quarter = half + _mm_movehl_ps(half, half);
+  return _mm_cvtss_f32(_mm_add_ss(quarter, _mm_movehdup_ps(quarter)));
+}
+inline float largest(Vec x) {
+  const __m128 half = _mm_max_ps(_mm256_castps256_ps128(x), _mm256_extractf128_ps(x, 1));
+  const __m128 quarter = _mm_max_ps(half, _mm_movehl_ps(half, half));
+  return _mm_cvtss_f32(_mm_max_ss(quarter, _mm_movehdup_ps(quarter)));
+}
+
+}  // namespace
+}  // namespace revenant

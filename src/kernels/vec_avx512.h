@@ -1,0 +1,74 @@
+// The vector of text.h in AVX-512 (F, BW, VL, DQ): 16 floats.
+#pragma once
+
+#include <immintrin.h>
+
+#include "kernels/tables.h"
+
+namespace revenant {
+namespace {
+
+using Vec = __m512;
+constexpr size_t lanes = 16;
+// Registers: 3 x 8 sums, 3 rows and one weight of 32.
+constexpr size_t block_outputs = 8, panel_depth = 640;
+
+inline Vec all(float x) { return _mm512_set1_ps(x); }
+inline Vec zero() { return _mm512_setzero_ps(); }
+inline Vec fma(Vec a, Vec b, Vec c) { return _mm512_fmadd_ps(a, b, c); }
+inline __mmask16 first(size_t n) { return __mmask16((1u << n) - 1); }
+
+inline Vec load(const float* p) { return _mm512_loadu_ps(p); }
+inline Vec widen(__m256i brain) {
+  return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(brain), 16));
+}
+inline Vec load(const Brain* p) {
+  return widen(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)));
+}
+inline Vec load(const Half* p) {
+  return _mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)));
+}
+// The first n < lanes elements, then zeros; nothing beyond them is touched.
+inline Vec load_some(const float* p, size_t n) { return _mm512_maskz_loadu_ps(first(n), p); }
+inline Vec load_some(const Brain* p, size_t n) {
+  return widen(_mm256_maskz_loadu_epi16(first(n), p));
+}
+inline Vec load_some(const Half* p, size_t n) {
+  return _mm512_cvtph_ps(_mm256_maskz_loadu_epi16(first(n), p));
+}
+inline void store(float* p, Vec x) { _mm512_storeu_ps(p, x); }
+inline void store_some(float* p, size_t n, Vec x) { _mm512_mask_storeu_ps(p, first(n), x); }
+
+// A NaN in b passes.
+inline Vec greatest(Vec a, Vec b) { return _mm512_max_ps(a, b); }
+inline Vec least(Vec a, Vec b) { return _mm512_min_ps(a, b); }
+inline Vec magnitude(Vec x) { return _mm512_abs_ps(x); }
+// a with the sign of b; a must not be negative.
+inline Vec with_sign(Vec a, Vec b) { return _mm512_or_ps(a, _mm512_and_ps(b, all(-0.0f))); }
+inline Vec if_less(Vec x, Vec limit, Vec yes, Vec no) {
+  return _mm512_mask_blend_ps(_mm512_cmp_ps_mask(x, limit, _CMP_LT_OQ), no, yes);
+}
+inline Vec nearest(Vec x) { return _mm512_roundscale_ps(x, 0); }
+inline Vec times_power_of_two(Vec x, Vec n) { return _mm512_scalef_ps(x, n); }
+
+// Sums of pairs of 256-bit, then 128-bit parts of two vectors, side by side.
+inline Vec merge_4(Vec a, Vec b) {
+  return _mm512_shuffle_f32x4(a, b, 0x44) + _mm512_shuffle_f32x4(a, b, 0xee);
+}
+inline Vec merge_2(Vec a, Vec b) {
+  return _mm512_shuffle_f32x4(a, b, 0x88) + _mm512_shuffle_f32x4(a, b, 0xdd);
+}
+// The sums of eight vectors, each by halving: l + (l + 8), then + 4, + 2, + 1.
+inline void sums(const Vec (&a)[8], float (&out)[8]) {
+  const Vec p = merge_2(merge_4(a[0], a[1]), merge_4(a[2], a[3]));
+  const Vec q = merge_2(merge_4(a[4], a[5]), merge_4(a[6], a[7]));
+  const Vec pq = _mm512_shuffle_ps(p, q, 0x44) + _mm512_shuffle_ps(p, q, 0xee);
+  const Vec each = _mm512_shuffle_ps(pq, pq, 0x88) + _mm512_shuffle_ps(pq, pq, 0xdd);
+  const __m512i order = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 0, 0, 0, 0, 0, 0, 0, 0);
+  _mm256_storeu_ps(out, _mm512_castps512_ps256(_mm512_permutexvar_ps(order, each)));
+}
+inline float sum(Vec x) { return _mm512_reduce_add_ps(x); }
+inline float largest(Vec x) { return _mm512_reduce_max_ps(x); }
+
+}  // namespace
+}  // namespace revenant

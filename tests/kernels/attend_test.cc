@@ -1,0 +1,185 @@
+#include <algorithm>
+#include <numeric>
+
+#include "kernels/guarded.h"
+
+namespace revenant {
+namespace {
+
+// Queries over one key/value head, everything in exactly as much memory as it needs.
+struct Scene {
+  size_t queries, keys, d, stride;
+  Guarded<float> q, gq, k, v, gk, gv;
+  std::vector<int> counts;
+  float scale, eta;
+};
+
+Scene make_scene(size_t queries, size_t keys, size_t d, std::vector<int> counts) {
+  const size_t stride = d + d % 32, size = (keys - 1) * stride + d;
+  return {queries,
+          keys,
+          d,
+          stride,
+          normals(queries * d, 1),
+          normals(queries * d, 2),
+          normals(size, 3),
+          normals(size, 4),
+          normals(size, 5),
+          normals(size, 6),
+          std::move(counts),
+          1 / std::sqrt(float(d)),
+          0.7f};
+}
+
+struct Result {
+  std::vector<float> plain, ghost;
+};
+
+// The queries named by `chosen`, in that order, in one call.
+Result run(const Kernels& table, const Scene& s, const std::vector<size_t>& chosen, bool ghosts) {
+  const size_t n = chosen.size();
+  Guarded<float> plain(n * s.d), ghost(n * s.d);
+  Guarded<int> counts(n);
+  Guarded<const float*> q(n), gq(n);
+  Guarded<float*> to_plain(n), to_ghost(n);
+  for (size_t i = 0; i < n; ++i) {
+    counts[i] = s.counts[chosen[i]];
+    q[i] = s.q.data() + chosen[i] * s.d, gq[i] = s.gq.data() + chosen[i] * s.d;
+    to_plain[i] = plain.data() + i * s.d, to_ghost[i] = ghost.data() + i * s.d;
+  }
+  AttendArgs a;
+  a.queries = int(n), a.head_dim = int(s.d), a.counts = counts.data(), a.q = q.data();
+  a.k = s.k.data(), a.v = s.v.data(), a.stride = s.stride, a.scale = s.scale, a.eta = s.eta;
+  a.plain = to_plain.data();
+  if (ghosts) a.gq = gq.data(), a.gk = s.gk.data(), a.gv = s.gv.data(), a.ghost = to_ghost.data();
+  table.attend(a);
+  return {{plain.data(), plain.data() + n * s.d}, {ghost.data(), ghost.data() + n * s.d}};
+}
+
+double dot(const float* a, const float* b, size_t n) {
+  double sum = 0;
+  for (size_t i = 0; i < n; ++i) sum += double(a[i]) * b[i];
+  return sum;
+}
+
+// One query in double.
+std::pair<std::vector<double>, std::vector<double>> truth(const Scene& s, size_t i, bool ghosts) {
+  std::vector<double> score(size_t(s.counts[i])), plain(s.d), ghost(s.d);
+  double top = -1e300, total = 0;
+  for (size_t j = 0; j < score.size(); ++j) {
+    score[j] = dot(s.q.data() + i * s.d, s.k.data() + j * s.stride, s.d);
+    if (ghosts)
+      score[j] +=
+          double(s.eta) * s.eta * dot(s.gq.data() + i * s.d, s.gk.data() + j * s.stride, s.d);
+    top = std::max(top, score[j] *= s.scale);
+  }
+  for (double& p : score) total += p = std::exp(p - top);
+  for (size_t j = 0; j < score.size(); ++j)
+    for (size_t l = 0; l < s.d; ++l) {
+      plain[l] += score[j] / total * s.v[j * s.stride + l];
+      ghost[l] += score[j] / total * s.gv[j * s.stride + l];
+    }
+  for (size_t l = 0; l < s.d; ++l) ghost[l] = plain[l] + s.eta * ghost[l];
+  return {plain, ghost};
+}
+
+std::vector<size_t> everyone(size_t n) {
+  std::vector<size_t> out(n);
+  std::iota(out.begin(), out.end(), 0);
+  return out;
+}
+
+// Values are standard normal, weights sum to 1: an absolute bound is one relative to sum |terms|.
+void check_against_double(const Kernels& table, const Scene& s, bool ghosts) {
+  const Result got = run(table, s, everyone(s.queries), ghosts);
+  for (size_t i = 0; i < s.queries; ++i) {
+    const auto [plain, ghost] = truth(s, i, ghosts);
+    for (size_t l = 0; l < s.d; ++l) {
+      ASSERT_NEAR(got.plain[i * s.d + l], plain[l], 3e-6)
+          << table.isa << " query " << i << " sees " << s.counts[i] << " d " << s.d;
+      ASSERT_NEAR(got.ghost[i * s.d + l], ghosts ? ghost[l] : 0, 5e-6) << table.isa << " " << i;
+    }
+  }
+}
+
+TEST(Attend, EqualsDouble) {
+  for (const Kernels* table : tables())
+    for (size_t d : {1, 7, 16, 48, 64, 80, 96, 100, 128, 256})
+      for (bool ghosts : {false, true})
+        check_against_double(*table, make_scene(9, 200, d, {1, 2, 63, 64, 65, 127, 128, 129, 200}),
+                             ghosts);
+}
+
+TEST(Attend, EveryCountAlone) {
+  std::vector<int> counts(201);
+  std::iota(counts.begin(), counts.end(), 0);
+  for (const Kernels* table : tables())
+    check_against_double(*table, make_scene(201, 200, 48, counts), true);
+}
+
+// Sees nothing, says nothing; and what follows the last visible key is never read.
+TEST(Attend, ReadsOnlyWhatIsSeen) {
+  for (const Kernels* table : tables())
+    for (int count : {0, 1, 15, 64, 70}) {
+      Scene s = make_scene(2, 200, 64, {count, count});
+      for (Guarded<float>* part : {&s.k, &s.v, &s.gk, &s.gv})
+        for (size_t i = size_t(count) * s.stride; i < part->size(); ++i) (*part)[i] = NAN;
+      const Result got = run(*table, s, {0, 1}, true);
+      for (float x : got.ghost) ASSERT_TRUE(count ? std::isfinite(x) : x == 0) << table->isa;
+    }
+}
+
+TEST(Attend, QueryIsTheSameInAnyCompany) {
+  Random random(9);
+  std::vector<int> counts(60);
+  for (int& count : counts) count = int(random.below(201));
+  counts[0] = 0, counts[1] = 64, counts[2] = 65, counts[3] = 63, counts[4] = 128, counts[5] = 200;
+  for (const Kernels* table : tables())
+    for (size_t d : {16, 48, 64, 80, 96, 128})
+      for (bool ghosts : {false, true}) {
+        const Scene s = make_scene(60, 200, d, counts);
+        std::vector<Result> alone;
+        for (size_t i = 0; i < 60; ++i) alone.push_back(run(*table, s, {i}, ghosts));
+        for (int round = 0; round < 8; ++round) {
+          auto chosen = everyone(60);
+          if (round > 0) random.shuffle(chosen);
+          if (round > 1) chosen.resize(1 + random.below(59));
+          const Result got = run(*table, s, chosen, ghosts);
+          for (size_t i = 0; i < chosen.size(); ++i) {
+            const Result& own = alone[chosen[i]];
+            ASSERT_TRUE(same(got.plain.data() + i * d, own.plain.data(), d)) << table->isa << d;
+            ASSERT_TRUE(same(got.ghost.data() + i * d, own.ghost.data(), d)) << table->isa << d;
+          }
+        }
+      }
+}
+
+// A dead key in one query's company (infinite value) does not leak into who does not see it.
+TEST(Attend, CompanionsKeysDoNotLeak) {
+  for (const Kernels* table : tables()) {
+    Scene s = make_scene(3, 70, 64, {69, 70, 40});
+    s.v[69 * s.stride] = std::numeric_limits<float>::infinity();
+    const Result got = run(*table, s, {0, 1, 2}, false);
+    EXPECT_TRUE(std::isfinite(got.plain[0]) && std::isfinite(got.plain[2 * 64])) << table->isa;
+    EXPECT_TRUE(std::isinf(got.plain[64])) << table->isa;
+  }
+}
+
+TEST(AttendHeads, EqualsDoubleAndIsAttend) {
+  for (const Kernels* table : tables())
+    for (size_t d : {16, 48, 64, 80, 128})
+      for (auto [n, m] : {std::pair<size_t, size_t>{1, 1}, {14, 2}, {14, 14}, {40, 70}}) {
+        Scene s = make_scene(n, m, d, std::vector<int>(n, int(m)));
+        if (s.stride != d) s.stride = d;
+        Guarded<float> k(m * d), v(m * d), out(n * d);
+        std::copy_n(s.k.data(), m * d, k.data()), std::copy_n(s.v.data(), m * d, v.data());
+        table->attend_heads(s.q.data(), n, k.data(), v.data(), m, d, out.data());
+        for (size_t i = 0; i < n; ++i) {
+          const auto expected = truth(s, i, false).first;
+          for (size_t l = 0; l < d; ++l) ASSERT_NEAR(out[i * d + l], expected[l], 3e-6);
+        }
+      }
+}
+
+}  // namespace
+}  // namespace revenant

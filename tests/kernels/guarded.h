@@ -1,0 +1,75 @@
+// What the kernel tests share: memory that faults one element after its end, seeded numbers, and
+// the tables that this machine can run.
+#pragma once
+
+#include <gtest/gtest.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include <bit>
+#include <cmath>
+#include <cstdint>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "base/dtype.h"
+#include "base/random.h"
+#include "kernels/kernels.h"
+
+namespace revenant {
+
+// `size` elements that end where an unreadable page begins. (Sanitizers do not see masked loads.)
+template <class T>
+class Guarded {
+ public:
+  explicit Guarded(size_t size, T value = T()) : size_(size) {
+    const size_t page = size_t(sysconf(_SC_PAGESIZE));
+    inner_ = (size * sizeof(T) + page - 1) / page * page;
+    base_ = static_cast<char*>(
+        mmap(nullptr, inner_ + page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
+    mprotect(base_ + inner_, page, PROT_NONE);
+    whole_ = inner_ + page;
+    for (size_t i = 0; i < size; ++i) data()[i] = value;
+  }
+  Guarded(Guarded&& o) noexcept
+      : base_(std::exchange(o.base_, nullptr)),
+        inner_(o.inner_),
+        whole_(o.whole_),
+        size_(o.size_) {}
+  ~Guarded() {
+    if (base_) munmap(base_, whole_);
+  }
+  T* data() const { return reinterpret_cast<T*>(base_ + inner_) - size_; }
+  T& operator[](size_t i) const { return data()[i]; }
+  size_t size() const { return size_; }
+
+ private:
+  char* base_;
+  size_t inner_, whole_, size_;
+};
+
+inline Guarded<float> normals(size_t size, uint64_t seed) {
+  Guarded<float> out(size);
+  Random random(seed);
+  for (size_t i = 0; i < size; ++i) out[i] = float(random.normal());
+  return out;
+}
+
+inline std::vector<const Kernels*> tables() {
+  std::vector<const Kernels*> out;
+  for (const char* isa : {"generic", "avx2", "avx512"})
+    if (const Kernels* table = kernels_for(isa)) out.push_back(table);
+  return out;
+}
+
+inline uint32_t bits(float x) { return std::bit_cast<uint32_t>(x); }
+
+// Whether two stretches of floats are the same, bit for bit.
+inline bool same(const float* a, const float* b, size_t n) {
+  for (size_t i = 0; i < n; ++i)
+    if (bits(a[i]) != bits(b[i])) return false;
+  return true;
+}
+
+}  // namespace revenant
