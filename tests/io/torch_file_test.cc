@@ -2,7 +2,7 @@
 
 #include <gtest/gtest.h>
 
-#include <cstring>
+#include <algorithm>
 #include <fstream>
 
 #include "base/error.h"
@@ -19,7 +19,11 @@ using namespace std::string_literals;
 #define EXPECT_HAS(text, part) EXPECT_NE((text).find(part), std::string::npos) << (text)
 
 // A little-endian field of n bytes.
-std::string field(uint64_t value, size_t n) { return {reinterpret_cast<const char*>(&value), n}; }
+std::string field(uint64_t value, size_t n) {
+  std::string bytes(n, '\0');
+  for (size_t i = 0; i < std::min<size_t>(n, 8); ++i) bytes[i] = char(value >> 8 * i);
+  return bytes;
+}
 
 uint32_t crc_of(const std::string& data) {
   uint32_t c = ~0u;
