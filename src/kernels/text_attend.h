@@ -79,8 +79,10 @@ inline void mix_columns(Query* const (&queries)[M], const float* v, size_t strid
                         float* const (&sum)[M], Load get) {
   Vec s[M][C];
   size_t common = queries[0]->seen;
+#pragma GCC unroll 4
   for (size_t m = 0; m < M; ++m) {
     common = lesser(common, queries[m]->seen);
+#pragma GCC unroll 4
     for (size_t c = 0; c < C; ++c) s[m][c] = load(sum[m] + c * lanes) * all(queries[m]->shrink);
   }
   for (size_t j = 0; j < common; ++j) {
@@ -89,15 +91,18 @@ inline void mix_columns(Query* const (&queries)[M], const float* v, size_t strid
     for (size_t m = 0; m < M; ++m) p[m] = all(queries[m]->score[j]);
 #pragma GCC unroll 4
     for (size_t c = 0; c < C; ++c) {
-      const Vec value = get(v + j * stride + c * lanes);
+      const Vec value = in_register(get(v + j * stride + c * lanes));
 #pragma GCC unroll 3
       for (size_t m = 0; m < M; ++m) s[m][c] = fma(p[m], value, s[m][c]);
     }
   }
+#pragma GCC unroll 4
   for (size_t m = 0; m < M; ++m) {
     for (size_t j = common; j < queries[m]->seen; ++j)
+#pragma GCC unroll 4
       for (size_t c = 0; c < C; ++c)
         s[m][c] = fma(all(queries[m]->score[j]), get(v + j * stride + c * lanes), s[m][c]);
+#pragma GCC unroll 4
     for (size_t c = 0; c < C; ++c) store(sum[m] + c * lanes, s[m][c]);
   }
 }

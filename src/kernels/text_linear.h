@@ -14,8 +14,10 @@ using Sums = Vec[M][block_outputs];
 
 template <size_t M>
 inline void clear(Sums<M>& a) {
-  for (auto& row : a)
-    for (Vec& x : row) x = zero();
+#pragma GCC unroll 8
+  for (size_t m = 0; m < M; ++m)
+#pragma GCC unroll 8
+    for (size_t j = 0; j < block_outputs; ++j) a[m][j] = zero();
 }
 
 // a[m][j] += x[m] . w[j] over n elements; with `ahead`, the same rows of the next block of outputs,
@@ -24,7 +26,9 @@ template <size_t M, class W>
 [[gnu::always_inline]] inline void add_dots(const float* const* x, const W* const* w, size_t n,
                                             size_t ahead, Sums<M>& a) {
   Vec s[M][block_outputs], row[M];
+#pragma GCC unroll 8
   for (size_t m = 0; m < M; ++m)
+#pragma GCC unroll 8
     for (size_t j = 0; j < block_outputs; ++j) s[m][j] = a[m][j];
   size_t i = 0;
   for (; i + lanes <= n; i += lanes) {
@@ -32,20 +36,25 @@ template <size_t M, class W>
     for (size_t m = 0; m < M; ++m) row[m] = load(x[m] + i);
 #pragma GCC unroll 8
     for (size_t j = 0; j < block_outputs; ++j) {
-      const Vec weight = load(w[j] + i);
+      const Vec weight = in_register(load(w[j] + i));
       if (M == 1) __builtin_prefetch(w[j] + i + ahead);
 #pragma GCC unroll 3
       for (size_t m = 0; m < M; ++m) s[m][j] = fma(row[m], weight, s[m][j]);
     }
   }
   if (i < n) {
+#pragma GCC unroll 8
     for (size_t m = 0; m < M; ++m) row[m] = load_some(x[m] + i, n - i);
+#pragma GCC unroll 8
     for (size_t j = 0; j < block_outputs; ++j) {
       const Vec weight = load_some(w[j] + i, n - i);
+#pragma GCC unroll 8
       for (size_t m = 0; m < M; ++m) s[m][j] = fma(row[m], weight, s[m][j]);
     }
   }
+#pragma GCC unroll 8
   for (size_t m = 0; m < M; ++m)
+#pragma GCC unroll 8
     for (size_t j = 0; j < block_outputs; ++j) a[m][j] = s[m][j];
 }
 
@@ -63,6 +72,7 @@ struct Product {
 // Ends the sums of rows [r, r + M) and outputs [j, j + count).
 template <size_t M, class W>
 inline void finish(const Product<W>& p, size_t r, size_t j, size_t count, const Sums<M>& a) {
+#pragma GCC unroll 8
   for (size_t m = 0; m < M; ++m) {
     float values[block_outputs];
     sums(a[m], values);
@@ -75,6 +85,7 @@ inline void finish(const Product<W>& p, size_t r, size_t j, size_t count, const 
 template <size_t M, class W>
 void few_rows(const Product<W>& p) {
   const float* x[M];
+#pragma GCC unroll 8
   for (size_t m = 0; m < M; ++m) x[m] = p.x + m * p.x_stride;
   for (size_t j = 0; j < p.n; j += block_outputs) {
     const W* w[block_outputs];
@@ -93,6 +104,7 @@ struct Panel {
 
 template <class W>
 void fill(Panel& panel, const W* const* w, size_t n) {
+#pragma GCC unroll 8
   for (size_t j = 0; j < block_outputs; ++j) {
     size_t i = 0;
     for (; i + lanes <= n; i += lanes) store(panel.rows[j] + i, load(w[j] + i));
@@ -108,6 +120,7 @@ template <size_t M, class W>
 void add_panel(const Product<W>& p, size_t r, size_t j, size_t begin, size_t n, const Panel& panel,
                Vec (*waiting)[block_outputs]) {
   const float *x[M], *w[block_outputs];
+#pragma GCC unroll 8
   for (size_t m = 0; m < M; ++m) x[m] = p.x + (r + m) * p.x_stride + begin;
   for (size_t i = 0; i < block_outputs; ++i) w[i] = panel.rows[i];
   Sums<M> a;

@@ -38,6 +38,11 @@ inline Vec load_some(const Brain* p, size_t n) { return widen(load_16bit_some(p,
 inline Vec load_some(const Half* p, size_t n) { return _mm256_cvtph_ps(load_16bit_some(p, n)); }
 inline void store(float* p, Vec x) { _mm256_storeu_ps(p, x); }
 inline void store_some(float* p, size_t n, Vec x) { _mm256_maskstore_ps(p, first(n), x); }
+// Loaded once for several uses: GCC would rather name the memory again in each.
+inline Vec in_register(Vec x) {
+  asm("" : "+x"(x));
+  return x;
+}
 
 // A NaN in b passes.
 inline Vec greatest(Vec a, Vec b) { return _mm256_max_ps(a, b); }

@@ -38,6 +38,11 @@ inline Vec load_some(const Half* p, size_t n) {
 }
 inline void store(float* p, Vec x) { _mm512_storeu_ps(p, x); }
 inline void store_some(float* p, size_t n, Vec x) { _mm512_mask_storeu_ps(p, first(n), x); }
+// Loaded once for several uses: GCC would rather name the memory again in each.
+inline Vec in_register(Vec x) {
+  asm("" : "+v"(x));
+  return x;
+}
 
 // A NaN in b passes.
 inline Vec greatest(Vec a, Vec b) { return _mm512_max_ps(a, b); }

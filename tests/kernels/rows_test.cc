@@ -50,7 +50,7 @@ TEST(Elementwise, FewUnitsFromDouble) {
       double worst = 0;
       for (size_t i = 0; i < x.size(); ++i) {
         const double truth = f.truth(x[i]);
-        double allowed = (f.units + f.more(x[i])) * unit(truth);
+        double allowed = (f.units + f.more(x[i])) * unit(truth) + 0x1p-140;  // subnormal steps
         // The twin's gelu rounds erfc's argument: x^2 more units in the negative tail.
         if (f.loop == &Kernels::gelu && table->isa == std::string("generic"))
           allowed *= 1 + double(x[i]) * x[i];

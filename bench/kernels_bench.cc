@@ -1,0 +1,231 @@
+// bench_kernels [isa...]: each hot loop on one core beside what the machine can do, measured in the
+// same run: the peak of fused multiply-adds, and reading memory that no cache holds.
+#include <algorithm>
+#include <chrono>
+#include <cmath>
+#include <cstdio>
+#include <cstring>
+#include <vector>
+
+#include "kernels/kernels.h"
+#ifdef __x86_64__
+#include <immintrin.h>
+#endif
+
+namespace revenant {
+namespace {
+
+constexpr size_t beyond_caches = size_t(256) << 20;  // bytes
+
+// The fastest of the runs that fit into `budget` seconds, at least three.
+template <class F>
+double seconds(F f, double budget = 0.5) {
+  using clock = std::chrono::steady_clock;
+  double best = 1e9, spent = 0;
+  for (int run = 0; run < 3 || spent < budget; ++run) {
+    const auto begin = clock::now();
+    f();
+    const double took = std::chrono::duration<double>(clock::now() - begin).count();
+    best = std::min(best, took), spent += took;
+  }
+  return best;
+}
+
+#ifdef __x86_64__
+constexpr long peak_rounds = 1 << 20;
+
+__attribute__((target("avx512f"))) double flops_avx512() {
+  __m512 s[16] = {};
+  for (long i = 0; i < peak_rounds; ++i)
+#pragma GCC unroll 16
+    for (auto& x : s) asm volatile("vfmadd231ps %0, %0, %0" : "+v"(x));
+  return double(peak_rounds) * 16 * 32;
+}
+__attribute__((target("avx2,fma"))) double flops_avx2() {
+  __m256 s[12] = {};
+  for (long i = 0; i < peak_rounds; ++i)
+#pragma GCC unroll 12
+    for (auto& x : s) asm volatile("vfmadd231ps %0, %0, %0" : "+x"(x));
+  return double(peak_rounds) * 12 * 16;
+}
+__attribute__((target("avx2"))) void read_all(const char* data, size_t size) {
+  for (size_t i = 0; i < size; i += 256)
+#pragma GCC unroll 8
+    for (size_t l = 0; l < 256; l += 32) {
+      const __m256i x = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(data + i + l));
+      asm volatile("" ::"x"(x));
+    }
+}
+double measure_peak() {
+  double done = 0;
+  const bool wide = __builtin_cpu_supports("avx512f");
+  const double took = seconds([&] { done = wide ? flops_avx512() : flops_avx2(); });
+  return done / took;
+}
+#else
+#error "bench_kernels knows the limits of x86-64 only"
+#endif
+
+struct Limits {
+  double flops, bytes;
+};
+
+struct Buffers {
+  std::vector<float> x, y, out;  // small numbers
+  std::vector<char> weights;     // beyond_caches; zero bits, but touched
+  Limits limits;
+};
+
+void print_flops(const Buffers& b, const char* isa, const char* name, double flop, double took) {
+  printf("%-8s %-36s %9.3f ms %8.1f GFLOP/s %5.1f %% of FMA peak\n", isa, name, took * 1e3,
+         flop / took / 1e9, 100 * flop / took / b.limits.flops);
+}
+void print_bytes(const Buffers& b, const char* isa, const char* name, double bytes, double took) {
+  printf("%-8s %-36s %9.3f ms %8.1f GB/s    %5.1f %% of read bandwidth\n", isa, name, took * 1e3,
+         bytes / took / 1e9, 100 * bytes / took / b.limits.bytes);
+}
+
+const char* name_of(WeightType type) {
+  return type == WeightType::f32 ? "f32" : type == WeightType::f16 ? "f16" : "bf16";
+}
+
+void bench_product(const Kernels& table, Buffers& b, WeightType type, size_t rows, size_t n,
+                   size_t k) {
+  const double took = seconds([&] {
+    table.linear(b.x.data(), rows, k, b.weights.data(), type, n, k, nullptr, b.out.data(), n);
+  });
+  char name[80];
+  snprintf(name, sizeof name, "linear %zu x %zu, w %zu x %zu %s", rows, k, n, k, name_of(type));
+  print_flops(b, table.isa, name, 2.0 * double(rows * n * k), took);
+}
+
+// A decode step: one row through many different weights.
+void bench_row(const Kernels& table, Buffers& b, WeightType type, size_t rows, size_t k) {
+  const size_t n = beyond_caches / (k * (type == WeightType::f32 ? 4 : 2));
+  const double took = seconds([&] {
+    table.linear(b.x.data(), rows, k, b.weights.data(), type, n, k, nullptr, b.out.data(), n);
+  });
+  char name[80];
+  snprintf(name, sizeof name, "linear %zu x %zu, 256 MB of %s", rows, k, name_of(type));
+  print_bytes(b, table.isa, name, double(beyond_caches), took);
+}
+
+void bench_attend(const Kernels& table, Buffers& b, size_t queries, size_t keys, bool causal,
+                  bool ghosts) {
+  const size_t d = 64;
+  std::vector<int> counts(queries, int(keys));
+  std::vector<const float*> q(queries);
+  std::vector<float*> plain(queries), ghost(queries);
+  double seen = 0;
+  for (size_t i = 0; i < queries; ++i) {
+    if (causal) counts[i] = int(i + 1);
+    seen += counts[i];
+    q[i] = b.x.data() + i * d;
+    plain[i] = b.out.data() + i * d, ghost[i] = b.out.data() + (queries + i) * d;
+  }
+  AttendArgs a;
+  a.queries = int(queries), a.head_dim = int(d), a.counts = counts.data(), a.q = q.data();
+  a.k = b.x.data(), a.v = b.y.data(), a.stride = d, a.scale = 0.125f, a.eta = 0.1f;
+  a.plain = plain.data();
+  if (ghosts) a.gq = q.data(), a.gk = a.v, a.gv = a.k, a.ghost = ghost.data();
+  const double took = seconds([&] { table.attend(a); });
+  char name[80];
+  snprintf(name, sizeof name, "attend %zu x %zu x 64%s%s", queries, keys, causal ? " causal" : "",
+           ghosts ? " ghosts" : "");
+  print_flops(b, table.isa, name, (ghosts ? 8 : 4) * seen * double(d), took);
+}
+
+// Decoding: a single query over caches that no cache holds.
+void bench_decode(const Kernels& table, Buffers& b, size_t keys) {
+  const size_t d = 64, head = keys * d, heads = beyond_caches / (2 * head * sizeof(float));
+  const int count = int(keys);
+  const float* q = b.x.data();
+  float* plain = b.out.data();
+  AttendArgs a;
+  a.queries = 1, a.head_dim = int(d), a.counts = &count, a.q = &q, a.stride = d, a.scale = 0.125f;
+  a.plain = &plain;
+  const double took = seconds([&] {
+    for (size_t h = 0; h < heads; ++h) {
+      a.k = reinterpret_cast<const float*>(b.weights.data()) + 2 * h * head;
+      a.v = a.k + head;
+      table.attend(a);
+    }
+  });
+  char name[80];
+  snprintf(name, sizeof name, "attend 1 x %zu x 64, 256 MB of cache", keys);
+  print_bytes(b, table.isa, name, double(heads * 2 * head * sizeof(float)), took);
+}
+
+template <class F>
+void bench_elements(const Kernels& table, const char* name, size_t n, F f) {
+  const double took = seconds(f, 0.1);
+  printf("%-8s %-36s %9.3f ms %8.3f ns an element\n", table.isa, name, took * 1e3,
+         took * 1e9 / double(n));
+}
+
+void bench_rows(const Kernels& table, Buffers& b) {
+  const size_t rows = 64, width = 896, n = rows * width;
+  const float *x = b.x.data(), *y = b.y.data();
+  float* out = b.out.data();
+  bench_elements(table, "gelu", n, [&] { table.gelu(x, n, out); });
+  bench_elements(table, "quick_gelu", n, [&] { table.quick_gelu(x, n, out); });
+  bench_elements(table, "silu", n, [&] { table.silu(x, n, out); });
+  bench_elements(table, "tanh", n, [&] { table.tanh(x, n, out); });
+  bench_elements(table, "sigmoid", n, [&] { table.sigmoid(x, n, out); });
+  bench_elements(table, "swiglu", n, [&] { table.swiglu(x, y, n, out); });
+  bench_elements(table, "rms_norm", n, [&] { table.rms_norm(x, rows, width, y, 1e-6f, out); });
+  bench_elements(table, "layer_norm", n,
+                 [&] { table.layer_norm(x, rows, width, y, y, 1e-6f, out); });
+  bench_elements(table, "rope", n, [&] { table.rope(x, rows, 14, 64, y, y, out); });
+  bench_elements(table, "attend_heads 14 over 2", n, [&] {
+    for (size_t r = 0; r < rows; ++r)
+      table.attend_heads(x + r * width, 14, y, y, 2, 64, out + r * width);
+  });
+}
+
+void bench(const Kernels& table, Buffers& b) {
+  for (WeightType type : {WeightType::f32, WeightType::f16, WeightType::bf16}) {
+    bench_product(table, b, type, 512, 4864, 896);
+    bench_product(table, b, type, 512, 896, 4864);
+    bench_product(table, b, type, 1025, 4096, 1024);
+    bench_product(table, b, type, 8, 4864, 896);
+    bench_row(table, b, type, 1, 896);
+    bench_row(table, b, type, 1, 4864);
+    bench_row(table, b, type, 3, 896);
+  }
+  for (bool ghosts : {false, true}) {
+    bench_attend(table, b, 1025, 1025, false, ghosts);
+    bench_attend(table, b, 1024, 1024, true, ghosts);
+  }
+  bench_decode(table, b, 8192);
+  bench_rows(table, b);
+}
+
+Buffers make_buffers() {
+  const size_t most = size_t(1) << 26;
+  Buffers b{std::vector<float>(size_t(1) << 22),
+            std::vector<float>(size_t(1) << 22),
+            std::vector<float>(most),
+            std::vector<char>(beyond_caches),
+            {}};
+  for (size_t i = 0; i < b.x.size(); ++i)
+    b.x[i] = std::sin(float(i)), b.y[i] = std::cos(float(i) * 0.7f);
+  b.limits.flops = measure_peak();
+  const double took = seconds([&] { read_all(b.weights.data(), b.weights.size()); }, 1);
+  b.limits.bytes = double(beyond_caches) / took;
+  printf("limits of one core: %.1f GFLOP/s of FMA, %.1f GB/s read\n", b.limits.flops / 1e9,
+         b.limits.bytes / 1e9);
+  return b;
+}
+
+}  // namespace
+}  // namespace revenant
+
+int main(int argc, char** argv) {
+  using namespace revenant;
+  Buffers buffers = make_buffers();
+  std::vector<const char*> wanted(argv + 1, argv + argc);
+  if (wanted.empty()) wanted = {"avx512", "avx2", "generic"};
+  for (const char* isa : wanted)
+    if (const Kernels* table = kernels_for(isa)) bench(*table, buffers);
+}
