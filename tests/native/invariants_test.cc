@@ -1,0 +1,226 @@
+// What the order-of-summation contract promises: equal bits, whatever the batch, the threads, the
+// pieces of a prompt or the company.
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cstring>
+#include <deque>
+
+#include "support/random_network.h"
+
+namespace revenant {
+namespace {
+
+using Ids = std::vector<int>;
+using Bits = std::vector<uint32_t>;
+
+Bits bits_of(const Tensor& x, int first, int rows) {
+  Bits bits(size_t(rows) * x.row_size());
+  std::memcpy(bits.data(), x.row(first), bits.size() * sizeof(float));
+  return bits;
+}
+
+Ids prompt(uint64_t seed, int length, int vocab) {
+  Random random(seed);
+  Ids ids;
+  for (int i = 0; i < length; ++i) ids.push_back(int(random.below(uint64_t(vocab))));
+  return ids;
+}
+
+struct Model {
+  Config config;
+  Weights<Matrix> weights;
+  explicit Model(const RandomShape& shape)
+      : config(random_config(shape)), weights(random_weights(config, 7)) {}
+
+  // Picture rows' features: the embeddings of other tokens do as well as a tower's output.
+  Tensor features(int rows) const {
+    Threads one(1);
+    Executor e(config, kernels(), one);
+    return e.embed(weights.embedding, prompt(99, rows, config.vocab));
+  }
+  std::vector<uint8_t> pictures(const Ids& ids) const {
+    std::vector<uint8_t> marks;
+    for (const int id : ids) marks.push_back(id == config.image_token);
+    return marks;
+  }
+};
+
+int count(const std::vector<uint8_t>& marks) {
+  return int(std::count(marks.begin(), marks.end(), 1));
+}
+
+const RandomShape shapes[] = {
+    {.phantom = true, .trol = false},
+    {.phantom = false, .trol = true, .lora_rank = 5},
+    {.phantom = true, .trol = true},
+    {.heads = 5, .kv_heads = 5, .head_dim = 16, .phantom = false, .trol = false},
+};
+
+// Feeds a prompt in pieces; the bits of every row's logits.
+Bits feed(const Model& m, const Native& native, Sequence& sequence, const Ids& ids, int piece,
+          bool as_prompt = true) {
+  Sequence* const sequences[] = {&sequence};
+  const Tensor all = m.features(count(m.pictures(ids)));
+  int used = 0;
+  Bits bits;
+  for (int at = 0; at < int(ids.size()); at += piece) {
+    const Ids some(ids.begin() + at, ids.begin() + std::min(int(ids.size()), at + piece));
+    const auto marks = m.pictures(some);
+    Step step;
+    step.add(0, at, int(some.size()), as_prompt ? int(ids.size()) : at + int(some.size()),
+             as_prompt || at == 0, marks);
+    const Tensor features = all.slice(used, count(marks));
+    used += count(marks);
+    const Tensor y = logits(native, forward(native, step, sequences, some, &features));
+    const Bits more = bits_of(y, 0, y.rows);
+    bits.insert(bits.end(), more.begin(), more.end());
+  }
+  return bits;
+}
+
+Bits feed_alone(const Model& m, const Ids& ids, int piece, int threads = 1) {
+  Threads pool(threads);
+  Sequence sequence(m.config);
+  return feed(m, {m.config, m.weights, pool}, sequence, ids, piece);
+}
+
+TEST(Invariants, PiecesOfAPromptEqualTheWhole) {
+  for (const RandomShape& shape : shapes) {
+    const Model m(shape);
+    const Ids ids = prompt(3, 83, m.config.vocab);
+    const Bits whole = feed_alone(m, ids, 1000);
+    for (const int piece : {1, 7, 64}) EXPECT_EQ(feed_alone(m, ids, piece), whole) << piece;
+  }
+}
+
+TEST(Invariants, StepsEqualOnePrefillWithoutTraversal) {
+  const Model m({.phantom = true});
+  Ids ids = prompt(4, 70, m.config.vocab - 1);
+  Threads pool(2);
+  Sequence steps(m.config);
+  EXPECT_EQ(feed(m, {m.config, m.weights, pool}, steps, ids, 1, false), feed_alone(m, ids, 1000));
+}
+
+TEST(Invariants, StepsAfterATraversedPromptPassOnce) {
+  const Model m({.phantom = false, .trol = true});
+  const Ids ids = prompt(4, 20, m.config.vocab - 1);
+  Threads pool(1);
+  Sequence steps(m.config);
+  EXPECT_NE(feed(m, {m.config, m.weights, pool}, steps, ids, 1, false), feed_alone(m, ids, 1000));
+}
+
+TEST(Invariants, BatchOfEightEqualsEightAloneAtAnyThreadCount) {
+  for (const RandomShape& shape : shapes) {
+    const Model m(shape);
+    std::vector<Ids> prompts;
+    std::vector<Bits> alone;
+    for (int i = 0; i < 8; ++i) {
+      prompts.push_back(prompt(uint64_t(i), 1 + 9 * i, m.config.vocab - 1));
+      alone.push_back(feed_alone(m, prompts.back(), 1000));
+    }
+    for (const int threads : {1, 2, 3}) {
+      Threads pool(threads);
+      const Native native{m.config, m.weights, pool};
+      std::deque<Sequence> sequences;
+      std::vector<Sequence*> pointers;
+      Step step;
+      Ids ids;
+      for (size_t i = 0; i < 8; ++i) {
+        pointers.push_back(&sequences.emplace_back(m.config));
+        step.add(int(i), 0, int(prompts[i].size()), int(prompts[i].size()), true);
+        ids.insert(ids.end(), prompts[i].begin(), prompts[i].end());
+      }
+      const Tensor y = logits(native, forward(native, step, pointers, ids));
+      for (size_t i = 0; i < 8; ++i)
+        EXPECT_EQ(bits_of(y, step.spans[i].first_row, step.spans[i].rows), alone[i]) << i;
+    }
+  }
+}
+
+// One sequence generates while another's prompt is fed in the same steps.
+TEST(Invariants, CompanyChangesNothing) {
+  for (const RandomShape& shape : shapes) {
+    const Model m(shape);
+    Threads pool(2);
+    const Native native{m.config, m.weights, pool};
+    const Ids first = prompt(1, 30, m.config.vocab - 1), second = prompt(2, 30, m.config.vocab - 1);
+    const Bits second_alone = feed_alone(m, second, 1000);
+    const auto generate = [&](bool company) {
+      Sequence a(m.config), b(m.config);
+      Sequence* const sequences[] = {&a, &b};
+      feed(m, native, a, first, 1000);
+      Bits generated, other;
+      for (int t = 0; t < 30; ++t) {
+        Step step;
+        Ids ids = {first[size_t(t)]};
+        step.add(0, 30 + t, 1, 31 + t, false);
+        if (company) {
+          step.add(1, t, 1, 30, true);
+          ids.push_back(second[size_t(t)]);
+        }
+        const Tensor y = logits(native, forward(native, step, sequences, ids));
+        const Bits mine = bits_of(y, 0, 1), theirs = bits_of(y, y.rows - 1, 1);
+        generated.insert(generated.end(), mine.begin(), mine.end());
+        other.insert(other.end(), theirs.begin(), theirs.end());
+      }
+      if (company) EXPECT_EQ(other, second_alone);
+      return generated;
+    };
+    EXPECT_EQ(generate(true), generate(false));
+  }
+}
+
+TEST(Invariants, EveryInstructionSetStaysNearGeneric) {
+  for (const RandomShape& shape : shapes) {
+    const Model m(shape);
+    const Ids ids = prompt(5, 40, m.config.vocab - 1);
+    const auto run = [&](const Kernels* k) {
+      Threads pool(2);
+      Sequence sequence(m.config);
+      Sequence* const sequences[] = {&sequence};
+      const Native native{m.config, m.weights, pool, nullptr, k};
+      Step step;
+      step.add(0, 0, 40, 40, true);
+      return logits(native, forward(native, step, sequences, ids));
+    };
+    const Tensor expected = run(kernels_for("generic"));
+    float largest = 0;
+    for (size_t i = 0; i < expected.size(); ++i)
+      largest = std::max(largest, std::abs(expected.data()[i]));
+    for (const char* isa : {"avx2", "avx512"}) {
+      if (!kernels_for(isa)) continue;
+      const Tensor y = run(kernels_for(isa));
+      for (size_t i = 0; i < y.size(); ++i)
+        ASSERT_NEAR(y.data()[i], expected.data()[i], 1e-4 * largest) << isa;
+    }
+  }
+}
+
+TEST(Invariants, GoingBackToAPrefixLeavesNoTrace) {
+  for (const RandomShape& shape : shapes) {
+    const Model m(shape);
+    Threads pool(2);
+    const Native native{m.config, m.weights, pool};
+    Sequence* sequences[1];
+    const auto tail = [&](Sequence& sequence) {
+      sequences[0] = &sequence;
+      Step step;
+      step.add(0, 10, 1, 11, false);
+      return bits_of(forward(native, step, sequences, Ids{3}), 0, 1);
+    };
+    const Ids ids = prompt(6, 10, m.config.vocab - 1);
+    Sequence plain(m.config), detour(m.config);
+    feed(m, native, plain, ids, 1000);
+    feed(m, native, detour, ids, 1000);
+    sequences[0] = &detour;
+    Step other;
+    other.add(0, 10, 4, 14, false);
+    forward(native, other, sequences, Ids{9, 8, 7, 6});
+    detour.rows = 10;
+    EXPECT_EQ(tail(detour), tail(plain));
+  }
+}
+
+}  // namespace
+}  // namespace revenant
