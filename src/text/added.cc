@@ -57,8 +57,7 @@ std::vector<Segment> AddedMatcher::split(std::string_view text, std::span<const 
   size_t done = 0;  // everything before is in a segment
   for (const auto& [low, high] : trusted)
     for (size_t i = low; i < high;) {
-      const int32_t found =
-          first_[uint8_t(text[i])] ? longest_at(text.substr(i, high - i)) : -1;
+      const int32_t found = first_[uint8_t(text[i])] ? longest_at(text.substr(i, high - i)) : -1;
       if (found < 0) {
         ++i;
         continue;

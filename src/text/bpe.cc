@@ -8,9 +8,7 @@ namespace {
 
 struct Candidate {
   int32_t rank, at, id;
-  bool operator>(const Candidate& o) const {
-    return std::tie(rank, at) > std::tie(o.rank, o.at);
-  }
+  bool operator>(const Candidate& o) const { return std::tie(rank, at) > std::tie(o.rank, o.at); }
 };
 
 struct Symbol {
@@ -22,7 +20,8 @@ class Merger {
  public:
   Merger(const Vocabulary& v, const std::vector<int32_t>& ids) : v_(v) {
     const auto n = int32_t(ids.size());
-    for (int32_t i = 0; i < n; ++i) word_.push_back({ids[size_t(i)], i - 1, i + 1 < n ? i + 1 : -1});
+    for (int32_t i = 0; i < n; ++i)
+      word_.push_back({ids[size_t(i)], i - 1, i + 1 < n ? i + 1 : -1});
     for (int32_t i = 0; i + 1 < n; ++i) offer(i);
   }
   void run() {

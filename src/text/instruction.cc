@@ -10,44 +10,56 @@ using enum Benchmark::Ask;
 constexpr std::string_view image_mark = "<image>";
 
 constexpr Benchmark phantom_table[] = {
-    {"demo", nothing, 256},        {"sqa", letter, 5},
-    {"ai2d", letter, 5},           {"chartqa", word, 5},
-    {"seed", letter, 5},           {"seed-2-plus", letter, 5},
-    {"pope", word, 5},             {"hallusionbench", yes_no, 5},
-    {"mme", nothing, 5},           {"mathvista", nothing, 512},
-    {"mmbench", letter, 5},        {"mmbench_cn", letter, 5},
-    {"mmbench_dev", letter, 5},    {"mmbench_cn_dev", letter, 5},
-    {"qbench", letter, 5},         {"mm-vet", nothing, 1024},
-    {"mm-vet-v2", nothing, 1024},  {"llava", nothing, 1024},
-    {"llava_wilder", nothing, 1024}, {"mmstar", letter, 5},
-    {"mathverse", nothing, 512},   {"blink", letter, 5},
-    {"cvbench", letter, 5},        {"visualwebbench", nothing, 512},
+    {"demo", nothing, 256},
+    {"sqa", letter, 5},
+    {"ai2d", letter, 5},
+    {"chartqa", word, 5},
+    {"seed", letter, 5},
+    {"seed-2-plus", letter, 5},
+    {"pope", word, 5},
+    {"hallusionbench", yes_no, 5},
+    {"mme", nothing, 5},
+    {"mathvista", nothing, 512},
+    {"mmbench", letter, 5},
+    {"mmbench_cn", letter, 5},
+    {"mmbench_dev", letter, 5},
+    {"mmbench_cn_dev", letter, 5},
+    {"qbench", letter, 5},
+    {"mm-vet", nothing, 1024},
+    {"mm-vet-v2", nothing, 1024},
+    {"llava", nothing, 1024},
+    {"llava_wilder", nothing, 1024},
+    {"mmstar", letter, 5},
+    {"mathverse", nothing, 512},
+    {"blink", letter, 5},
+    {"cvbench", letter, 5},
+    {"visualwebbench", nothing, 512},
 };
 
 constexpr Benchmark trol_table[] = {
-    {"demo", nothing, 512},       {"vqav2", word, 5},
-    {"gqa", word, 5},             {"vizwiz", vizwiz, 512},
-    {"textvqa", nothing, 5},      {"mmmu", word, 5},
-    {"qbench", letter, 5},        {"sqa", letter, 5},
-    {"ai2d", letter, 5},          {"chartqa", word, 5},
-    {"seed", letter, 5},          {"pope", word, 5},
-    {"hallusionbench", yes_no, 5}, {"mme", nothing, 5},
-    {"mathvista", nothing, 512},  {"mmbench", letter, 5},
-    {"mmbench_cn", letter, 5},    {"mmbench_dev", letter, 5},
-    {"mmbench_cn_dev", letter, 5}, {"mm-vet", nothing, 1024},
-    {"llava", nothing, 1024},     {"mmstar", letter, 5},
-    {"mathverse", nothing, 512},  {"visualwebbench", nothing, 512},
+    {"demo", nothing, 512},        {"vqav2", word, 5},          {"gqa", word, 5},
+    {"vizwiz", vizwiz, 512},       {"textvqa", nothing, 5},     {"mmmu", word, 5},
+    {"qbench", letter, 5},         {"sqa", letter, 5},          {"ai2d", letter, 5},
+    {"chartqa", word, 5},          {"seed", letter, 5},         {"pope", word, 5},
+    {"hallusionbench", yes_no, 5}, {"mme", nothing, 5},         {"mathvista", nothing, 512},
+    {"mmbench", letter, 5},        {"mmbench_cn", letter, 5},   {"mmbench_dev", letter, 5},
+    {"mmbench_cn_dev", letter, 5}, {"mm-vet", nothing, 1024},   {"llava", nothing, 1024},
+    {"mmstar", letter, 5},         {"mathverse", nothing, 512}, {"visualwebbench", nothing, 512},
 };
 
 std::string_view sentence(Benchmark::Ask ask) {
   switch (ask) {
-    case letter: return "\nAnswer with the option's letter from the given choices directly.";
-    case word: return "\nAnswer the question using a single word or phrase.";
-    case yes_no: return "\nPlease answer yes or no.";
+    case letter:
+      return "\nAnswer with the option's letter from the given choices directly.";
+    case word:
+      return "\nAnswer the question using a single word or phrase.";
+    case yes_no:
+      return "\nPlease answer yes or no.";
     case vizwiz:
       return "\nWhen the provided information is insufficient, respond with 'Unanswerable'. Answer "
              "the question using a single word or phrase.";
-    case nothing: break;
+    case nothing:
+      break;
   }
   return "";
 }
@@ -121,8 +133,7 @@ std::vector<Piece> eval_process(const PromptRule& rule, std::string_view name,
 
 int max_new_tokens(const PromptRule& rule, std::string_view name) {
   const int tokens = benchmark(rule, name).max_new_tokens;
-  if (!rule.trol && name == "demo")
-    throw Error("prompt", std::string(name), "Check Data Name!");
+  if (!rule.trol && name == "demo") throw Error("prompt", std::string(name), "Check Data Name!");
   return tokens;
 }
 

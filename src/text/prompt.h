@@ -26,13 +26,13 @@ struct PromptRule {
   std::string name;
   std::string system;  // the whole system part, template text; empty: none
   std::string user_begin, user_end, assistant_begin, answer_end;
-  std::string turn_gap;       // after the answer of an earlier turn and between the parts of one
+  std::string turn_gap;  // after the answer of an earlier turn and between the parts of one
   std::string picture_begin, picture_end, context_token;
-  std::string after_pictures;     // between a turn's pictures and its question
-  bool appends_context = false;   // the files lack the context token: it gets the id size()
+  std::string after_pictures;    // between a turn's pictures and its question
+  bool appends_context = false;  // the files lack the context token: it gets the id size()
   std::vector<std::string> stop_tokens;
   std::string answer_begin_mark, answer_end_mark;  // of the released output filter
-  bool trol = false;          // which table of benchmarks
+  bool trol = false;                               // which table of benchmarks
 };
 
 // phantom-qwen2, phantom-internlm2, phantom-phi3, trol-internlm2, trol-phi3. Throws Error.
@@ -67,8 +67,7 @@ struct EncodedPrompt {
 // tokens_per_picture: by picture index (256 a tile, or 1225 for a CLIP picture). Text that is not
 // split by a picture is tokenised as one, as the released code does.
 EncodedPrompt encode_prompt(const Tokenizer& tokenizer, const PromptRule& rule,
-                            std::span<const Piece> pieces,
-                            std::span<const int> tokens_per_picture);
+                            std::span<const Piece> pieces, std::span<const int> tokens_per_picture);
 
 // Token spans of the answers, counted as the released training code counts its labels: what the
 // pieces before add up to is not a target.

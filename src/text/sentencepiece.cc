@@ -19,17 +19,27 @@ class Message {
     const uint64_t tag = varint();
     field = tag >> 3;
     switch (tag & 7) {
-      case 0: value = varint(); break;
-      case 1: bytes = take(8); break;
-      case 2: bytes = take(varint()); break;
-      case 5: bytes = take(4); break;
-      default: fail("a known field type", std::to_string(tag & 7));
+      case 0:
+        value = varint();
+        break;
+      case 1:
+        bytes = take(8);
+        break;
+      case 2:
+        bytes = take(varint());
+        break;
+      case 5:
+        bytes = take(4);
+        break;
+      default:
+        fail("a known field type", std::to_string(tag & 7));
     }
     wire = int(tag & 7);
     return true;
   }
   std::string_view text() const {
-    if (wire != 2 || !is_utf8(bytes)) fail("UTF-8 text", "something else in field " + std::to_string(field));
+    if (wire != 2 || !is_utf8(bytes))
+      fail("UTF-8 text", "something else in field " + std::to_string(field));
     return bytes;
   }
   Message message() const {

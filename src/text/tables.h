@@ -21,15 +21,21 @@ class StringTable {
     if (size_t(id) >= entries_.size()) entries_.resize(size_t(id) + 1);
     entries_[size_t(id)] = {arena_.size(), text.size()};
     arena_ += text;
-    if (++count_ * 2 > slots_.size()) return grow(), true;
+    if (++count_ * 2 > slots_.size()) return rehash(count_ * 2), true;
     place(id);
     return true;
   }
+  void reserve(size_t count) {
+    entries_.reserve(count);
+    arena_.reserve(count * 8);
+    if (count * 2 > slots_.size()) rehash(count);
+  }
   int32_t find(std::string_view text) const {
     if (slots_.empty()) return -1;
-    const size_t mask = slots_.size() - 1;
-    for (size_t i = hash(text) & mask; slots_[i] >= 0; i = (i + 1) & mask)
-      if (text_of(slots_[i]) == text) return slots_[i];
+    const size_t mask = slots_.size() - 1, key = hash(text);
+    for (size_t i = key & mask; slots_[i].id >= 0; i = (i + 1) & mask)
+      if (slots_[i].tag == uint32_t(key >> 32) && text_of(slots_[i].id) == text)
+        return slots_[i].id;
     return -1;
   }
   bool has(int32_t id) const {
@@ -43,25 +49,29 @@ class StringTable {
 
  private:
   static constexpr size_t absent = std::numeric_limits<size_t>::max();
+  struct Slot {
+    int32_t id = -1;
+    uint32_t tag = 0;  // the upper half of the hash: a mismatch need not touch the text
+  };
   struct Entry {
     size_t at = absent, size = 0;
   };
   static size_t hash(std::string_view text) { return std::hash<std::string_view>()(text); }
   void place(int32_t id) {
-    const size_t mask = slots_.size() - 1;
-    size_t i = hash(text_of(id)) & mask;
-    while (slots_[i] >= 0) i = (i + 1) & mask;
-    slots_[i] = id;
+    const size_t mask = slots_.size() - 1, key = hash(text_of(id));
+    size_t i = key & mask;
+    while (slots_[i].id >= 0) i = (i + 1) & mask;
+    slots_[i] = {id, uint32_t(key >> 32)};
   }
-  void grow() {
-    slots_.assign(std::bit_ceil(count_ * 4 + 16), -1);
+  void rehash(size_t count) {
+    slots_.assign(std::bit_ceil(count * 2 + 16), Slot());
     for (int32_t id = 0; id < size(); ++id)
       if (has(id)) place(id);
   }
 
   std::string arena_;
   std::vector<Entry> entries_;
-  std::vector<int32_t> slots_;
+  std::vector<Slot> slots_;
   size_t count_ = 0;
 };
 

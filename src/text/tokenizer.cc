@@ -75,9 +75,11 @@ Ids encode_plain(const Vocabulary& v, std::string_view text, bool first) {
   if (text.empty()) return {};
   std::string own;
   if (v.metaspace) text = own = with_marks(v, text, first);
-  if (v.prefix_space && !is_space(code_at(text, 0).value)) text = own = std::string(" ").append(text);
+  if (v.prefix_space && !is_space(code_at(text, 0).value))
+    text = own = std::string(" ").append(text);
   Ids ids;
-  for (const auto word : split_words(text, v.pattern)) ids = append(std::move(ids), encode_word(v, word));
+  for (const auto word : split_words(text, v.pattern))
+    ids = append(std::move(ids), encode_word(v, word));
   return ids;
 }
 
@@ -173,8 +175,7 @@ std::string Tokenizer::decode(std::span<const int32_t> ids, bool keep_special) c
 
 int32_t Tokenizer::id_of(std::string_view token) const {
   const auto added = vocabulary_->added_names.find(std::string(token));
-  if (added != vocabulary_->added_names.end())
-    return vocabulary_->added[size_t(added->second)].id;
+  if (added != vocabulary_->added_names.end()) return vocabulary_->added[size_t(added->second)].id;
   return vocabulary_->plain_id(token);
 }
 

@@ -112,25 +112,35 @@ std::string spelt(const std::string& bytes) {
 }
 
 Json byte_level() {
-  return {{"type", "ByteLevel"}, {"add_prefix_space", false}, {"trim_offsets", false},
+  return {{"type", "ByteLevel"},
+          {"add_prefix_space", false},
+          {"trim_offsets", false},
           {"use_regex", false}};
 }
 
 Json file_of(const Json& vocab, const Json& merges, const Json& added) {
-  const Json split = {{"type", "Split"}, {"pattern", {{"Regex", qwen2_expression}}},
-                      {"behavior", "Isolated"}, {"invert", false}};
+  const Json split = {{"type", "Split"},
+                      {"pattern", {{"Regex", qwen2_expression}}},
+                      {"behavior", "Isolated"},
+                      {"invert", false}};
   Json file;
   file["version"] = "1.0";
   file["truncation"] = nullptr;
   file["padding"] = nullptr;
   file["added_tokens"] = added;
   file["normalizer"] = {{"type", "NFC"}};
-  file["pre_tokenizer"] = {{"type", "Sequence"}, {"pretokenizers", Json::array({split, byte_level()})}};
+  file["pre_tokenizer"] = {{"type", "Sequence"},
+                           {"pretokenizers", Json::array({split, byte_level()})}};
   file["post_processor"] = byte_level();
   file["decoder"] = byte_level();
-  file["model"] = {{"type", "BPE"}, {"dropout", nullptr}, {"unk_token", nullptr},
-                   {"continuing_subword_prefix", ""}, {"end_of_word_suffix", ""},
-                   {"fuse_unk", false}, {"byte_fallback", false}, {"vocab", vocab},
+  file["model"] = {{"type", "BPE"},
+                   {"dropout", nullptr},
+                   {"unk_token", nullptr},
+                   {"continuing_subword_prefix", ""},
+                   {"end_of_word_suffix", ""},
+                   {"fuse_unk", false},
+                   {"byte_fallback", false},
+                   {"vocab", vocab},
                    {"merges", merges}};
   return file;
 }
@@ -162,9 +172,13 @@ std::string train_byte_bpe(std::span<const std::string> texts, int vocab_size,
     add(left + right);
   }
   for (const std::string& token : special_tokens)
-    added.push_back({{"id", tokens.size() + added.size()}, {"content", token},
-                     {"single_word", false}, {"lstrip", false}, {"rstrip", false},
-                     {"normalized", false}, {"special", true}});
+    added.push_back({{"id", tokens.size() + added.size()},
+                     {"content", token},
+                     {"single_word", false},
+                     {"lstrip", false},
+                     {"rstrip", false},
+                     {"normalized", false},
+                     {"special", true}});
   return file_of(vocab, merges, added).dump(1);
 }
 

@@ -14,7 +14,7 @@ struct Code {
   int size;  // bytes
 };
 
-Code code_at(std::string_view valid, size_t at);        // `valid` is UTF-8, at < size
+Code code_at(std::string_view valid, size_t at);  // `valid` is UTF-8, at < size
 void append_code(std::string& out, char32_t code);
 
 // Appends `bytes` to `out`, each maximal broken part as one U+FFFD (Unicode 3.9, WHATWG). Returns
@@ -26,9 +26,9 @@ std::string repaired(std::string_view bytes);
 std::string nfc(std::string_view valid);
 
 enum class CharKind : uint8_t { letter, number, newline, space, other };
-CharKind kind_of(char32_t code);      // newline is \r and \n alone; marks are `other`
-bool is_space(char32_t code);         // White_Space
-bool is_word(char32_t code);          // \w
+CharKind kind_of(char32_t code);                // newline is \r and \n alone; marks are `other`
+bool is_space(char32_t code);                   // White_Space
+bool is_word(char32_t code);                    // \w
 std::string_view strip(std::string_view text);  // white space off both ends
 
 }  // namespace revenant

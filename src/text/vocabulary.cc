@@ -57,11 +57,12 @@ std::string normalise(const Vocabulary& v, std::string_view valid) {
 
 void add_token(Vocabulary& v, const AddedToken& token, const std::string& file) {
   if (token.id < 0 || token.id > largest_id)
-    throw Error("tokenizer", file, "the id of '" + token.content + "' in 0.." +
-                std::to_string(largest_id), std::to_string(token.id));
+    throw Error("tokenizer", file,
+                "the id of '" + token.content + "' in 0.." + std::to_string(largest_id),
+                std::to_string(token.id));
   const auto named = v.added_names.find(token.content);
-  const AddedToken* known = named == v.added_names.end() ? v.added_token(token.id)
-                                                         : &v.added[size_t(named->second)];
+  const AddedToken* known =
+      named == v.added_names.end() ? v.added_token(token.id) : &v.added[size_t(named->second)];
   if (known && (known->id != token.id || known->content != token.content))
     throw Error("tokenizer", file, "'" + known->content + "' as token " + std::to_string(known->id),
                 "'" + token.content + "' as token " + std::to_string(token.id));

@@ -48,7 +48,8 @@ void add_merges(Vocabulary& v, const SentencePieceModel& model) {
 void add_pieces(Vocabulary& v, const SentencePieceModel& model, const std::string& file) {
   for (size_t i = 0; i < model.pieces.size(); ++i) {
     const SentencePiece& p = model.pieces[i];
-    if (p.text.size() > 1024) throw Error("tokenizer", file, "pieces of at most 1024 bytes", "longer");
+    if (p.text.size() > 1024)
+      throw Error("tokenizer", file, "pieces of at most 1024 bytes", "longer");
     if (!std::isfinite(p.score)) throw Error("tokenizer", file, "finite scores", "another");
     if (p.type == SentencePiece::unused) throw Error("tokenizer", file, "no unused pieces", "one");
     if (!v.tokens.insert(p.text, int32_t(i)))
@@ -100,7 +101,8 @@ Vocabulary read_main_file(const Path& d) {
   if (has("tokenizer.model")) return read_sentencepiece_file(d / "tokenizer.model", d);
   if (has("vocab.json") && has("merges.txt"))
     return read_vocab_and_merges(d / "vocab.json", d / "merges.txt");
-  throw Error("tokenizer", d.string(), "tokenizer.json, tokenizer.model, or vocab.json with merges.txt",
+  throw Error("tokenizer", d.string(),
+              "tokenizer.json, tokenizer.model, or vocab.json with merges.txt",
               std::filesystem::is_directory(d) ? "none of them" : "no such directory");
 }
 

@@ -116,7 +116,9 @@ void read_metaspace(const Json& json, element step, Vocabulary& v) {
   v.metaspace = true;
   const auto scheme = member(step, "prepend_scheme");
   const std::string name = scheme ? json.text(*scheme) : "always";
-  v.mark = name == "first" ? SpaceMark::first : name == "never" ? SpaceMark::none : SpaceMark::always;
+  v.mark = name == "first"   ? SpaceMark::first
+           : name == "never" ? SpaceMark::none
+                             : SpaceMark::always;
 }
 
 void read_pre_tokeniser(const Json& json, element pre, Vocabulary& v) {
@@ -148,7 +150,8 @@ void read_decoder(const Json& json, element decoder, Vocabulary& v) {
     const bool plain = type == "ByteFallback" || type == "Fuse" || type == "ByteLevel";
     if (type == "Strip" || (type == "Metaspace" && v.mark != SpaceMark::none)) v.strip_first = true;
     if (!replace && !plain && type != "Strip" && type != "Metaspace")
-      json.fail("decoder ByteLevel, Metaspace, Replace, ByteFallback, Fuse or Strip", in_quotes(type));
+      json.fail("decoder ByteLevel, Metaspace, Replace, ByteFallback, Fuse or Strip",
+                in_quotes(type));
   }
 }
 
@@ -183,7 +186,9 @@ AddedToken added_token(const Json& json, element e, int32_t id) {
 }
 
 void read_vocab(const Json& json, element vocab, Vocabulary& v) {
-  for (const auto [name, id] : json.as<object>(vocab, "an object of tokens"))
+  const auto tokens = json.as<object>(vocab, "an object of tokens");
+  v.tokens.reserve(tokens.size());
+  for (const auto [name, id] : tokens)
     if (!v.tokens.insert(name, json.id(id)))
       json.fail("each token and id once", in_quotes(name) + " again");
   v.added_at.assign(size_t(v.tokens.size()), -1);
@@ -192,7 +197,8 @@ void read_vocab(const Json& json, element vocab, Vocabulary& v) {
 void add_merge(Vocabulary& v, const std::string& file, std::string_view left,
                std::string_view right, int32_t rank) {
   const int32_t l = v.tokens.find(left), r = v.tokens.find(right);
-  const int32_t joined = v.tokens.find(std::string(left).append(right));
+  thread_local std::string both;  // a merge file has hundreds of thousands of lines
+  const int32_t joined = v.tokens.find(both.assign(left).append(right));
   if (l < 0 || r < 0 || joined < 0)
     throw Error("tokenizer", file, "merges of known tokens",
                 in_quotes(left) + " + " + in_quotes(right));
@@ -216,7 +222,8 @@ void read_merges(const Json& json, element merges, Vocabulary& v) {
       continue;
     }
     const auto pair = json.as<array>(merge, "a merge");
-    if (pair.size() != 2) json.fail("a merge of two tokens", "one of " + std::to_string(pair.size()));
+    if (pair.size() != 2)
+      json.fail("a merge of two tokens", "one of " + std::to_string(pair.size()));
     add_merge(v, json.name, json.as<std::string_view>(pair.at(0), "a token"),
               json.as<std::string_view>(pair.at(1), "a token"), rank++);
   }
@@ -241,7 +248,8 @@ void read_model(const Json& json, element model, Vocabulary& v) {
   read_merges(json, *merges, v);
   v.ignore_merges = flag(json, model, "ignore_merges");
   v.fuse_unknown = flag(json, model, "fuse_unk");
-  if (const auto unknown = member(model, "unk_token")) v.unknown = v.tokens.find(json.text(*unknown));
+  if (const auto unknown = member(model, "unk_token"))
+    v.unknown = v.tokens.find(json.text(*unknown));
 }
 
 void read_added_list(const Json& json, Vocabulary& v) {
@@ -341,8 +349,10 @@ void fill_bytes(Vocabulary& v) {
   constexpr char digits[] = "0123456789ABCDEF";
   for (int b = 0; b < 256; ++b) {
     std::string name;
-    if (v.byte_level) append_code(name, letter_of_byte(uint8_t(b)));
-    else name = {'<', '0', 'x', digits[b >> 4], digits[b & 15], '>'};
+    if (v.byte_level)
+      append_code(name, letter_of_byte(uint8_t(b)));
+    else
+      name = {'<', '0', 'x', digits[b >> 4], digits[b & 15], '>'};
     v.bytes[size_t(b)] = v.tokens.find(name);
   }
 }

@@ -58,7 +58,8 @@ struct Scanner {
     return run(i, [&](size_t k) { return is(k, kind); });
   }
 
-  // 's 't 're 've 'm 'll 'd; folding case also folds U+017F to s. Returns the end, or i for no match.
+  // 's 't 're 've 'm 'll 'd; folding case also folds U+017F to s. Returns the end, or i for no
+  // match.
   size_t contraction(size_t i, bool fold) const {
     if (c[i].code != '\'' || i + 1 >= n) return i;
     const auto lower = [&](size_t k) -> char32_t {
@@ -102,10 +103,14 @@ struct Scanner {
 
   size_t next(size_t i, WordPattern pattern) const {
     switch (pattern) {
-      case WordPattern::gpt2: return gpt2(i);
-      case WordPattern::qwen2: return qwen2(i, 1);
-      case WordPattern::llama3: return qwen2(i, 3);
-      case WordPattern::whole: break;
+      case WordPattern::gpt2:
+        return gpt2(i);
+      case WordPattern::qwen2:
+        return qwen2(i, 1);
+      case WordPattern::llama3:
+        return qwen2(i, 3);
+      case WordPattern::whole:
+        break;
     }
     return n;
   }

@@ -39,7 +39,8 @@ inline std::string gunzip(const Path& path) {
   std::string out;
   std::vector<char> block(1 << 16);
   int n;
-  while ((n = gzread(file, block.data(), unsigned(block.size()))) > 0) out.append(block.data(), size_t(n));
+  while ((n = gzread(file, block.data(), unsigned(block.size()))) > 0)
+    out.append(block.data(), size_t(n));
   gzclose(file);
   if (n < 0) throw std::runtime_error("bad gzip " + path.string());
   return out;

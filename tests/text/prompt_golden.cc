@@ -1,8 +1,8 @@
 // The prompt strings of the released code, for all seven models.
 #include <cstdlib>
 
-#include "golden_files.h"
 #include "base/error.h"
+#include "golden_files.h"
 #include "text/instruction.h"
 
 namespace revenant {
@@ -22,7 +22,8 @@ struct Family {
 
 void PrintTo(const Family& f, std::ostream* out) {
   std::string name = f.model;
-  std::replace_if(name.begin(), name.end(), [](char c) { return !isalnum(c); }, '_');
+  std::replace_if(
+      name.begin(), name.end(), [](char c) { return !isalnum(c); }, '_');
   *out << name;
 }
 
@@ -122,7 +123,8 @@ TEST_P(PromptFamily, BatchOfTwo) {
 }
 
 TEST_P(PromptFamily, TrainingSample) {
-  if (!json.contains("training_sample")) GTEST_SKIP() << "Phantom only";
+  ASSERT_NE(rule.trol, json.contains("training_sample"));
+  if (rule.trol) return;
   const Json& r = json["training_sample"];
   const auto question = split_image_marks(r["question"].get<std::string>());
   const auto pieces = turn_pieces(rule, question, r["answer"].get<std::string>());
@@ -201,7 +203,8 @@ TEST_P(PromptIds, UsersSmuggleNothing) {
     const auto count = [&](const Turn& turn) {
       const auto pieces = chat_pieces(rule, {&turn, 1});
       const auto ids = encode_prompt(*tokenizer, rule, pieces, tokens).ids;
-      return std::count_if(ids.begin(), ids.end(), [&](int32_t id) { return tokenizer->is_special(id); });
+      return std::count_if(ids.begin(), ids.end(),
+                           [&](int32_t id) { return tokenizer->is_special(id); });
     };
     EXPECT_EQ(count(evil_turn), count(plain_turn)) << text;
   }

@@ -37,7 +37,8 @@ void write_side_files(const Path& directory, const Json& tokenizer) {
     decoder[std::to_string(token["id"].get<int>())] = token;
     if (token["special"]) special.push_back(token["content"]);
   }
-  const Json map = {{"eos_token", {{"content", special[1]}}}, {"additional_special_tokens", special}};
+  const Json map = {{"eos_token", {{"content", special[1]}}},
+                    {"additional_special_tokens", special}};
   write_file(directory / "added_tokens.json", added.dump());
   write_file(directory / "special_tokens_map.json", map.dump());
   write_file(directory / "tokenizer_config.json", Json{{"added_tokens_decoder", decoder}}.dump());
@@ -53,7 +54,8 @@ class TokenizerSet : public testing::TestWithParam<Set> {
     const std::string& form = GetParam().form;
     if (form == "json") write_file(directory.path / "tokenizer.json", json);
     if (form == "model") {
-      write_file(directory.path / "tokenizer.model", golden::gunzip(folder / "files" / GetParam().file));
+      write_file(directory.path / "tokenizer.model",
+                 golden::gunzip(folder / "files" / GetParam().file));
       write_side_files(directory.path, Json::parse(json));
     }
     if (form == "vocab") write_vocab_and_merges(Json::parse(json));
@@ -95,7 +97,9 @@ TEST_P(TokenizerSet, Decodes) {
     const Ids ids = r["ids"];
     const auto other = other_text.find(id);
     const bool disputed = r["disputed"] && other != other_text.end();
-    EXPECT_EQ(tokenizer->decode(ids, true), disputed ? other->second : r["decoded"].get<std::string>()) << id;
+    EXPECT_EQ(tokenizer->decode(ids, true),
+              disputed ? other->second : r["decoded"].get<std::string>())
+        << id;
     const std::string skipped = r["decoded_skip_special"];
     EXPECT_EQ(tokenizer->decode(ids, false), disputed ? other->second : skipped) << id;
   }
