@@ -19,7 +19,7 @@ struct Row {
   std::string id;
   std::vector<Path> images;      // resolved against the JSON file's folder; they exist
   std::string question, answer;  // the first turn
-  std::vector<Exchange> later;       // the turns after it
+  std::vector<Exchange> later;   // the turns after it
   std::string rejected, task, split, wording, source;
 };
 

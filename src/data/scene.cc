@@ -95,15 +95,19 @@ bool is_held_out(const Scene& scene, uint64_t seed) {
 
 Scene random_scene(Random& random, int kinds, bool held_out, uint64_t seed) {
   CHECK(kinds > kMostObjects);
-  // Drawn once, so that the search below does not favour crowded scenes.
-  const bool counting = random.below(3) != 0;
-  const std::vector<int> pattern = counting ? counting_pattern(random) : mixed_pattern(random);
+  // A pattern is kept for a while, so that the search does not favour crowded scenes; not for ever,
+  // since a small table may have no held-out scene of that pattern.
+  constexpr int kTries = 300;
   for (;;) {
-    const std::vector<int> names = random_names(random, kinds);
-    std::vector<int> chosen;
-    for (int part : pattern) chosen.push_back(names[part]);
-    const Scene scene{placed(random, chosen), counting};
-    if (!scene.objects.empty() && is_held_out(scene, seed) == held_out) return scene;
+    const bool counting = random.below(3) != 0;
+    const std::vector<int> pattern = counting ? counting_pattern(random) : mixed_pattern(random);
+    for (int tries = 0; tries < kTries; ++tries) {
+      const std::vector<int> names = random_names(random, kinds);
+      std::vector<int> chosen;
+      for (int part : pattern) chosen.push_back(names[part]);
+      const Scene scene{placed(random, chosen), counting};
+      if (!scene.objects.empty() && is_held_out(scene, seed) == held_out) return scene;
+    }
   }
 }
 

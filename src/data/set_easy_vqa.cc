@@ -1,6 +1,8 @@
 // easy-VQA (Victor Zhou, MIT): its own pictures, questions and split.
 #include <nlohmann/json.hpp>
 
+#include <algorithm>
+
 #include "base/error.h"
 #include "data/sets.h"
 #include "data/words.h"
@@ -28,12 +30,15 @@ Question question_of(const Path& file, const nlohmann::json& entry, Random& rand
 }
 
 std::map<size_t, std::vector<Question>> questions_of(const Path& file, uint64_t seed) {
-  const auto list = nlohmann::json::parse(MappedFile(file).text());
   std::map<size_t, std::vector<Question>> by_picture;
   size_t index = 0;
-  for (const auto& entry : list) {
-    Random random = random_for(seed, file.parent_path().filename().string(), index++);
-    by_picture[entry.at(2).get<size_t>()].push_back(question_of(file, entry, random));
+  try {
+    for (const auto& entry : nlohmann::json::parse(MappedFile(file).text())) {
+      Random random = random_for(seed, file.parent_path().filename().string(), index++);
+      by_picture[entry.at(2).get<size_t>()].push_back(question_of(file, entry, random));
+    }
+  } catch (const nlohmann::json::exception& error) {
+    throw Error("data", file.string(), error.what());
   }
   return by_picture;
 }

@@ -1,0 +1,216 @@
+#include "data/make.h"
+
+#include <gtest/gtest.h>
+
+#include <nlohmann/json.hpp>
+#include <set>
+
+#include "base/error.h"
+#include "data/dataset.h"
+#include "data/sources.h"
+
+namespace revenant {
+namespace {
+
+class Make : public testing::Test {
+ protected:
+  MakeOptions options;
+  void SetUp() override {
+    const auto* test = testing::UnitTest::GetInstance()->current_test_info();
+    options.directory = Path(testing::TempDir()) / (std::string("make_") + test->name());
+    options.limit = 48;
+    std::filesystem::remove_all(options.directory);
+    made_up::fashion_mnist(options.directory / ".sources", 60);
+    made_up::easy_vqa(options.directory / ".sources", false);
+    made_up::emoji(options.directory / ".sources");
+    made_up::flags(options.directory / ".sources");
+  }
+  Path file(const std::string& set, const std::string& name) {
+    return options.directory / set / name;
+  }
+  nlohmann::json report(const std::string& set) {
+    return nlohmann::json::parse(read_file(file(set, "REPORT.json")));
+  }
+  std::vector<std::string> splits(const std::string& set) {
+    std::vector<std::string> names;
+    const nlohmann::json all = report(set);
+    for (const auto& [split, entry] : all["splits"].items()) names.push_back(split);
+    return names;
+  }
+  std::string everything() {
+    std::string text;
+    for (const std::string& set : dataset_names()) {
+      for (const std::string& split : splits(set)) {
+        text += read_file(file(set, split + ".json"));
+        for (const Row& row : read_rows(file(set, split + ".json")))
+          text += read_file(row.images.at(0));
+      }
+      text += read_file(file(set, "REPORT.json"));
+    }
+    return text;
+  }
+  void make_all() {
+    for (const std::string& set : dataset_names()) make_dataset(set, options);
+  }
+};
+
+TEST_F(Make, EveryRowIsWellFormed) {
+  make_all();
+  for (const std::string& set : dataset_names())
+    for (const std::string& split : splits(set)) {
+      const std::vector<Row> rows = read_rows(file(set, split + ".json"));
+      ASSERT_FALSE(rows.empty());
+      std::set<std::string> ids;
+      std::set<Path> pictures;
+      for (size_t i = 0; i < rows.size(); ++i) {
+        const Row& row = rows[i];
+        EXPECT_TRUE(ids.insert(row.id).second) << row.id;
+        EXPECT_EQ(row.source, set);
+        EXPECT_EQ(row.split, split);
+        EXPECT_NE(row.answer, row.rejected);
+        EXPECT_FALSE(row.rejected.empty());
+        EXPECT_FALSE(row.answer.ends_with("."));
+        for (char c : row.answer) EXPECT_FALSE(c >= 'A' && c <= 'Z') << row.answer;
+        EXPECT_EQ(row.question.find_first_of("{}"), std::string::npos) << row.question;
+        EXPECT_TRUE(split != "train" || row.wording == "seen");
+        // Rows that share a picture stand together.
+        const bool next = i == 0 || rows[i - 1].images != row.images;
+        EXPECT_EQ(next, pictures.insert(row.images.at(0)).second) << row.id;
+      }
+    }
+}
+
+TEST_F(Make, TheSameSeedGivesTheSameBytes) {
+  make_all();
+  const std::string first = everything();
+  for (const std::string& set : dataset_names())
+    std::filesystem::remove_all(options.directory / set);
+  make_all();
+  EXPECT_TRUE(first == everything());
+  options.seed = 2;
+  make_all();
+  EXPECT_FALSE(first == everything());
+}
+
+TEST_F(Make, ACompleteSetIsLeftAlone) {
+  make_dataset("scenes", options);
+  EXPECT_TRUE(dataset_complete("scenes", options));
+  const Path train = file("scenes", "train.json");
+  made_up::write(train, "mine");
+  make_dataset("scenes", options);
+  EXPECT_EQ(read_file(train), "mine");
+  std::filesystem::remove(file("scenes", "REPORT.json"));  // as after an interruption
+  make_dataset("scenes", options);
+  EXPECT_NE(read_file(train), "mine");
+  options.seed = 9;
+  EXPECT_FALSE(dataset_complete("scenes", options));
+}
+
+TEST_F(Make, WordingsKeptForTestsNeverOccurInTraining) {
+  options.limit = 200;
+  for (const std::string set : {"fashion-mnist", "scenes"}) {
+    make_dataset(set, options);
+    std::set<std::string> trained, unseen;
+    for (const Row& row : read_rows(file(set, "train.json"))) trained.insert(row.question);
+    for (const Row& row : read_rows(file(set, "test.json")))
+      if (row.wording == "unseen") unseen.insert(row.question);
+    EXPECT_FALSE(unseen.empty());
+    for (const std::string& question : unseen) EXPECT_FALSE(trained.contains(question)) << question;
+  }
+}
+
+// Training must not change, whatever happens to drawings of the styles kept for tests.
+TEST_F(Make, TestStylesNeverReachTraining) {
+  const auto training = [&] {
+    std::string pixels;
+    for (const std::string set : {"emoji", "scenes", "flags"}) {
+      std::filesystem::remove_all(options.directory / set);
+      make_dataset(set, options);
+      for (const Row& row : read_rows(file(set, "train.json"))) pixels += read_file(row.images[0]);
+    }
+    return pixels;
+  };
+  const std::string before = training();
+  const std::string tested = read_file(file("emoji", "images/test_noto/000/000000.png"));
+  for (const std::string style : {"fluent-modern", "openmoji", "noto"})
+    for (const auto& entry :
+         std::filesystem::directory_iterator(options.directory / ".sources/emoji" / style))
+      made_up::write_drawing(entry.path(), "another " + entry.path().string());
+  for (const auto& entry :
+       std::filesystem::directory_iterator(options.directory / ".sources/flags/1x1"))
+    made_up::write_drawing(entry.path(), "another " + entry.path().string());
+  EXPECT_TRUE(before == training());
+  EXPECT_NE(tested, read_file(file("emoji", "images/test_noto/000/000000.png")));
+}
+
+TEST_F(Make, FlagsThatTwoCountriesShareAreLeftOut) {
+  make_dataset("flags", options);
+  for (const std::string& split : splits("flags"))
+    for (const Row& row : read_rows(file("flags", split + ".json"))) {
+      EXPECT_NE(row.answer, "land a");
+      EXPECT_NE(row.answer, "land b");
+    }
+}
+
+TEST_F(Make, ReportCountsDuplicatesAndTheBestGuess) {
+  make_dataset("easy-vqa", options);
+  EXPECT_EQ(report("easy-vqa")["duplicates"]["test_pictures_in_training"], 0);
+  EXPECT_EQ(report("easy-vqa")["splits"]["test"]["rows"], 4);
+  const auto shape = report("easy-vqa")["splits"]["test"]["tasks"]["shape"];
+  EXPECT_EQ(shape["majority_answer"], "circle");
+  EXPECT_EQ(shape["majority_accuracy"], 1.0);
+  const auto yesno = report("easy-vqa")["splits"]["test"]["tasks"]["yesno"];
+  EXPECT_EQ(yesno["majority_answer"], "no");
+  EXPECT_EQ(yesno["majority_accuracy"], 0.5);
+
+  made_up::easy_vqa(options.directory / ".sources", true);
+  std::filesystem::remove_all(options.directory / "easy-vqa");
+  make_dataset("easy-vqa", options);
+  EXPECT_EQ(report("easy-vqa")["duplicates"]["test_pictures_in_training"], 1);
+  EXPECT_EQ(report("easy-vqa")["duplicates"]["training_pictures_in_test"], 1);
+}
+
+TEST_F(Make, ProgressEndsAtItsTotal) {
+  std::map<std::string, std::pair<size_t, size_t>> last;
+  options.progress = [&](size_t done, size_t total, const std::string& label) {
+    last[label] = {done, total};
+  };
+  make_dataset("fashion-mnist", options);
+  EXPECT_EQ(last.size(), 2u);
+  for (const auto& [label, state] : last) EXPECT_EQ(state.first, state.second) << label;
+  EXPECT_EQ(last["fashion-mnist train"].first, 48u);
+}
+
+TEST_F(Make, ErrorsSayWhatIsWrong) {
+  const auto error_of = [&](const std::string& set) -> std::string {
+    try {
+      make_dataset(set, options);
+    } catch (const Error& error) {
+      return error.what();
+    }
+    return "no error";
+  };
+  EXPECT_EQ(
+      error_of("mnist"),
+      "[data] set: expected one of easy-vqa, fashion-mnist, scenes, emoji, flags, found mnist");
+  const Path sources = options.directory / ".sources";
+  const Path labels = sources / "fashion-mnist/t10k-labels-idx1-ubyte";
+  std::filesystem::resize_file(labels, 20);
+  EXPECT_EQ(error_of("fashion-mnist"),
+            "[data] " + labels.string() + ": expected 68 bytes, found 20");
+  EXPECT_FALSE(dataset_complete("fashion-mnist", options));
+  made_up::write(sources / "easy-vqa/test/questions.json", R"([["what?", "purple", 0]])");
+  EXPECT_NE(error_of("easy-vqa").find("expected one of easy-VQA's 13 answers, found purple"),
+            std::string::npos);
+  made_up::write(sources / "easy-vqa/train/questions.json", R"([["what?", 0]])");
+  EXPECT_NE(error_of("easy-vqa").find("train/questions.json"), std::string::npos);
+  std::filesystem::remove_all(sources / "flags");
+  EXPECT_EQ(error_of("flags"), "[data] " + (sources / "flags/SOURCES.json").string() +
+                                   ": missing; tools/fetch_data.sh fetches it");
+  options.fetch_script = "/bin/false";
+  EXPECT_EQ(error_of("flags"), "[data] /bin/false flags " + options.directory.string() +
+                                   ": expected exit status 0, found 1");
+}
+
+}  // namespace
+}  // namespace revenant

@@ -1,0 +1,116 @@
+// Made-up sources in the layout of tools/fetch_data.sh, small enough for a unit test.
+#pragma once
+
+#include <png.h>
+
+#include <fstream>
+#include <string>
+#include <vector>
+
+#include "base/file.h"
+#include "base/random.h"
+
+namespace revenant::made_up {
+
+inline void write(const Path& path, const std::string& text) {
+  std::filesystem::create_directories(path.parent_path());
+  std::ofstream(path, std::ios::binary) << text;
+}
+
+inline void write_rgba(const Path& path, int width, int height, const std::vector<uint8_t>& rgba) {
+  std::filesystem::create_directories(path.parent_path());
+  png_image image{};
+  image.version = PNG_IMAGE_VERSION;
+  image.width = png_uint_32(width), image.height = png_uint_32(height);
+  image.format = PNG_FORMAT_RGBA;
+  png_image_write_to_file(&image, path.c_str(), 0, rgba.data(), 0, nullptr);
+}
+
+// A drawing that its key alone decides.
+inline void write_drawing(const Path& path, const std::string& key) {
+  constexpr int kSide = 16;
+  Random random(std::hash<std::string>{}(key));
+  std::vector<uint8_t> rgba;
+  for (int i = 0; i < kSide * kSide; ++i) {
+    for (int c = 0; c < 3; ++c) rgba.push_back(uint8_t(random.below(256)));
+    rgba.push_back(255);
+  }
+  write_rgba(path, kSide, kSide, rgba);
+}
+
+inline std::string big_endian(uint32_t value) {
+  return {char(value >> 24), char(value >> 16), char(value >> 8), char(value)};
+}
+
+inline void fashion_mnist(const Path& sources, size_t pictures) {
+  for (const std::string stem : {"train", "t10k"}) {
+    std::string images =
+        big_endian(2051) + big_endian(uint32_t(pictures)) + big_endian(28) + big_endian(28);
+    std::string labels = big_endian(2049) + big_endian(uint32_t(pictures));
+    Random random(stem.size());
+    for (size_t i = 0; i < pictures; ++i) {
+      labels += char(i % 10);
+      for (int p = 0; p < 28 * 28; ++p) images += char(random.below(256));
+    }
+    write(sources / "fashion-mnist" / (stem + "-images-idx3-ubyte"), images);
+    write(sources / "fashion-mnist" / (stem + "-labels-idx1-ubyte"), labels);
+  }
+  write(sources / "fashion-mnist" / "SOURCES.json", "[]\n");
+}
+
+// `shared`: test picture 0 equals training picture 0.
+inline void easy_vqa(const Path& sources, bool shared) {
+  for (const std::string split : {"train", "test"}) {
+    const Path folder = sources / "easy-vqa" / split;
+    for (int i = 0; i < 3; ++i)
+      write_drawing(folder / "images" / (std::to_string(i) + ".png"),
+                    shared && i == 0 ? "both" : split + std::to_string(i));
+    write(folder / "questions.json",
+          R"([["what shape?", "circle", 0], ["is it red?", "no", 1], ["what color?", "red", 0],
+              ["is it blue?", "yes", 2]])");
+  }
+  write(sources / "easy-vqa" / "SOURCES.json", "[]\n");
+}
+
+inline const std::vector<std::string>& labels() {
+  static const std::vector<std::string> names = {
+      "dog",   "cat",  "horse",  "cow",   "pig",   "rabbit", "tiger", "elephant",
+      "zebra", "owl",  "duck",   "swan",  "snake", "frog",   "crab",  "snail",
+      "bus",   "tent", "rocket", "house", "key",   "bell",   "axe",   "crown"};
+  return names;
+}
+
+inline void emoji(const Path& sources) {
+  const Path folder = sources / "emoji";
+  std::string data = "[";
+  for (size_t i = 0; i < labels().size(); ++i) {
+    const std::string code = "1f" + std::to_string(400 + i), group = i < 16 ? "3" : "5";
+    const std::string comma = i ? "," : "";
+    data += comma + "{\"label\":\"" + labels()[i] + "\",\"hexcode\":\"" + code +
+            "-FE0F\",\"group\":" + group + ",\"subgroup\":" + std::to_string(i) + "}";
+    for (const std::string style : {"twemoji", "openmoji", "noto"})
+      write_drawing(folder / style / (code + ".png"), style + code);
+    for (const std::string style : {"fluent-flat", "fluent-modern"})
+      write_drawing(folder / style / (labels()[i] + ".png"), style + code);
+  }
+  write(folder / "data.json", data + "]");
+  write(folder / "SOURCES.json", "[]\n");
+}
+
+inline void flags(const Path& sources) {
+  const Path folder = sources / "flags";
+  std::string data = "[";
+  for (char letter = 'a'; letter < 'm'; ++letter) {
+    const std::string code = {letter, letter}, name = "Land " + std::string(1, char(letter - 32));
+    data += letter > 'a' ? "," : "";
+    data += "{\"code\":\"" + code + "\",\"name\":\"" + name + "\",\"capital\":\"City " + code +
+            "\",\"continent\":\"" + (letter % 2 ? "Asia" : "Europe") + "\",\"iso\":true}";
+    write_drawing(folder / "4x3" / (code + ".png"), letter < 'c' ? "twins" : code);
+    write_drawing(folder / "1x1" / (code + ".png"), "square " + code);
+  }
+  write(folder / "country.json", data + "]");
+  write_drawing(sources / "emoji" / "openmoji" / "1f1e9-1f1e9.png", "dd in another style");
+  write(folder / "SOURCES.json", "[]\n");
+}
+
+}  // namespace revenant::made_up
