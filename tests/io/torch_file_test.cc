@@ -189,6 +189,9 @@ TEST_F(TorchFile, TensorsStayInsideTheirStorage) {
   EXPECT_HAS(error(tensor("0", 6, 0, {6}, {1}, "HalfStorage")), "should hold 6 elements");
   EXPECT_HAS(error(tensor("0", 6, 0, {6}, {1}, "QInt8Storage")), "GLOBAL torch QInt8Storage");
   EXPECT_HAS(error(number(3)), "w: expected a tensor");
+  const std::string half = tensor("0", 3, 0, {17 << 20}, {0}, "DoubleStorage");  // of the limit
+  EXPECT_HAS(error_of(archive_of(dict_of(text("v") + half + text("w") + half))),
+             "w: tensors far larger than their file");
   const std::string w = text("w") + tensor("0", 6, 0, {6}, {1});
   EXPECT_HAS(error_of(archive_of(dict_of(w + w))), "w: stands twice");
   EXPECT_HAS(error_of(archive_of(dict_of(number(1) + "N"))), "names as keys");
