@@ -45,8 +45,11 @@ void score_block(const AttendArgs& a, size_t begin, Query* const (&queries)[M]) 
     }
     Sums<M> s;
     clear<M>(s);
-    add_dots<M>(q, k, size_t(a.head_dim), a.stride * block_outputs, s);
-    if (a.gk) add_dots<M>(gq, gk, size_t(a.head_dim), a.stride * block_outputs, s);
+    add_dots<M, M == 1 ? Ask::weights : Ask::nothing>(q, k, size_t(a.head_dim),
+                                                      a.stride * key_block, s);
+    if (a.gk)
+      add_dots<M, M == 1 ? Ask::weights : Ask::nothing>(gq, gk, size_t(a.head_dim),
+                                                        a.stride * key_block, s);
     for (size_t m = 0; m < M; ++m)
       sums(s[m], *reinterpret_cast<float(*)[block_outputs]>(queries[m]->score + j));
   }
@@ -92,6 +95,7 @@ inline void mix_columns(Query* const (&queries)[M], const float* v, size_t strid
 #pragma GCC unroll 4
     for (size_t c = 0; c < C; ++c) {
       const Vec value = in_register(get(v + j * stride + c * lanes));
+      if (M == 1) __builtin_prefetch(v + (j + key_block) * stride + c * lanes, 0, 2);
 #pragma GCC unroll 3
       for (size_t m = 0; m < M; ++m) s[m][c] = fma(p[m], value, s[m][c]);
     }

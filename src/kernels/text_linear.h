@@ -20,9 +20,11 @@ inline void clear(Sums<M>& a) {
     for (size_t j = 0; j < block_outputs; ++j) a[m][j] = zero();
 }
 
-// a[m][j] += x[m] . w[j] over n elements; with `ahead`, the same rows of the next block of outputs,
-// that many elements further on, are asked for meanwhile.
-template <size_t M, class W>
+// a[m][j] += x[m] . w[j] over n elements; with `ask`, what lies `ahead` elements further on is
+// asked of memory meanwhile.
+enum class Ask { nothing, weights, rows };
+
+template <size_t M, Ask ask = Ask::nothing, class W>
 [[gnu::always_inline]] inline void add_dots(const float* const* x, const W* const* w, size_t n,
                                             size_t ahead, Sums<M>& a) {
   Vec s[M][block_outputs], row[M];
@@ -33,11 +35,14 @@ template <size_t M, class W>
   size_t i = 0;
   for (; i + lanes <= n; i += lanes) {
 #pragma GCC unroll 3
-    for (size_t m = 0; m < M; ++m) row[m] = load(x[m] + i);
+    for (size_t m = 0; m < M; ++m) {
+      row[m] = load(x[m] + i);
+      if (ask == Ask::rows) __builtin_prefetch(x[m] + i + ahead);
+    }
 #pragma GCC unroll 8
     for (size_t j = 0; j < block_outputs; ++j) {
       const Vec weight = in_register(load(w[j] + i));
-      if (M == 1) __builtin_prefetch(w[j] + i + ahead);
+      if (ask == Ask::weights) __builtin_prefetch(w[j] + i + ahead, 0, 2);
 #pragma GCC unroll 3
       for (size_t m = 0; m < M; ++m) s[m][j] = fma(row[m], weight, s[m][j]);
     }
@@ -81,52 +86,74 @@ inline void finish(const Product<W>& p, size_t r, size_t j, size_t count, const 
   }
 }
 
-// M rows, all outputs, weights read in place: outputs past the end repeat the last one.
+// Weights of outputs [j, j + block_outputs) from K `begin` on; past the end the last one repeats.
+template <class W>
+inline void point(const Product<W>& p, size_t j, size_t begin, const W* (&w)[block_outputs]) {
+  for (size_t i = 0; i < block_outputs; ++i) w[i] = p.w + lesser(j + i, p.n - 1) * p.k + begin;
+}
+
+// Rows [r, r + M), one block of outputs, weights read in place.
 template <size_t M, class W>
-void few_rows(const Product<W>& p) {
+inline void block_in_place(const Product<W>& p, size_t r, size_t j,
+                           const W* const (&w)[block_outputs]) {
   const float* x[M];
 #pragma GCC unroll 8
-  for (size_t m = 0; m < M; ++m) x[m] = p.x + m * p.x_stride;
-  for (size_t j = 0; j < p.n; j += block_outputs) {
-    const W* w[block_outputs];
-    for (size_t i = 0; i < block_outputs; ++i) w[i] = p.w + lesser(j + i, p.n - 1) * p.k;
-    Sums<M> a;
-    clear<M>(a);
-    add_dots<M>(x, w, p.k, block_outputs * p.k, a);
-    finish<M>(p, 0, j, lesser(block_outputs, p.n - j), a);
-  }
+  for (size_t m = 0; m < M; ++m) x[m] = p.x + (r + m) * p.x_stride;
+  Sums<M> a;
+  clear<M>(a);
+  if (r == 0) add_dots<M, Ask::weights>(x, w, p.k, block_outputs * p.k, a);
+  if (r > 0) add_dots<M>(x, w, p.k, 0, a);
+  finish<M>(p, r, j, lesser(block_outputs, p.n - j), a);
 }
 
-// A block of weights as floats, in the nearest cache; rows are padded against cache conflicts.
-struct Panel {
-  float rows[block_outputs][panel_depth + lanes];
-};
+// Up to this many rows are bound by reading the weights: no panel is worth its filling.
+constexpr size_t few = 9;
 
 template <class W>
-void fill(Panel& panel, const W* const* w, size_t n) {
-#pragma GCC unroll 8
-  for (size_t j = 0; j < block_outputs; ++j) {
-    size_t i = 0;
-    for (; i + lanes <= n; i += lanes) store(panel.rows[j] + i, load(w[j] + i));
-    if (i < n) store(panel.rows[j] + i, load_some(w[j] + i, n - i));
+void few_rows(const Product<W>& p) {
+  for (size_t j = 0; j < p.n; j += block_outputs) {
+    const W* w[block_outputs];
+    point(p, j, 0, w);
+    size_t r = 0;
+    for (; r + 3 <= p.rows; r += 3) block_in_place<3>(p, r, j, w);
+    if (p.rows - r == 2) block_in_place<2>(p, r, j, w);
+    if (p.rows - r == 1) block_in_place<1>(p, r, j, w);
   }
 }
+
+// A copy of a block of weights in the nearest cache; its rows are padded, since weights whose rows
+// are a power of two apart would push each other out of it.
+template <class W>
+struct Panel {
+  static constexpr size_t depth = panel_row / sizeof(W);
+  alignas(64) W rows[block_outputs][depth + 64 / sizeof(W)];
+};
 
 // Up to this many rows share a filled panel; their unfinished sums wait on the stack.
 constexpr size_t strip_rows = 96;
 
+// Asks for one of `parts` equal parts of a block of weights that will be wanted later.
+template <class W>
+inline void ask_for(const W* const* w, size_t n, size_t part, size_t parts) {
+  const size_t line = 64 / sizeof(W), lines = (n + line - 1) / line;
+  const size_t begin = part * lines / parts * line, end = (part + 1) * lines / parts * line;
+  for (size_t j = 0; j < block_outputs; ++j)
+    for (size_t i = begin; i < end; i += line) __builtin_prefetch(w[j] + i, 0, 2);
+}
+
 // Adds the panel, which holds K [begin, begin + n), to the sums of rows [r, r + M).
 template <size_t M, class W>
-void add_panel(const Product<W>& p, size_t r, size_t j, size_t begin, size_t n, const Panel& panel,
-               Vec (*waiting)[block_outputs]) {
-  const float *x[M], *w[block_outputs];
+void add_panel(const Product<W>& p, size_t r, size_t j, size_t begin, size_t n,
+               const Panel<W>& panel, Vec (*waiting)[block_outputs]) {
+  const float* x[M];
+  const W* w[block_outputs];
 #pragma GCC unroll 8
   for (size_t m = 0; m < M; ++m) x[m] = p.x + (r + m) * p.x_stride + begin;
   for (size_t i = 0; i < block_outputs; ++i) w[i] = panel.rows[i];
   Sums<M> a;
   if (begin == 0) clear<M>(a);
   if (begin > 0) __builtin_memcpy(a, waiting, sizeof a);
-  add_dots<M>(x, w, n, 0, a);
+  add_dots<M, Ask::rows>(x, w, n, M * p.x_stride, a);
   if (begin + n < p.k) __builtin_memcpy(waiting, a, sizeof a);
   if (begin + n == p.k) finish<M>(p, r, j, lesser(block_outputs, p.n - j), a);
 }
@@ -134,17 +161,22 @@ void add_panel(const Product<W>& p, size_t r, size_t j, size_t begin, size_t n, 
 // Rows [r, r + rows), rows <= strip_rows, outputs [j, j + block_outputs).
 template <class W>
 void strip_block(const Product<W>& p, size_t r, size_t rows, size_t j) {
-  alignas(64) Panel panel;
+  Panel<W> panel;
   alignas(64) Vec waiting[strip_rows][block_outputs];
-  const size_t parts = (p.k + panel_depth - 1) / panel_depth;
+  const W *w[block_outputs], *next[block_outputs];
+  const size_t parts = (p.k + Panel<W>::depth - 1) / Panel<W>::depth;
   const size_t depth = ((p.k + parts - 1) / parts + lanes - 1) / lanes * lanes;
   for (size_t begin = 0; begin < p.k; begin += depth) {
     const size_t n = lesser(depth, p.k - begin);
-    const W* w[block_outputs];
-    for (size_t i = 0; i < block_outputs; ++i) w[i] = p.w + lesser(j + i, p.n - 1) * p.k + begin;
-    fill(panel, w, n);
+    const bool last = begin + n == p.k;
+    point(p, j, begin, w);
+    point(p, last ? j + block_outputs : j, last ? 0 : begin + n, next);
+    for (size_t i = 0; i < block_outputs; ++i) __builtin_memcpy(panel.rows[i], w[i], n * sizeof(W));
     size_t m = 0;
-    for (; m + 3 <= rows; m += 3) add_panel<3>(p, r + m, j, begin, n, panel, waiting + m);
+    for (; m + 3 <= rows; m += 3) {
+      ask_for(next, n, m / 3, rows / 3);
+      add_panel<3>(p, r + m, j, begin, n, panel, waiting + m);
+    }
     if (rows - m == 2) add_panel<2>(p, r + m, j, begin, n, panel, waiting + m);
     if (rows - m == 1) add_panel<1>(p, r + m, j, begin, n, panel, waiting + m);
   }
@@ -161,9 +193,7 @@ void many_rows(const Product<W>& p) {
 
 template <class W>
 void linear_of(const Product<W>& p) {
-  if (p.rows == 1) return few_rows<1>(p);
-  if (p.rows == 2) return few_rows<2>(p);
-  if (p.rows == 3) return few_rows<3>(p);
+  if (p.rows <= few) return few_rows(p);
   many_rows(p);
 }
 
