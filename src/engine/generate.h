@@ -1,0 +1,58 @@
+// Answers: one, or several at once in ragged steps.
+#pragma once
+
+#include <functional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "engine/sampling.h"
+#include "engine/session.h"
+
+namespace revenant {
+
+enum class Finish { stop, length, cancelled };
+const char* name_of(Finish finish);  // "stop", "length", "cancelled"
+
+// Called for every token, with the text that it completes (empty inside a character, for stop
+// tokens, and where `speech` is not given). Returning false ends the answer.
+using OnToken = std::function<bool(int id, std::string_view text)>;
+
+struct GenerateOptions {
+  Sampling sampling;
+  int max_new_tokens = 512;
+  std::vector<int> stop_ids;
+  std::vector<std::string> stop_strings;  // the text ends before them; they need a tokenizer
+  const Speech* speech = nullptr;         // gives the text; null: ids only
+  OnToken on_token;
+};
+
+struct Timings {
+  double prompt_seconds = 0, generate_seconds = 0;
+  int prompt_tokens = 0, generated_tokens = 0;
+};
+
+struct Generated {
+  std::vector<int> ids;  // a stop token that ended the answer is the last of them
+  std::string text;      // without it
+  Finish finish_reason = Finish::length;
+  Timings timings;
+};
+
+struct Request {
+  Session* session = nullptr;  // new, or with an earlier part of the same history
+  std::vector<int> ids;        // the whole prompt
+  Tensor features;             // a row for each of its picture tokens
+  GenerateOptions options;
+};
+
+Generated generate(const Request& request);
+// The same answers as one by one, computed together.
+std::vector<Generated> generate(std::span<const Request> requests);
+
+// A question about pictures, in the model's own template. Stop tokens and the released filter of
+// answers are the family's; `options` may add more.
+Generated answer(const Model& model, std::span<const Image> pictures, const std::string& question,
+                 GenerateOptions options = {});
+
+}  // namespace revenant

@@ -1,0 +1,78 @@
+#include "engine/model.h"
+
+#include <cstring>
+
+#include "base/error.h"
+
+namespace revenant {
+namespace {
+
+// Tiles that go through the tower together; bounds the memory that a picture takes.
+constexpr int tiles_together = 2;
+
+}  // namespace
+
+Model::Model(const Path& directory, const ModelOptions& options)
+    : network_(Network::open(directory, options.settings)),
+      threads_(std::make_unique<Threads>(options.threads)) {}
+
+Speech Model::open_speech() const {
+  const PromptRule& rule = prompt_rule(prompt_family(config()));
+  Speech speech{rule, tokenizer_for(rule, Tokenizer::open(checkpoint().path())), {}};
+  const std::string subject = checkpoint().path().string() + ": " + rule.context_token;
+  const int picture = speech.tokenizer.id_of(rule.context_token);
+  if (config().image_token >= 0 && picture != config().image_token)
+    throw Error("model", subject, "id " + std::to_string(config().image_token) + " of config.json",
+                "id " + std::to_string(picture) + " in the tokenizer");
+  if (speech.tokenizer.size() > config().embedding_rows)
+    throw Error("model", subject.substr(0, subject.rfind(':')) + ": tokenizer",
+                "at most " + std::to_string(config().embedding_rows) + " tokens",
+                std::to_string(speech.tokenizer.size()));
+  speech.stop_ids = stop_ids(rule, speech.tokenizer);
+  if (config().eos_token >= 0) speech.stop_ids.push_back(config().eos_token);
+  return speech;
+}
+
+int Model::image_token() const {
+  if (config().image_token >= 0) return config().image_token;
+  return speech().tokenizer.id_of(speech().rule.context_token);
+}
+
+const Speech& Model::speech() const {
+  const std::lock_guard lock(opening_);
+  if (!speech_) speech_.emplace(open_speech());
+  return *speech_;
+}
+
+TileRule Model::tile_rule() const {
+  const Config& c = config();
+  if (c.vision.kind == Tower::clip) return clip_rule(c.vision.image);
+  TileRule rule;
+  rule.size = c.vision.image;
+  rule.max_tiles = c.max_tiles;
+  rule.thumbnail = c.thumbnail;
+  return rule;
+}
+
+Pictures Model::encode(std::span<const Image> pictures) const {
+  const TileRule rule = tile_rule();
+  const int per_tile = config().tokens_per_tile();
+  Pictures encoded;
+  std::vector<Image> tiles;
+  for (const Image& picture : pictures) {
+    Tiles more = tile(picture, rule);
+    encoded.tokens.push_back(int(more.tiles.size()) * per_tile);
+    std::move(more.tiles.begin(), more.tiles.end(), std::back_inserter(tiles));
+  }
+  if (tiles.empty()) return encoded;
+  encoded.features = Tensor(int(tiles.size()) * per_tile, 1, config().hidden);
+  for (int first = 0; first < int(tiles.size()); first += tiles_together) {
+    const int count = std::min(tiles_together, int(tiles.size()) - first);
+    const auto pixels = normalise(std::span(tiles).subspan(size_t(first), size_t(count)), rule);
+    const Tensor rows = see(native(), pixels, count, rule.size);
+    std::memcpy(encoded.features.row(first * per_tile), rows.data(), rows.size() * sizeof(float));
+  }
+  return encoded;
+}
+
+}  // namespace revenant

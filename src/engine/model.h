@@ -1,0 +1,64 @@
+// A model directory, ready to answer: weights, threads, and (opened when first needed) its
+// tokenizer and prompt rule. Shared by all sessions, which own everything that changes.
+#pragma once
+
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "image/tiles.h"
+#include "native/forward.h"
+#include "native/network.h"
+#include "text/prompt.h"
+
+namespace revenant {
+
+struct ModelOptions {
+  std::vector<std::string> settings;  // "key=value" over config.json
+  int threads = 0;                    // 0: as many as the machine runs at once
+};
+
+// How a model's family speaks.
+struct Speech {
+  const PromptRule& rule;
+  Tokenizer tokenizer;
+  std::vector<int> stop_ids;
+};
+
+// Pictures as rows of the language model.
+struct Pictures {
+  Tensor features;          // [sum of tokens, hidden]; empty: no pictures
+  std::vector<int> tokens;  // of each picture
+};
+
+class Model {
+ public:
+  explicit Model(const Path& directory, const ModelOptions& options = {});  // throws Error
+
+  const Config& config() const { return network_.config; }
+  const Checkpoint& checkpoint() const { return network_.checkpoint; }
+  const std::vector<std::string>& warnings() const { return network_.warnings; }
+  Native native(Observer* observer = nullptr) const {
+    return {network_.config, network_.weights, *threads_, observer};
+  }
+
+  // Where a row of a picture goes: as config.json says, else the tokenizer (-1: neither knows one).
+  int image_token() const;
+  // Throws Error if the directory's tokenizer is missing or does not fit. Safe from many threads.
+  const Speech& speech() const;
+  TileRule tile_rule() const;
+  Pictures encode(std::span<const Image> pictures) const;
+
+ private:
+  Speech open_speech() const;
+
+  Network network_;
+  std::unique_ptr<Threads> threads_;
+  mutable std::mutex opening_;
+  mutable std::optional<Speech> speech_;
+};
+
+}  // namespace revenant

@@ -1,0 +1,28 @@
+// From logits to a token.
+#pragma once
+
+#include <span>
+
+#include "base/random.h"
+
+namespace revenant {
+
+// In the order in which they apply (that of Hugging Face's generate).
+struct Sampling {
+  double repetition_penalty = 1;  // divides positive, multiplies negative logits of seen tokens
+  double temperature = 0;         // 0: greedy
+  int top_k = 0;                  // 0: all
+  double top_p = 1;               // the most likely tokens that reach it together
+  double min_p = 0;               // share of the most likely token's probability
+  uint64_t seed = 0;
+};
+
+void check(const Sampling& sampling);  // throws Error on values that mean nothing
+
+// `seen` are the tokens generated so far; the prompt is not penalised, as in the released code,
+// which hands embeddings to generate. Greedy takes the lowest id among equals. Throws Error on
+// logits that are not numbers.
+int pick(const Sampling& sampling, std::span<const float> logits, std::span<const int> seen,
+         Random& random);
+
+}  // namespace revenant

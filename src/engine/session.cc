@@ -1,0 +1,152 @@
+#include "engine/session.h"
+
+#include <algorithm>
+
+#include "base/error.h"
+
+namespace revenant {
+namespace {
+
+// Prompt rows that are computed together; bounds memory, never shows in results.
+constexpr int rows_together = 512;
+
+int count_pictures(const std::vector<uint8_t>& marks, int begin, int end) {
+  return int(std::count(marks.begin() + begin, marks.begin() + end, 1));
+}
+
+void check_id(const Config& c, int id) {
+  if (id < 0 || id >= c.embedding_rows)
+    throw Error("session", "token", "an id in [0, " + std::to_string(c.embedding_rows) + ")",
+                std::to_string(id));
+}
+
+}  // namespace
+
+// Tokens that `ids` and the history begin with alike, pictures included.
+int Session::common(std::span<const int> ids, const Tensor& features) const {
+  const size_t width = size_t(model_->config().hidden);
+  const int image = model_->image_token();
+  size_t n = 0, picture = 0;
+  for (; n < std::min(ids.size(), ids_.size()) && ids[n] == ids_[n]; ++n) {
+    if (pictures_[n] != (ids[n] == image)) break;
+    if (!pictures_[n]) continue;
+    if (features.empty() || int(picture) >= features.rows) break;
+    const float* mine = features_.data() + picture * width;
+    if (!std::equal(mine, mine + width, features.row(int(picture)))) break;
+    ++picture;
+  }
+  return int(n);
+}
+
+Tensor Session::prompt(std::span<const int> ids, const Tensor& features) {
+  if (ids.empty()) throw Error("session", "prompt", "at least one token", "none");
+  const int same = std::min(common(ids, features), int(ids.size()) - 1);
+  rewind(same);
+  const int pictures = count_pictures(pictures_, 0, same);
+  const bool more = !features.empty() && features.rows > pictures;
+  return feed(ids.subspan(size_t(same)),
+              more ? features.slice(pictures, features.rows - pictures) : Tensor());
+}
+
+void Session::append(std::span<const int> ids, const Tensor& features) {
+  const Config& c = model_->config();
+  const int image = model_->image_token();
+  for (const int id : ids) check_id(c, id);
+  const auto marks = std::count(ids.begin(), ids.end(), image);
+  if (marks != (features.empty() ? 0 : features.rows))
+    throw Error("session", "picture tokens", std::to_string(marks) + " rows of features",
+                std::to_string(features.empty() ? 0 : features.rows));
+  ids_.insert(ids_.end(), ids.begin(), ids.end());
+  for (const int id : ids) pictures_.push_back(id == image);
+  if (marks > 0)
+    features_.insert(features_.end(), features.data(), features.data() + features.size());
+}
+
+// Cached rows that a prompt of `length` tokens would have computed the same way.
+int Session::reusable(int length) const {
+  const Config& c = model_->config();
+  const int rule = rope_rule_key(c.rope, length);
+  int rows = 0;
+  while (rows < sequence_.rows && made_[size_t(rows)].rope_rule == rule &&
+         made_[size_t(rows)].traversed == (c.trol.on && length > 1))
+    ++rows;
+  return rows;
+}
+
+// Prompt rows from the end of the cache to `end`.
+Tensor Session::compute(int end, int length) {
+  const Config& c = model_->config();
+  const Native native = model_->native();
+  Sequence* const sequences[] = {&sequence_};
+  Tensor last;
+  while (sequence_.rows < end) {
+    const int begin = sequence_.rows, count = std::min(rows_together, end - begin);
+    const int before = count_pictures(pictures_, 0, begin);
+    const int pictures = count_pictures(pictures_, begin, begin + count);
+    Step step;
+    step.add(0, begin, count, length, true,
+             {pictures_.begin() + begin, pictures_.begin() + begin + count});
+    const Tensor features =
+        pictures
+            ? Tensor::from(features_.data() + size_t(before) * size_t(c.hidden), pictures, c.hidden)
+            : Tensor();
+    const Tensor x =
+        forward(native, step, sequences, std::span(ids_).subspan(size_t(begin), size_t(count)),
+                pictures ? &features : nullptr);
+    last = last_rows(native, x, step);
+    made_.resize(size_t(end), {rope_rule_key(c.rope, length), c.trol.on && length > 1});
+  }
+  return logits(native, last);
+}
+
+Tensor Session::feed(std::span<const int> ids, const Tensor& features, int whole) {
+  if (ids.empty()) throw Error("session", "prompt", "at least one token", "none");
+  append(ids, features);
+  const int length = std::max(whole, int(ids_.size()));
+  sequence_.rows = std::min(reusable(length), int(ids_.size()) - 1);
+  made_.resize(size_t(sequence_.rows));
+  return compute(int(ids_.size()), length);
+}
+
+Tensor Session::step(int id) {
+  Session* const self = this;
+  return step(std::span(&self, 1), std::span(&id, 1));
+}
+
+Tensor Session::step(std::span<Session* const> sessions, std::span<const int> ids) {
+  CHECK(!sessions.empty() && sessions.size() == ids.size());
+  const Model& model = *sessions[0]->model_;
+  std::vector<Sequence*> sequences;
+  Step step;
+  for (size_t i = 0; i < sessions.size(); ++i) {
+    Session& s = *sessions[i];
+    CHECK(s.model_ == &model && s.sequence_.rows == int(s.ids_.size()));
+    check_id(model.config(), ids[i]);
+    s.ids_.push_back(ids[i]);
+    s.pictures_.push_back(0);
+    const int length = int(s.ids_.size());
+    s.made_.push_back({rope_rule_key(model.config().rope, length), false});
+    step.add(int(i), length - 1, 1, length, length == 1);
+    sequences.push_back(&s.sequence_);
+  }
+  const Native native = model.native();
+  return logits(native, forward(native, step, sequences, ids));
+}
+
+void Session::rewind(int tokens) {
+  CHECK(tokens >= 0 && tokens <= int(ids_.size()));
+  const int pictures = count_pictures(pictures_, 0, tokens);
+  features_.resize(size_t(pictures) * size_t(model_->config().hidden));
+  ids_.resize(size_t(tokens));
+  pictures_.resize(size_t(tokens));
+  sequence_.rows = std::min(sequence_.rows, tokens);
+  made_.resize(size_t(sequence_.rows));
+}
+
+void Session::end_prompt() {
+  if (!model_->config().trol.on) return;
+  sequence_.forget_later_passes();
+  for (Made& made : made_) made.traversed = false;
+}
+
+}  // namespace revenant
