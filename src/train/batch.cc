@@ -1,0 +1,144 @@
+#include "train/batch.h"
+
+#include <algorithm>
+#include <cmath>
+#include <numeric>
+
+#include "base/error.h"
+#include "base/random.h"
+
+namespace revenant {
+namespace {
+
+uint64_t mixed(uint64_t a, uint64_t b) { return Random(a * 0x9e3779b97f4a7c15ull + b).next(); }
+
+std::vector<Group> group_rows(const std::vector<Row>& rows) {
+  std::vector<Group> groups;
+  for (size_t i = 0; i < rows.size(); ++i) {
+    const bool same = !groups.empty() && !rows[i].images.empty() && rows[i].images == rows[i - 1].images;
+    if (same) ++groups.back().count;
+    else groups.push_back({i, 1});
+  }
+  return groups;
+}
+
+size_t groups_an_epoch(const TrainingSet& set) {
+  return std::max<size_t>(1, size_t(std::lround(set.weight * double(set.groups.size()))));
+}
+
+// One epoch's order: each set gives its share from fresh permutations, then all are shuffled.
+std::vector<Pick> epoch_order(const TrainingData& data, uint64_t seed, uint64_t epoch) {
+  Random random(mixed(seed, epoch));
+  std::vector<Pick> order;
+  for (const TrainingSet& set : data.sets) {
+    std::vector<size_t> permutation;
+    for (size_t left = groups_an_epoch(set); left > 0; --left) {
+      if (permutation.empty()) {
+        permutation.resize(set.groups.size());
+        std::iota(permutation.begin(), permutation.end(), size_t(0));
+        random.shuffle(permutation);
+      }
+      order.push_back({&set, set.groups[permutation.back()], random.next()});
+      permutation.pop_back();
+    }
+  }
+  random.shuffle(order);
+  return order;
+}
+
+// Appends one question's rows to the batch.
+void add_sequence(TorchBatch& batch, const EncodedPrompt& prompt,
+                  const std::vector<std::pair<int, int>>& answers) {
+  const int length = int(prompt.ids.size());
+  std::vector<uint8_t> picture(size_t(length), 0);
+  for (const auto& [begin, end] : prompt.picture_spans)
+    std::fill(picture.begin() + begin, picture.begin() + end, uint8_t(1));
+  std::vector<int64_t> labels(size_t(length), -100);
+  for (const auto& [begin, end] : answers)
+    for (int i = begin; i < end; ++i) labels[size_t(i - 1)] = prompt.ids[size_t(i)];
+  batch.step.add(int(batch.step.spans.size()), 0, length, length, true, picture);
+  batch.ids.insert(batch.ids.end(), prompt.ids.begin(), prompt.ids.end());
+  batch.labels.insert(batch.labels.end(), labels.begin(), labels.end());
+}
+
+std::vector<Piece> pieces_of(const PromptRule& rule, const Row& row) {
+  if (!row.later.empty())
+    throw Error("train", row.id, "one question and answer a row", "several turns");
+  return turn_pieces(rule, split_image_marks(row.question), row.answer);
+}
+
+}  // namespace
+
+size_t TrainingData::pictures_an_epoch() const {
+  size_t count = 0;
+  for (const TrainingSet& set : sets) count += groups_an_epoch(set);
+  return count;
+}
+
+TrainingData read_training_data(const Recipe& recipe) {
+  TrainingData data;
+  for (const RecipeData& entry : recipe.data) {
+    TrainingSet set{read_rows(entry.path), {}, entry.weight};
+    set.groups = group_rows(set.rows);
+    if (set.groups.empty()) throw Error("train", entry.path.string(), "at least one row", "none");
+    data.sets.push_back(std::move(set));
+  }
+  return data;
+}
+
+std::vector<Pick> picks_of_step(const TrainingData& data, const Recipe& recipe, int step) {
+  const size_t size = size_t(recipe.per_device_train_batch_size) * size_t(recipe.gradient_accumulation_steps);
+  const size_t epoch_size = data.pictures_an_epoch();
+  std::vector<Pick> picks;
+  std::vector<Pick> order;
+  uint64_t epoch = ~0ull;
+  for (size_t at = size_t(step) * size; picks.size() < size; ++at) {
+    if (at / epoch_size != epoch) order = epoch_order(data, recipe.seed, epoch = at / epoch_size);
+    picks.push_back(order[at % epoch_size]);
+  }
+  return picks;
+}
+
+TorchBatch BatchMaker::make(std::span<const Pick> picks) const {
+  TorchBatch batch;
+  std::vector<float> pixels;
+  int64_t tiles_so_far = 0;
+  for (const Pick& pick : picks) {
+    const std::vector<Row>& rows = pick.set->rows;
+    std::vector<int> tokens;  // of each picture
+    int64_t tiles_here = 0;
+    for (const Path& path : rows[pick.group.first].images) {
+      const Tiles tiles = tile(read_image(path), tile_rule);
+      const std::vector<float> values = normalise(tiles.tiles, tile_rule);
+      pixels.insert(pixels.end(), values.begin(), values.end());
+      tiles_here += int64_t(tiles.tiles.size());
+      tokens.push_back(int(tiles.tiles.size()) * config.tokens_per_tile());
+    }
+    std::vector<size_t> questions(pick.group.count);
+    std::iota(questions.begin(), questions.end(), pick.group.first);
+    Random random(pick.seed);
+    random.shuffle(questions);
+    questions.resize(std::min(questions.size(), size_t(questions_per_picture)));
+    for (const size_t question : questions) {
+      const std::vector<Piece> pieces = pieces_of(rule, rows[question]);
+      add_sequence(batch, encode_prompt(tokenizer, rule, pieces, tokens),
+                   answer_spans(tokenizer, rule, pieces, tokens));
+      for (int64_t t = 0; t < tiles_here; ++t) batch.tile_of_slot.push_back(tiles_so_far + t);
+    }
+    tiles_so_far += tiles_here;
+  }
+  const int64_t side = tile_rule.size;
+  batch.pixels = torch::tensor(pixels).view({tiles_so_far, 3, side, side});
+  return batch;
+}
+
+TileRule tile_rule_of(const Config& config) {
+  if (config.vision.kind == Tower::clip) return clip_rule(config.vision.image);
+  TileRule rule;
+  rule.size = config.vision.image;
+  rule.max_tiles = config.max_tiles;
+  rule.thumbnail = config.thumbnail;
+  return rule;
+}
+
+}  // namespace revenant

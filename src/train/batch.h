@@ -1,0 +1,53 @@
+// From rows of questions to batches: questions about one picture share one pass of the tower, the
+// order of data is a function of (seed, step) alone, so that a resumed run sees what it would have.
+#pragma once
+
+#include <vector>
+
+#include "data/dataset.h"
+#include "image/tiles.h"
+#include "text/prompt.h"
+#include "train/model.h"
+#include "train/recipe.h"
+
+namespace revenant {
+
+// Rows that share their pictures and stand together in the file.
+struct Group {
+  size_t first = 0, count = 0;  // rows
+};
+
+struct TrainingSet {
+  std::vector<Row> rows;
+  std::vector<Group> groups;
+  double weight = 1;
+};
+
+struct TrainingData {
+  std::vector<TrainingSet> sets;
+  size_t pictures_an_epoch() const;
+};
+
+TrainingData read_training_data(const Recipe& recipe);
+
+// Which groups step `step` uses: per_device_train_batch_size * gradient_accumulation_steps of them.
+struct Pick {
+  const TrainingSet* set;
+  Group group;
+  uint64_t seed;  // for what is drawn within the group
+};
+std::vector<Pick> picks_of_step(const TrainingData& data, const Recipe& recipe, int step);
+
+struct BatchMaker {
+  const Config& config;
+  const Tokenizer& tokenizer;
+  const PromptRule& rule;
+  TileRule tile_rule;
+  int questions_per_picture;
+
+  TorchBatch make(std::span<const Pick> picks) const;
+};
+
+TileRule tile_rule_of(const Config& config);
+
+}  // namespace revenant

@@ -1,0 +1,245 @@
+#include "train/loop.h"
+
+#include <ATen/Parallel.h>
+#include <ATen/autocast_mode.h>
+#include <fcntl.h>
+#include <sys/file.h>
+#include <unistd.h>
+
+#include <chrono>
+#include <cmath>
+#include <filesystem>
+#include <fstream>
+#include <future>
+
+#include "base/error.h"
+#include "base/progress.h"
+#include "text/train_bpe.h"
+#include "train/batch.h"
+#include "train/checkpoint.h"
+
+namespace revenant {
+
+std::atomic<int> stop_signal{0};
+
+namespace {
+
+namespace fs = std::filesystem;
+
+// One run an output_dir: the lock goes with the process.
+class DirectoryLock {
+ public:
+  explicit DirectoryLock(const Path& directory) {
+    fs::create_directories(directory);
+    fd_ = ::open((directory / ".lock").c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0644);
+    if (fd_ < 0 || ::flock(fd_, LOCK_EX | LOCK_NB) != 0)
+      throw Error("train", directory.string(), "no other run in this output_dir", "one that holds its lock");
+  }
+  ~DirectoryLock() { ::close(fd_); }
+  DirectoryLock(const DirectoryLock&) = delete;
+
+ private:
+  int fd_;
+};
+
+// The recipe's tokenizer, or one trained on the questions and answers of its data.
+Path prepare_tokenizer(const Recipe& recipe, const TrainingData& data) {
+  if (!recipe.tokenizer.empty()) return recipe.tokenizer;
+  if (!recipe.model.empty()) return recipe.model;
+  const Path directory = recipe.output_dir / "tokenizer";
+  if (fs::exists(directory / "tokenizer.json")) return directory;
+  std::vector<std::string> texts;
+  for (const TrainingSet& set : data.sets)
+    for (const Row& row : set.rows) texts.push_back(row.question + "\n" + row.answer);
+  const std::vector<std::string> specials = {"<|endoftext|>", "<|im_start|>", "<|im_end|>",
+                                             "<img>", "</img>", "<IMG_CONTEXT>"};
+  fs::create_directories(directory);
+  write_file(directory / "tokenizer.json", train_byte_bpe(texts, recipe.tokenizer_vocab, specials));
+  return directory;
+}
+
+// A fresh model's config with the ids that only the tokenizer knows.
+nlohmann::json config_for(const Recipe& recipe, const Tokenizer& tokenizer, const PromptRule& rule) {
+  auto json = nlohmann::json::parse(read_file(recipe.config), nullptr, false);
+  if (!json.is_object() || !json.contains("llm_config"))
+    throw Error("train", recipe.config.string(), "a JSON object with llm_config", "something else");
+  json["llm_config"]["vocab_size"] = tokenizer.size();
+  json["image_token_index"] = tokenizer.id_of(rule.context_token);
+  json["eos_token_id"] = json["pad_token_id"] = stop_ids(rule, tokenizer).front();
+  return json;
+}
+
+// The meter of the log and the progress line.
+class Meter {
+ public:
+  Meter(const Recipe& recipe, int start)
+      : recipe_(recipe), progress_("train", "steps"), log_(recipe.output_dir / "train.jsonl", std::ios::app),
+        start_(start), since_(Clock::now()) {}
+
+  void count(const TorchBatch& batch) {
+    tokens_ += batch.step.rows;
+    pictures_ += size_t(batch.pixels.size(0));
+  }
+  void step(int step, double loss, double norm, double rate, double epoch) {
+    ++steps_;
+    loss_ += loss;
+    if ((step + 1) % recipe_.logging_steps != 0 && step + 1 != recipe_.max_steps) return;
+    const double seconds = std::chrono::duration<double>(Clock::now() - since_).count();
+    const nlohmann::json line = {{"step", step + 1}, {"epoch", epoch}, {"loss", loss_ / steps_}, {"grad_norm", norm},
+                                 {"learning_rate", rate}, {"tokens_per_second", double(tokens_) / seconds},
+                                 {"images_per_second", double(pictures_) / seconds}};
+    log_ << line.dump() << std::endl;
+    char text[96];
+    std::snprintf(text, sizeof text, "loss %.4f, %.0f tokens/s, %.1f images/s", loss_ / steps_,
+                  double(tokens_) / seconds, double(pictures_) / seconds);
+    progress_.show(size_t(step + 1 - start_), size_t(recipe_.max_steps - start_), text);
+    tokens_ = pictures_ = 0;
+    steps_ = 0;
+    loss_ = 0;
+    since_ = Clock::now();
+  }
+
+ private:
+  using Clock = std::chrono::steady_clock;
+  const Recipe& recipe_;
+  Progress progress_;
+  std::ofstream log_;
+  int start_, steps_ = 0;
+  size_t tokens_ = 0, pictures_ = 0;
+  double loss_ = 0;
+  Clock::time_point since_;
+};
+
+struct Run {
+  TorchModel model;
+  std::unique_ptr<torch::optim::AdamW> optimizer;
+  int step = 0;
+};
+
+std::unique_ptr<torch::optim::AdamW> optimizer_of(const Recipe& r, const TorchModel& model) {
+  return std::make_unique<torch::optim::AdamW>(
+      make_optimizer(model, r.weight_decay, r.adam_beta1, r.adam_beta2, r.adam_epsilon, false));
+}
+
+// From the last good checkpoint; a damaged one is named and the one before it is tried.
+bool resume(const Recipe& recipe, Run& run) {
+  for (const Path& checkpoint : checkpoints_in(recipe.output_dir)) {
+    try {
+      const TrainerState state = read_trainer_state(checkpoint);
+      run.model = load_torch_model(checkpoint);
+      run.optimizer = optimizer_of(recipe, run.model);
+      load_optimizer(checkpoint, run.model, *run.optimizer);
+      run.step = state.global_step;
+    } catch (const Error& error) {
+      std::fprintf(stderr, "passing over a damaged checkpoint: %s\n", error.what());
+      continue;
+    }
+    std::fprintf(stderr, "going on from %s\n", checkpoint.c_str());
+    return true;
+  }
+  return false;
+}
+
+// Gradients of the mean loss over all answer tokens of the step, whatever the micro-batches.
+double accumulate(const Recipe& recipe, const TorchModel& model, const std::vector<TorchBatch>& batches) {
+  size_t total = 0;
+  std::vector<size_t> counts;
+  for (const TorchBatch& batch : batches) {
+    counts.push_back(size_t(std::count_if(batch.labels.begin(), batch.labels.end(), [](int64_t l) { return l >= 0; })));
+    total += counts.back();
+  }
+  double sum = 0;
+  for (size_t i = 0; i < batches.size(); ++i) {
+    at::autocast::set_autocast_enabled(at::kCPU, recipe.bf16);
+    const torch::Tensor loss = sft_loss(model, batches[i]).to(torch::kFloat32) * (double(counts[i]) / double(total));
+    at::autocast::clear_cache();
+    at::autocast::set_autocast_enabled(at::kCPU, false);
+    loss.backward();
+    sum += loss.item<double>();
+  }
+  return sum;
+}
+
+// L2 norm of all gradients, after which they are scaled down to `limit`.
+double clip_gradients(const TorchModel& model, double limit) {
+  std::vector<torch::Tensor> gradients;
+  for (const auto& [name, parameter] : model.parameters)
+    if (parameter.grad().defined()) gradients.push_back(parameter.grad());
+  const std::vector<torch::Tensor> norms = at::_foreach_norm(gradients);
+  const double norm = torch::stack(norms).norm().item<double>();
+  if (limit > 0 && norm > limit) at::_foreach_mul_(gradients, limit / (norm + 1e-6));
+  return norm;
+}
+
+std::vector<TorchBatch> batches_of_step(const BatchMaker& maker, const TrainingData& data, const Recipe& recipe,
+                                        int step) {
+  const std::vector<Pick> picks = picks_of_step(data, recipe, step);
+  const size_t size = size_t(recipe.per_device_train_batch_size);
+  std::vector<TorchBatch> batches;
+  for (size_t at = 0; at < picks.size(); at += size)
+    batches.push_back(maker.make(std::span(picks).subspan(at, size)));
+  return batches;
+}
+
+void set_learning_rate(torch::optim::AdamW& optimizer, double rate) {
+  for (auto& group : optimizer.param_groups()) group.options().set_lr(rate);
+}
+
+void finish(const Recipe& recipe, const TorchModel& model, const Path& tokenizer) {
+  save_torch_model(model, recipe.output_dir, recipe.save_dtype == "float32" ? DType::f32 : DType::bf16);
+  copy_tokenizer(tokenizer, recipe.output_dir);
+}
+
+}  // namespace
+
+bool train(const Recipe& recipe) {
+  const DirectoryLock lock(recipe.output_dir);
+  const TrainingData data = read_training_data(recipe);
+  const Path tokenizer_directory = prepare_tokenizer(recipe, data);
+  const Tokenizer plain_tokenizer = Tokenizer::open(tokenizer_directory);
+
+  Run run;
+  if (!resume(recipe, run)) {
+    const PromptRule& rule = prompt_rule("phantom-qwen2");
+    run.model = recipe.model.empty()
+                    ? init_torch_model(config_for(recipe, tokenizer_for(rule, plain_tokenizer), rule), recipe.seed)
+                    : load_torch_model(recipe.model);
+    run.optimizer = optimizer_of(recipe, run.model);
+  }
+  const PromptRule& rule = prompt_rule(prompt_family(run.model.config));
+  const Tokenizer tokenizer = tokenizer_for(rule, plain_tokenizer);
+  const BatchMaker maker{run.model.config, tokenizer, rule, tile_rule_of(run.model.config),
+                         recipe.questions_per_picture};
+  const double epoch_steps = double(data.pictures_an_epoch()) /
+                             (recipe.per_device_train_batch_size * recipe.gradient_accumulation_steps);
+  const auto save = [&](int step) {
+    save_checkpoint(recipe.output_dir, run.model, *run.optimizer, {step, recipe.seed}, tokenizer_directory,
+                    recipe.save_total_limit);
+  };
+  Meter meter(recipe, run.step);
+  auto prepare = [&](int step) {
+    return std::async(std::launch::async, [&, step] { return batches_of_step(maker, data, recipe, step); });
+  };
+  auto next = prepare(run.step);
+  for (; run.step < recipe.max_steps && !stop_signal; ++run.step) {
+    const std::vector<TorchBatch> batches = next.get();
+    if (run.step + 1 < recipe.max_steps) next = prepare(run.step + 1);
+    for (const TorchBatch& batch : batches) meter.count(batch);
+    run.optimizer->zero_grad();
+    const double loss = accumulate(recipe, run.model, batches);
+    const double norm = clip_gradients(run.model, recipe.max_grad_norm);
+    if (!std::isfinite(loss) || !std::isfinite(norm))
+      throw Error("train", "step " + std::to_string(run.step + 1), "a finite loss and gradient",
+                  std::to_string(loss) + " and " + std::to_string(norm));
+    const double rate = learning_rate_at(recipe, run.step);
+    set_learning_rate(*run.optimizer, rate);
+    run.optimizer->step();
+    meter.step(run.step, loss, norm, rate, (run.step + 1) / epoch_steps);
+    if ((run.step + 1) % recipe.save_steps == 0 || run.step + 1 == recipe.max_steps) save(run.step + 1);
+  }
+  if (run.step < recipe.max_steps) save(run.step);
+  else finish(recipe, run.model, tokenizer_directory);
+  return run.step >= recipe.max_steps;
+}
+
+}  // namespace revenant

@@ -1,0 +1,18 @@
+// The training loop: SFT from a recipe, resumable at any step.
+#pragma once
+
+#include <atomic>
+
+#include "train/recipe.h"
+
+namespace revenant {
+
+// Set by a signal handler; the loop saves a checkpoint and returns at the next step.
+extern std::atomic<int> stop_signal;
+
+// Trains to recipe.max_steps, going on from the last good checkpoint in output_dir, which it locks
+// for the time being. The finished model (weights, config, tokenizer) then stands in output_dir.
+// Logs to output_dir/train.jsonl and shows progress on stderr. Returns false if stopped by a signal.
+bool train(const Recipe& recipe);
+
+}  // namespace revenant
