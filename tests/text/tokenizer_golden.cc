@@ -155,11 +155,11 @@ TEST_P(TokenizerSet, IsFastOnTextWithoutSpaces) {
   std::string letters;
   for (size_t i = 0; letters.size() < 200'000; ++i) letters += char('a' + (i * i + i / 7) % 26);
   std::string marks = "e";
-  for (int i = 0; i < 50'000; ++i) marks += i % 2 ? "\u0316" : "\u0301";
+  for (int i = 0; i < 200'000; ++i) marks += i % 2 ? "\u0316" : "\u0301";
   for (const std::string& t : {text, letters, marks}) {
     const auto start = std::chrono::steady_clock::now();
     EXPECT_FALSE(tokenizer->encode(t, Specials::as_tokens).empty());
-    EXPECT_LT(std::chrono::steady_clock::now() - start, std::chrono::seconds(3));
+    EXPECT_LT(std::chrono::steady_clock::now() - start, std::chrono::seconds(20));
   }
 }
 
