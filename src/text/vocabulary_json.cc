@@ -24,6 +24,7 @@ class Json {
  public:
   explicit Json(const Path& path) : name(path.string()) {
     const MappedFile file(path);
+    if (file.text().empty()) fail("JSON", "an empty file");
     const auto error = parser_.parse(file.text().data(), file.text().size()).get(root);
     if (error) throw Error("tokenizer", name, "JSON", simdjson::error_message(error));
   }
