@@ -60,8 +60,8 @@ TEST(GoldenGeneration, StopToken) {
     Session session(model_of(c));
     GenerateOptions options;
     options.stop_ids = c.ids("gen_stop/stop_id");
-    const Generated made = generate(
-        {&session, c.ids("prefill/input_ids"), features_of(c, "vision"), options});
+    const Generated made =
+        generate({&session, c.ids("prefill/input_ids"), features_of(c, "vision"), options});
     EXPECT_EQ(made.ids, c.ids("gen_stop/tokens"));
     EXPECT_EQ(made.finish_reason, Finish::stop);
   });
