@@ -228,6 +228,7 @@ Buffers make_buffers() {
 
 int main(int argc, char** argv) {
   using namespace revenant;
+  setvbuf(stdout, nullptr, _IOLBF, 0);
   Buffers buffers = make_buffers();
   std::vector<const char*> wanted(argv + 1, argv + argc);
   if (wanted.empty()) wanted = {"avx512", "avx2", "generic"};

@@ -130,7 +130,7 @@ struct Panel {
 };
 
 // Up to this many rows share a filled panel; their unfinished sums wait on the stack.
-constexpr size_t strip_rows = 96;
+constexpr size_t strip_rows = 192;
 
 // Asks for one of `parts` equal parts of a block of weights that will be wanted later.
 template <class W>
@@ -182,10 +182,10 @@ void strip_block(const Product<W>& p, size_t r, size_t rows, size_t j) {
   }
 }
 
-// Strips of rows that stay in the second cache (512 KB of them) while all weights pass by.
+// Strips of rows, up to 1 MB of them, that stay in the second cache while all weights pass by.
 template <class W>
 void many_rows(const Product<W>& p) {
-  const size_t fit = lesser(strip_rows, (size_t(1) << 17) / p.k) / 12 * 12;
+  const size_t fit = lesser(strip_rows, (size_t(1) << 18) / p.k) / 12 * 12;
   const size_t strip = fit < 12 ? 12 : fit;
   for (size_t r = 0; r < p.rows; r += strip)
     for (size_t j = 0; j < p.n; j += block_outputs) strip_block(p, r, lesser(strip, p.rows - r), j);
