@@ -21,7 +21,7 @@ enum class WeightType { f32, f16, bf16 };
 // Ghost pointers are all null or all set. Strides are in floats, head_dim <= 256.
 struct AttendArgs {
   int queries = 0, head_dim = 0;
-  const int* counts = nullptr;  // [queries]
+  const int* counts = nullptr;       // [queries]
   const float* const* q = nullptr;   // [queries] -> [head_dim]
   const float* const* gq = nullptr;  // [queries] -> [head_dim], or null
   const float *k = nullptr, *v = nullptr, *gk = nullptr, *gv = nullptr;  // [keys, stride]
