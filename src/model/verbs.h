@@ -1,34 +1,36 @@
 // The verbs that the forward text uses, and the default compositions of the coarse ones. An
 // executor derives from Verbs<itself>, has a type Tensor, and gives these verbs, all returning
 // values:
+// clang-format off
 //
-//   embed(table, ids)                      [R, H]      rows of the embedding table
-//   place(x, features, step)               [R, H]      features overwrite the picture rows, in
-//   order linear(w, x, step*)                    [..., out]  on the last dimension; image LoRA if w
-//   has one heads(x, d)                            [R, n, d]   from [R, n * d]; join(x) is its
-//   inverse rms_norm(x, norm), layer_norm(x, norm) on the last dimension rope(x, step) [R, n, d]
-//   half-split rotation of q or k anchor(site, qkv, step)                Qkv [S, n, d]: each
-//   sequence's first row, one per span;
-//                                          kept with the sequence, set by pass 1 only
-//   attend_heads(q, k, v, step)            [R, n, d]   row r's heads look at the heads of its
-//   span's k, v;
-//                                          softmax over heads, scale 1/sqrt(d)
-//   attend(site, haunted, step, eta)       Halves      causal, within sequences, over cached rows
-//   too;
-//                                          scores (q.k + eta^2 gq.gk) / sqrt(d),
-//                                          plain = P v, ghost = plain + eta P gv
-//   attend_tile(qkv, tokens)               [T * tokens, n, d]  every token of a tile looks at all
-//   of it patches(pixels, tiles, side, patch)    [T * grid^2, 3 * patch * patch] with_class(x,
-//   class_token, tiles)      [T * (1 + n), H]; drop_class(x, tiles) is its inverse resample(table,
-//   matrix)                [m, H]      matrix [m, n] (row-major floats) times table [n, H]
-//   add_positions(x, positions)            positions [m, H] repeated over tiles
-//   shuffle(x, grid, factor)               space-to-depth, [T * grid^2, H] -> [T * (grid/f)^2, H *
-//   f^2] take(x, rows)                          [n, H]      selected rows add, sub, mul(x, y)
-//   elementwise; mul's y may be [H], for every row lerp(a, b, t)                          a + t (b
-//   - a); t broadcasts over the last dimension affine(x, scale, shift)                scale x +
-//   shift gate_prompt(gate, step)                gate, 0 on rows that do not traverse (generated,
-//   lone) gelu (exact), quick_gelu, silu, tanh, sigmoid note(site, name, x)                    x;
-//   the only hook for observers
+//   embed(table, ids)                  [R, H]            rows of the embedding table
+//   place(x, features, step)           [R, H]            features overwrite the picture rows, in order
+//   linear(w, x, step*)                [..., out]        on the last dimension; image LoRA if w has one
+//   heads(x, d)                        [R, n, d]         from [R, n * d]; join(x) is its inverse
+//   rms_norm(x, norm), layer_norm(x, norm)               on the last dimension
+//   rope(x, step)                      [R, n, d]         half-split rotation of q or k
+//   anchor(site, qkv, step)            Qkv [S, n, d]     each sequence's first row, one per span;
+//                                                        kept with the sequence, set by pass 1 only
+//   attend_heads(q, k, v, step)        [R, n, d]         row r's heads look at the heads of its span's
+//                                                        k, v; softmax over heads, scale 1/sqrt(d)
+//   attend(site, haunted, step, eta)   Halves            causal, within sequences, over cached rows too;
+//                                                        scores (q.k + eta^2 gq.gk) / sqrt(d),
+//                                                        plain = P v, ghost = plain + eta P gv
+//   attend_tile(qkv, tokens)           [T * tokens, n, d]  every token of a tile looks at all of it
+//   patches(pixels, tiles, side, patch)  [T * grid^2, 3 * patch * patch]
+//   with_class(x, class_token, tiles)  [T * (1 + n), H]  drop_class(x, tiles) is its inverse
+//   resample(table, matrix)            [m, H]            matrix [m, n] (row-major floats) times table [n, H]
+//   add_positions(x, positions)                          positions [m, H] repeated over tiles
+//   shuffle(x, grid, factor)           space-to-depth, [T * grid^2, H] -> [T * (grid/f)^2, H * f^2]
+//   take(x, rows)                      [n, H]            selected rows
+//   add, sub, mul(x, y)                                  elementwise; mul's y may be [H], for every row
+//   lerp(a, b, t)                                        a + t (b - a); t broadcasts over the last dimension
+//   affine(x, scale, shift)                              scale x + shift
+//   gate_prompt(gate, step)                              gate, 0 on rows that do not traverse (generated, lone)
+//   gelu (exact), quick_gelu, silu, tanh, sigmoid
+//   note(site, name, x)                                  x; the only hook for observers
+//
+// clang-format on
 #pragma once
 
 #include "model/step.h"
