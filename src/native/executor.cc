@@ -166,6 +166,19 @@ Tensor Executor::each(const Tensor& x, const F& fn) {
   return out;
 }
 
+// out[line, j] = fn(line, line * width + j, j), a line being one head of one row.
+template <class F>
+Tensor Executor::each_line(const Tensor& x, const F& fn) {
+  Tensor out(x.rows, x.heads, x.width);
+  float* o = out.data();
+  const size_t lines = size_t(x.rows) * size_t(x.heads), width = size_t(x.width);
+  threads_.parallel_for(lines, grain_for(width), [&](size_t begin, size_t end) {
+    for (size_t line = begin; line < end; ++line)
+      for (size_t j = 0; j < width; ++j) o[line * width + j] = fn(line, line * width + j, j);
+  });
+  return out;
+}
+
 Tensor Executor::add(const Tensor& x, const Tensor& y) {
   CHECK(same_shape(x, y));
   const float *a = x.data(), *b = y.data();
@@ -187,8 +200,7 @@ Tensor Executor::mul(const Tensor& x, const Tensor& y) {
 Tensor Executor::mul(const Tensor& x, const Matrix& y) {
   CHECK(x.width == y.rows && y.values);
   const float *a = x.data(), *b = y.floats();
-  const size_t width = size_t(x.width);
-  return each(x, [=](size_t i) { return a[i] * b[i % width]; });
+  return each_line(x, [=](size_t, size_t i, size_t j) { return a[i] * b[j]; });
 }
 
 // A weight of exactly 0 gives exactly `a`, sign of zero included: rows that do not traverse stay
@@ -196,11 +208,17 @@ Tensor Executor::mul(const Tensor& x, const Matrix& y) {
 Tensor Executor::lerp(const Tensor& a, const Tensor& b, const Tensor& t) {
   CHECK(same_shape(a, b) && t.width == 1 && t.rows == a.rows && t.heads == a.heads);
   const float *x = a.data(), *y = b.data(), *w = t.data();
-  const size_t width = size_t(a.width);
-  return each(a, [=](size_t i) {
-    const float weight = w[i / width];
-    return weight == 0 ? x[i] : x[i] + weight * (y[i] - x[i]);
+  return each_line(a, [=](size_t line, size_t i, size_t) {
+    return w[line] == 0 ? x[i] : x[i] + w[line] * (y[i] - x[i]);
   });
+}
+
+Tensor Executor::add_positions(const Tensor& x, const Tensor& positions) {
+  CHECK(positions.width == x.width && x.heads == 1 && x.rows % positions.rows == 0);
+  const float *a = x.data(), *p = positions.data();
+  const size_t period = size_t(positions.rows), width = size_t(x.width);
+  return each_line(
+      x, [=](size_t line, size_t i, size_t j) { return a[i] + p[line % period * width + j]; });
 }
 
 Tensor Executor::affine(const Tensor& x, float scale, float shift) {

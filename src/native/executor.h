@@ -81,6 +81,8 @@ class Executor : public Verbs<Executor> {
   Tensor map(const Tensor& x, Map fn);
   template <class F>
   Tensor each(const Tensor& x, const F& fn);
+  template <class F>
+  Tensor each_line(const Tensor& x, const F& fn);
   void multiply(const Matrix& w, const float* bias, const float* x, size_t rows, float* out);
   void columns(const Matrix& w, const float* bias, const float* x, size_t rows, float* out,
                size_t begin, size_t end);

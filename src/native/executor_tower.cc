@@ -98,15 +98,6 @@ Tensor Executor::add_positions(const Tensor& x, const Matrix& positions) {
   return add_positions(x, Tensor::from(positions.floats(), positions.rows, positions.columns));
 }
 
-Tensor Executor::add_positions(const Tensor& x, const Tensor& positions) {
-  CHECK(positions.width == x.width && x.rows % positions.rows == 0);
-  const float *a = x.data(), *p = positions.data();
-  const size_t period = positions.size();
-  Tensor out(x.rows, x.heads, x.width);
-  for (size_t i = 0; i < x.size(); ++i) out.data()[i] = a[i] + p[i % period];
-  return out;
-}
-
 // InternVL's pixel_shuffle, "v2": token (i, j) holds its factor x factor cells row by row.
 Tensor Executor::shuffle(const Tensor& x, int grid, int factor) {
   if (factor == 1) return x;

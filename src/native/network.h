@@ -1,10 +1,11 @@
 // A checkpoint directory, opened for the native executor.
 #pragma once
 
+#include <optional>
 #include <string>
 #include <vector>
 
-#include "io/torch_file.h"
+#include "io/gate_file.h"
 #include "native/weights.h"
 
 namespace revenant {
@@ -16,7 +17,7 @@ struct Network {
   std::vector<std::string> warnings;  // what a careful reader of the files would want to know
 
   Checkpoint checkpoint;
-  std::vector<std::pair<std::string, TorchTensor>> gate_file;  // TroL's trol_gating.pt
+  std::optional<GateFile> gate_file;  // TroL's trol_gating.pt, if it is in use
 
   // `settings` are "key=value" over config.json. Throws Error.
   static Network open(const Path& directory, const std::vector<std::string>& settings = {});

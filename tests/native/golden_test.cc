@@ -9,7 +9,7 @@ namespace {
 struct Recorder : Observer {
   std::map<std::string, Tensor> seen;
   void note(Site site, std::string_view name, const Tensor& value) override {
-    const std::string pass = site.pass > 1 ? "@" + std::to_string(site.pass) : "";
+    const std::string pass = site.pass > 1 ? std::string("@") + std::to_string(site.pass) : "";
     seen["layer." + std::to_string(site.layer) + "." + std::string(name) + pass] = value;
   }
 };
@@ -93,7 +93,7 @@ constexpr Pair trol_pairs[] = {{"pass1", "pass1"},
                                {"pass2", "pass2@2"},
                                {"attn_output_pass1", "attn_output"},
                                {"attn_output_pass2", "attn_output@2"},
-                               {"gate", "gate@2"},
+                               {"gate", "trol_gate@2"},
                                {"cache_k", "k"},
                                {"cache_v", "v"},
                                {"output", "output"}};

@@ -164,7 +164,7 @@ TEST(Invariants, CompanyChangesNothing) {
         generated.insert(generated.end(), mine.begin(), mine.end());
         other.insert(other.end(), theirs.begin(), theirs.end());
       }
-      if (company) EXPECT_EQ(other, second_alone);
+      EXPECT_EQ(other, company ? second_alone : Bits{});
       return generated;
     };
     EXPECT_EQ(generate(true), generate(false));
