@@ -11,13 +11,17 @@ namespace revenant {
 std::string duration_text(double seconds) {
   const long s = long(std::max(0.0, seconds) + 0.5);
   char text[32];
-  if (s >= 3600) std::snprintf(text, sizeof text, "%ld:%02ld:%02ld", s / 3600, s / 60 % 60, s % 60);
-  else std::snprintf(text, sizeof text, "%ld:%02ld", s / 60, s % 60);
+  if (s >= 3600)
+    std::snprintf(text, sizeof text, "%ld:%02ld:%02ld", s / 3600, s / 60 % 60, s % 60);
+  else
+    std::snprintf(text, sizeof text, "%ld:%02ld", s / 60, s % 60);
   return text;
 }
 
 Progress::Progress(std::string label, std::string unit)
-    : label_(std::move(label)), unit_(std::move(unit)), terminal_(isatty(STDERR_FILENO)),
+    : label_(std::move(label)),
+      unit_(std::move(unit)),
+      terminal_(isatty(STDERR_FILENO)),
       started_(Clock::now()) {}
 
 Progress::~Progress() { finish(); }
@@ -35,8 +39,9 @@ void Progress::show(size_t done, size_t total, const std::string& detail) {
     constexpr int width = 24;
     std::string bar(size_t(share * width), '#');
     bar.resize(width, '.');
-    std::fprintf(stderr, "\r\033[K%s [%s] %zu/%zu %s, %s left%s%s", label_.c_str(), bar.c_str(), done,
-                 total, unit_.c_str(), left.c_str(), detail.empty() ? "" : ", ", detail.c_str());
+    std::fprintf(stderr, "\r\033[K%s [%s] %zu/%zu %s, %s left%s%s", label_.c_str(), bar.c_str(),
+                 done, total, unit_.c_str(), left.c_str(), detail.empty() ? "" : ", ",
+                 detail.c_str());
     drawn_ = true;
   } else {
     std::fprintf(stderr, "%s %zu/%zu %s, %s left%s%s\n", label_.c_str(), done, total, unit_.c_str(),

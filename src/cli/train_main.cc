@@ -1,23 +1,26 @@
 // revenant-train: the program that links libtorch. `revenant train ...` and every `--backend torch`
 // replace themselves by it (execv), the way git finds its parts.
+#include <unistd.h>
 #include <csignal>
 #include <cstdio>
 #include <cstdlib>
-#include <unistd.h>
 
 #include <CLI/CLI.hpp>
 #include <filesystem>
 
 #include "base/error.h"
 #include "base/progress.h"
+#include "cli/commands.h"
+#include "cli/trace_command.h"
 #include "data/make.h"
 #include "train/loop.h"
+#include "train/traced.h"
 
 namespace revenant {
 namespace {
 
-// libgomp reads this when it is loaded, so the program starts itself again with it (packages.md: two
-// spinning threads on a busy machine cost a factor of ten).
+// libgomp reads this when it is loaded, so the program starts itself again with it (packages.md:
+// two spinning threads on a busy machine cost a factor of ten).
 void wait_passively(char** argv) {
   if (std::getenv("OMP_WAIT_POLICY")) return;
   ::setenv("OMP_WAIT_POLICY", "passive", 1);
@@ -38,21 +41,45 @@ void make_missing_data(const Recipe& recipe) {
   }
 }
 
+void add_training(CLI::App& app) {
+  struct Args {
+    Path recipe;
+    std::vector<std::string> settings;
+  };
+  auto args = std::make_shared<Args>();
+  CLI::App* command =
+      app.add_subcommand("train", "Trains a model as a recipe says (docs/training.md)");
+  command->add_option("RECIPE", args->recipe, "YAML file")->required();
+  command->add_option("--set", args->settings,
+                      "key=value: replaces what the recipe says; may repeat");
+  command->footer("Example: revenant train recipes/phantom-nano.yaml --set max_steps=100");
+  command->callback([args] {
+    const Recipe recipe = read_recipe(args->recipe, args->settings);
+    make_missing_data(recipe);
+    for (const int number : {SIGINT, SIGTERM}) std::signal(number, [](int s) { stop_signal = s; });
+    if (!train(recipe)) throw Exit{128 + stop_signal.load()};
+  });
+}
+
+std::unique_ptr<Traced> open_torch(const Path& directory,
+                                   const std::vector<std::string>& settings) {
+  return std::make_unique<TorchTraced>(load_torch_model(directory, settings));
+}
+
 int run(int argc, char** argv) {
-  CLI::App app("Trains Phantom models. See docs/training.md for the keys of a recipe.", "revenant train");
-  Path file;
-  std::vector<std::string> settings;
-  app.add_option("RECIPE", file, "YAML file")->required();
-  app.add_option("--set", settings, "key=value: replaces what the recipe says; may repeat");
+  CLI::App app("The part of revenant that links libtorch.", "revenant-train");
+  app.require_subcommand(1);
+  add_training(app);
+  add_trace_command(app, open_torch, [] {});
+  add_conformance_command(app, open_torch, [] {});
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
     return app.exit(error) == 0 ? 0 : 2;
+  } catch (const Exit& exit) {
+    return exit.code;
   }
-  const Recipe recipe = read_recipe(file, settings);
-  make_missing_data(recipe);
-  for (const int number : {SIGINT, SIGTERM}) std::signal(number, [](int s) { stop_signal = s; });
-  return train(recipe) ? 0 : 128 + stop_signal.load();
+  return 0;
 }
 
 }  // namespace

@@ -246,8 +246,8 @@ const char* name_of(Backbone backbone) {
 }
 
 std::string prompt_family(const Config& c) {
-  const bool trol_template = c.trol.on && !c.phantom.on && c.backbone != Backbone::qwen2 &&
-                             c.backbone != Backbone::llama;
+  const bool trol_template =
+      c.trol.on && !c.phantom.on && c.backbone != Backbone::qwen2 && c.backbone != Backbone::llama;
   const Backbone backbone = c.backbone == Backbone::llama ? Backbone::qwen2 : c.backbone;
   return std::string(trol_template ? "trol-" : "phantom-") + name_of(backbone);
 }

@@ -53,14 +53,17 @@ RopeRows rope_rows(const RopeConfig& rope, int head_dim, const Step& step) {
   rows.cos.resize(size_t(step.rows) * half);
   rows.sin.resize(size_t(step.rows) * half);
   for (const Span& span : step.spans) {
-    const RopeRule rule = rope_rule(rope, head_dim, span.rope_length);
-    for (int r = 0; r < span.rows; ++r)
+    RopeRule rule = rope_rule(rope, head_dim, span.rope_length);
+    for (int r = 0; r < span.rows; ++r) {
+      const int position = span.start + r;
+      if (r >= span.rows - span.generated) rule = rope_rule(rope, head_dim, position + 1);
       for (size_t i = 0; i < half; ++i) {
-        const float angle = float(span.start + r) * rule.inv_freq[i];
+        const float angle = float(position) * rule.inv_freq[i];
         const size_t at = size_t(span.first_row + r) * half + i;
         rows.cos[at] = std::cos(angle) * rule.factor;
         rows.sin[at] = std::sin(angle) * rule.factor;
       }
+    }
   }
   return rows;
 }

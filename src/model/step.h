@@ -2,8 +2,8 @@
 // order, and no padding exists, so a served batch and a packed training batch are the same thing.
 #pragma once
 
-#include <cstdint>
 #include <cstddef>
+#include <cstdint>
 #include <vector>
 
 namespace revenant {
@@ -15,6 +15,8 @@ struct Span {
   int start = 0;        // rows of the sequence that came before, in the cache
   int rope_length = 0;  // length that decides the rotary rule: the whole prompt's, then the current
   bool prompt = true;   // prompt rows may traverse; generated rows never do
+  int generated = 0;  // of a prompt span without a cache: trailing rows that were generated one by
+                      // one, each under the rotary rule of its own length (teacher forcing)
 };
 
 struct Step {
@@ -25,7 +27,7 @@ struct Step {
   // Appends `count` rows of a sequence; `picture_rows` (may be empty: none) has `count` entries.
   void add(int sequence, int start, int count, int rope_length, bool prompt,
            const std::vector<uint8_t>& picture_rows = {}) {
-    spans.push_back({sequence, rows, count, start, rope_length, prompt});
+    spans.push_back({sequence, rows, count, start, rope_length, prompt, 0});
     rows += count;
     picture.resize(size_t(rows), 0);
     for (size_t i = 0; i < picture_rows.size(); ++i)

@@ -18,7 +18,7 @@ X traverse(E& e, const Config& c, const LayerWeights<M>& w, const X& x, const St
   for (int pass = 2; pass <= c.trol.passes; ++pass) {
     const X gate = e.gate_prompt(e.affine(e.tanh(e.linear(w.trol_gate, mixed)), 0.5f, 0.5f), step);
     const X again = e.note({w.index, pass}, "pass2", once_more(mixed, Site{w.index, pass}));
-    mixed = e.lerp(mixed, again, e.note({w.index, pass}, "gate", gate));
+    mixed = e.lerp(mixed, again, e.note({w.index, pass}, "trol_gate", gate));
   }
   return mixed;
 }

@@ -15,9 +15,12 @@ uint64_t mixed(uint64_t a, uint64_t b) { return Random(a * 0x9e3779b97f4a7c15ull
 std::vector<Group> group_rows(const std::vector<Row>& rows) {
   std::vector<Group> groups;
   for (size_t i = 0; i < rows.size(); ++i) {
-    const bool same = !groups.empty() && !rows[i].images.empty() && rows[i].images == rows[i - 1].images;
-    if (same) ++groups.back().count;
-    else groups.push_back({i, 1});
+    const bool same =
+        !groups.empty() && !rows[i].images.empty() && rows[i].images == rows[i - 1].images;
+    if (same)
+      ++groups.back().count;
+    else
+      groups.push_back({i, 1});
   }
   return groups;
 }
@@ -87,7 +90,8 @@ TrainingData read_training_data(const Recipe& recipe) {
 }
 
 std::vector<Pick> picks_of_step(const TrainingData& data, const Recipe& recipe, int step) {
-  const size_t size = size_t(recipe.per_device_train_batch_size) * size_t(recipe.gradient_accumulation_steps);
+  const size_t size =
+      size_t(recipe.per_device_train_batch_size) * size_t(recipe.gradient_accumulation_steps);
   const size_t epoch_size = data.pictures_an_epoch();
   std::vector<Pick> picks;
   std::vector<Pick> order;

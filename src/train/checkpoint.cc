@@ -12,32 +12,36 @@ namespace {
 namespace fs = std::filesystem;
 constexpr const char* prefix = "checkpoint-";
 
-const torch::optim::AdamWParamState* state_of(const torch::optim::AdamW& optimizer, const torch::Tensor& p) {
+const torch::optim::AdamWParamState* state_of(const torch::optim::AdamW& optimizer,
+                                              const torch::Tensor& p) {
   const auto it = optimizer.state().find(p.unsafeGetTensorImpl());
   if (it == optimizer.state().end()) return nullptr;
   return static_cast<const torch::optim::AdamWParamState*>(it->second.get());
 }
 
 NamedTensor named(const std::string& name, const torch::Tensor& t) {
-  return {name, {DType::f32, {t.sizes().begin(), t.sizes().end()},
-                 {static_cast<const std::byte*>(t.data_ptr()), t.nbytes()}}};
+  return {name,
+          {DType::f32,
+           {t.sizes().begin(), t.sizes().end()},
+           {static_cast<const std::byte*>(t.data_ptr()), t.nbytes()}}};
 }
 
 torch::Tensor moment(const Safetensors& file, const std::string& name, const torch::Tensor& like) {
   const auto it = file.tensors().find(name);
   if (it == file.tensors().end())
-    throw Error("checkpoint", file.path().string() + ": " + name, "a moment of the optimiser", "nothing");
+    throw Error("checkpoint", file.path().string() + ": " + name, "a moment of the optimiser",
+                "nothing");
   const torch::Tensor t = torch::tensor(to_floats(it->second));
   if (t.numel() != like.numel())
-    throw Error("checkpoint", file.path().string() + ": " + name, std::to_string(like.numel()) + " values",
-                std::to_string(t.numel()));
+    throw Error("checkpoint", file.path().string() + ": " + name,
+                std::to_string(like.numel()) + " values", std::to_string(t.numel()));
   return t.view_as(like);
 }
 
 }  // namespace
 
-torch::optim::AdamW make_optimizer(const TorchModel& model, double weight_decay, double beta1, double beta2,
-                                   double epsilon, bool decay_all) {
+torch::optim::AdamW make_optimizer(const TorchModel& model, double weight_decay, double beta1,
+                                   double beta2, double epsilon, bool decay_all) {
   std::vector<torch::Tensor> decayed, plain;
   for (const auto& [name, parameter] : model.parameters)
     (decay_all || parameter.dim() > 1 ? decayed : plain).push_back(parameter);
@@ -52,13 +56,15 @@ torch::optim::AdamW make_optimizer(const TorchModel& model, double weight_decay,
 }
 
 void copy_tokenizer(const Path& from, const Path& to) {
-  for (const char* name : {"tokenizer.json", "tokenizer.model", "tokenizer_config.json", "vocab.json", "merges.txt",
-                           "added_tokens.json", "special_tokens_map.json"})
+  for (const char* name :
+       {"tokenizer.json", "tokenizer.model", "tokenizer_config.json", "vocab.json", "merges.txt",
+        "added_tokens.json", "special_tokens_map.json"})
     if (fs::exists(from / name)) write_file(to / name, read_file(from / name));
 }
 
-void save_checkpoint(const Path& output_dir, const TorchModel& model, const torch::optim::AdamW& optimizer,
-                     const TrainerState& state, const Path& tokenizer, int keep) {
+void save_checkpoint(const Path& output_dir, const TorchModel& model,
+                     const torch::optim::AdamW& optimizer, const TrainerState& state,
+                     const Path& tokenizer, int keep) {
   const Path place = output_dir / (prefix + std::to_string(state.global_step));
   const Path temporary = place.string() + ".tmp";
   fs::remove_all(temporary);
@@ -86,7 +92,8 @@ std::vector<Path> checkpoints_in(const Path& output_dir) {
   if (fs::exists(output_dir))
     for (const auto& entry : fs::directory_iterator(output_dir)) {
       const std::string name = entry.path().filename().string();
-      const std::string number = name.starts_with(prefix) ? name.substr(std::string(prefix).size()) : "";
+      const std::string number =
+          name.starts_with(prefix) ? name.substr(std::string(prefix).size()) : "";
       if (!number.empty() && number.size() < 10 && std::ranges::all_of(number, ::isdigit))
         found.emplace_back(std::stol(number), entry.path());
     }
@@ -99,12 +106,14 @@ std::vector<Path> checkpoints_in(const Path& output_dir) {
 TrainerState read_trainer_state(const Path& checkpoint) {
   const Path file = checkpoint / "trainer_state.json";
   const auto json = nlohmann::json::parse(read_file(file), nullptr, false);
-  if (!json.is_object() || !json.contains("global_step") || !json["global_step"].is_number_integer())
+  if (!json.is_object() || !json.contains("global_step") ||
+      !json["global_step"].is_number_integer())
     throw Error("checkpoint", file.string() + ": global_step", "an integer", "nothing");
   return {json["global_step"].get<int>(), json.value("seed", uint64_t(0))};
 }
 
-void load_optimizer(const Path& checkpoint, const TorchModel& model, torch::optim::AdamW& optimizer) {
+void load_optimizer(const Path& checkpoint, const TorchModel& model,
+                    torch::optim::AdamW& optimizer) {
   const Safetensors file(checkpoint / "optimizer.safetensors");
   const int step = read_trainer_state(checkpoint).global_step;
   for (const auto& [name, parameter] : model.parameters) {

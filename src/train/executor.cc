@@ -28,7 +28,8 @@ TorchRows::TorchRows(const Config& c, const Step& step, torch::Dtype dtype) {
       row_of_place.push_back(span.first_row + std::min(i, span.rows - 1));
     for (int i = 0; i < span.rows; ++i) {
       place_of_row.push_back(int64_t(&span - step.spans.data()) * longest + i);
-      traverse_rows[size_t(span.first_row + i)] = span.prompt && span.rope_length > 1;
+      traverse_rows[size_t(span.first_row + i)] =
+          span.prompt && span.rope_length > 1 && i < span.rows - span.generated;
     }
   }
   for (int r = 0; r < step.rows; ++r)

@@ -33,7 +33,8 @@ class DirectoryLock {
     fs::create_directories(directory);
     fd_ = ::open((directory / ".lock").c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0644);
     if (fd_ < 0 || ::flock(fd_, LOCK_EX | LOCK_NB) != 0)
-      throw Error("train", directory.string(), "no other run in this output_dir", "one that holds its lock");
+      throw Error("train", directory.string(), "no other run in this output_dir",
+                  "one that holds its lock");
   }
   ~DirectoryLock() { ::close(fd_); }
   DirectoryLock(const DirectoryLock&) = delete;
@@ -52,14 +53,15 @@ Path prepare_tokenizer(const Recipe& recipe, const TrainingData& data) {
   for (const TrainingSet& set : data.sets)
     for (const Row& row : set.rows) texts.push_back(row.question + "\n" + row.answer);
   const std::vector<std::string> specials = {"<|endoftext|>", "<|im_start|>", "<|im_end|>",
-                                             "<img>", "</img>", "<IMG_CONTEXT>"};
+                                             "<img>",         "</img>",       "<IMG_CONTEXT>"};
   fs::create_directories(directory);
   write_file(directory / "tokenizer.json", train_byte_bpe(texts, recipe.tokenizer_vocab, specials));
   return directory;
 }
 
 // A fresh model's config with the ids that only the tokenizer knows.
-nlohmann::json config_for(const Recipe& recipe, const Tokenizer& tokenizer, const PromptRule& rule) {
+nlohmann::json config_for(const Recipe& recipe, const Tokenizer& tokenizer,
+                          const PromptRule& rule) {
   auto json = nlohmann::json::parse(read_file(recipe.config), nullptr, false);
   if (!json.is_object() || !json.contains("llm_config"))
     throw Error("train", recipe.config.string(), "a JSON object with llm_config", "something else");
@@ -73,8 +75,11 @@ nlohmann::json config_for(const Recipe& recipe, const Tokenizer& tokenizer, cons
 class Meter {
  public:
   Meter(const Recipe& recipe, int start)
-      : recipe_(recipe), progress_("train", "steps"), log_(recipe.output_dir / "train.jsonl", std::ios::app),
-        start_(start), since_(Clock::now()) {}
+      : recipe_(recipe),
+        progress_("train", "steps"),
+        log_(recipe.output_dir / "train.jsonl", std::ios::app),
+        start_(start),
+        since_(Clock::now()) {}
 
   void count(const TorchBatch& batch) {
     tokens_ += batch.step.rows;
@@ -85,8 +90,12 @@ class Meter {
     loss_ += loss;
     if ((step + 1) % recipe_.logging_steps != 0 && step + 1 != recipe_.max_steps) return;
     const double seconds = std::chrono::duration<double>(Clock::now() - since_).count();
-    const nlohmann::json line = {{"step", step + 1}, {"epoch", epoch}, {"loss", loss_ / steps_}, {"grad_norm", norm},
-                                 {"learning_rate", rate}, {"tokens_per_second", double(tokens_) / seconds},
+    const nlohmann::json line = {{"step", step + 1},
+                                 {"epoch", epoch},
+                                 {"loss", loss_ / steps_},
+                                 {"grad_norm", norm},
+                                 {"learning_rate", rate},
+                                 {"tokens_per_second", double(tokens_) / seconds},
                                  {"images_per_second", double(pictures_) / seconds}};
     log_ << line.dump() << std::endl;
     char text[96];
@@ -141,17 +150,20 @@ bool resume(const Recipe& recipe, Run& run) {
 }
 
 // Gradients of the mean loss over all answer tokens of the step, whatever the micro-batches.
-double accumulate(const Recipe& recipe, const TorchModel& model, const std::vector<TorchBatch>& batches) {
+double accumulate(const Recipe& recipe, const TorchModel& model,
+                  const std::vector<TorchBatch>& batches) {
   size_t total = 0;
   std::vector<size_t> counts;
   for (const TorchBatch& batch : batches) {
-    counts.push_back(size_t(std::count_if(batch.labels.begin(), batch.labels.end(), [](int64_t l) { return l >= 0; })));
+    counts.push_back(size_t(
+        std::count_if(batch.labels.begin(), batch.labels.end(), [](int64_t l) { return l >= 0; })));
     total += counts.back();
   }
   double sum = 0;
   for (size_t i = 0; i < batches.size(); ++i) {
     at::autocast::set_autocast_enabled(at::kCPU, recipe.bf16);
-    const torch::Tensor loss = sft_loss(model, batches[i]).to(torch::kFloat32) * (double(counts[i]) / double(total));
+    const torch::Tensor loss =
+        sft_loss(model, batches[i]).to(torch::kFloat32) * (double(counts[i]) / double(total));
     at::autocast::clear_cache();
     at::autocast::set_autocast_enabled(at::kCPU, false);
     loss.backward();
@@ -171,8 +183,8 @@ double clip_gradients(const TorchModel& model, double limit) {
   return norm;
 }
 
-std::vector<TorchBatch> batches_of_step(const BatchMaker& maker, const TrainingData& data, const Recipe& recipe,
-                                        int step) {
+std::vector<TorchBatch> batches_of_step(const BatchMaker& maker, const TrainingData& data,
+                                        const Recipe& recipe, int step) {
   const std::vector<Pick> picks = picks_of_step(data, recipe, step);
   const size_t size = size_t(recipe.per_device_train_batch_size);
   std::vector<TorchBatch> batches;
@@ -186,7 +198,8 @@ void set_learning_rate(torch::optim::AdamW& optimizer, double rate) {
 }
 
 void finish(const Recipe& recipe, const TorchModel& model, const Path& tokenizer) {
-  save_torch_model(model, recipe.output_dir, recipe.save_dtype == "float32" ? DType::f32 : DType::bf16);
+  save_torch_model(model, recipe.output_dir,
+                   recipe.save_dtype == "float32" ? DType::f32 : DType::bf16);
   copy_tokenizer(tokenizer, recipe.output_dir);
 }
 
@@ -201,24 +214,28 @@ bool train(const Recipe& recipe) {
   Run run;
   if (!resume(recipe, run)) {
     const PromptRule& rule = prompt_rule("phantom-qwen2");
-    run.model = recipe.model.empty()
-                    ? init_torch_model(config_for(recipe, tokenizer_for(rule, plain_tokenizer), rule), recipe.seed)
-                    : load_torch_model(recipe.model);
+    run.model =
+        recipe.model.empty()
+            ? init_torch_model(config_for(recipe, tokenizer_for(rule, plain_tokenizer), rule),
+                               recipe.seed)
+            : load_torch_model(recipe.model);
     run.optimizer = optimizer_of(recipe, run.model);
   }
   const PromptRule& rule = prompt_rule(prompt_family(run.model.config));
   const Tokenizer tokenizer = tokenizer_for(rule, plain_tokenizer);
   const BatchMaker maker{run.model.config, tokenizer, rule, tile_rule_of(run.model.config),
                          recipe.questions_per_picture};
-  const double epoch_steps = double(data.pictures_an_epoch()) /
-                             (recipe.per_device_train_batch_size * recipe.gradient_accumulation_steps);
+  const double epoch_steps =
+      double(data.pictures_an_epoch()) /
+      (recipe.per_device_train_batch_size * recipe.gradient_accumulation_steps);
   const auto save = [&](int step) {
-    save_checkpoint(recipe.output_dir, run.model, *run.optimizer, {step, recipe.seed}, tokenizer_directory,
-                    recipe.save_total_limit);
+    save_checkpoint(recipe.output_dir, run.model, *run.optimizer, {step, recipe.seed},
+                    tokenizer_directory, recipe.save_total_limit);
   };
   Meter meter(recipe, run.step);
   auto prepare = [&](int step) {
-    return std::async(std::launch::async, [&, step] { return batches_of_step(maker, data, recipe, step); });
+    return std::async(std::launch::async,
+                      [&, step] { return batches_of_step(maker, data, recipe, step); });
   };
   auto next = prepare(run.step);
   for (; run.step < recipe.max_steps && !stop_signal; ++run.step) {
@@ -235,10 +252,13 @@ bool train(const Recipe& recipe) {
     set_learning_rate(*run.optimizer, rate);
     run.optimizer->step();
     meter.step(run.step, loss, norm, rate, (run.step + 1) / epoch_steps);
-    if ((run.step + 1) % recipe.save_steps == 0 || run.step + 1 == recipe.max_steps) save(run.step + 1);
+    if ((run.step + 1) % recipe.save_steps == 0 || run.step + 1 == recipe.max_steps)
+      save(run.step + 1);
   }
-  if (run.step < recipe.max_steps) save(run.step);
-  else finish(recipe, run.model, tokenizer_directory);
+  if (run.step < recipe.max_steps)
+    save(run.step);
+  else
+    finish(recipe, run.model, tokenizer_directory);
   return run.step >= recipe.max_steps;
 }
 

@@ -12,7 +12,8 @@ extern std::atomic<int> stop_signal;
 
 // Trains to recipe.max_steps, going on from the last good checkpoint in output_dir, which it locks
 // for the time being. The finished model (weights, config, tokenizer) then stands in output_dir.
-// Logs to output_dir/train.jsonl and shows progress on stderr. Returns false if stopped by a signal.
+// Logs to output_dir/train.jsonl and shows progress on stderr. Returns false if stopped by a
+// signal.
 bool train(const Recipe& recipe);
 
 }  // namespace revenant

@@ -7,6 +7,7 @@
 #include "base/dtype.h"
 #include "base/error.h"
 #include "base/random.h"
+#include "io/gate_file.h"
 #include "model/check.h"
 
 namespace revenant {
@@ -46,13 +47,23 @@ TorchModel load_torch_model(const Path& directory, const std::vector<std::string
   TorchModel model;
   model.config_json = with_settings(checkpoint.config(), settings);
   model.config = parse_config(model.config_json, (directory / "config.json").string());
+  Tensors tensors = checkpoint.tensors();
+  std::optional<GateFile> gate;
+  if (model.config.trol.on) gate = read_gate_file(directory);
+  for (const TensorSpec& spec : tensor_table(model.config)) {
+    if (!gate || tensors.contains(spec.stored)) continue;
+    if (spec.name == "trol_gate.weight" && gate->weight)
+      tensors[spec.stored] = gate->weight->view();
+    if (spec.name == "trol_gate.bias" && gate->bias) tensors[spec.stored] = gate->bias->view();
+  }
   std::map<std::string, std::vector<int64_t>> shapes;
-  for (const auto& [name, view] : checkpoint.tensors()) shapes[name] = view.shape;
+  for (const auto& [name, view] : tensors) shapes[name] = view.shape;
   model.kept = check_stored(model.config, shapes, [&](const std::string& name) {
-    return name.empty() ? directory.string() : checkpoint.file_of(name).string();
+    return checkpoint.tensors().contains(name) ? checkpoint.file_of(name).string()
+                                               : directory.string();
   });
   const std::set<std::string> kept(model.kept.begin(), model.kept.end());
-  for (const auto& [name, view] : checkpoint.tensors())
+  for (const auto& [name, view] : tensors)
     if (!kept.contains(name)) model.parameters[name] = to_torch(view, dtype).requires_grad_();
   return model;
 }

@@ -26,48 +26,64 @@ RecipeData read_data(const YAML::Node& node, const std::string& subject) {
   RecipeData data;
   for (const auto& item : node) {
     const auto key = item.first.as<std::string>();
-    if (key == "path") data.path = item.second.as<std::string>();
-    else if (key == "make") data.make = item.second.as<std::string>();
-    else if (key == "weight") data.weight = item.second.as<double>();
-    else throw Error("recipe", subject + ": data." + key, "path, make or weight", "an unknown key");
+    if (key == "path")
+      data.path = item.second.as<std::string>();
+    else if (key == "make")
+      data.make = item.second.as<std::string>();
+    else if (key == "weight")
+      data.weight = item.second.as<double>();
+    else
+      throw Error("recipe", subject + ": data." + key, "path, make or weight", "an unknown key");
   }
   if (data.path.empty()) throw Error("recipe", subject + ": data.path", "a JSON file", "nothing");
-  if (!(data.weight > 0)) throw Error("recipe", subject + ": data.weight", "a positive number",
-                                      std::to_string(data.weight));
+  if (!(data.weight > 0))
+    throw Error("recipe", subject + ": data.weight", "a positive number",
+                std::to_string(data.weight));
   return data;
 }
 
 std::map<std::string, Setter> setters(Recipe& r, const std::string& subject) {
-  return {
-      {"output_dir", into_path(r.output_dir)}, {"model", into_path(r.model)},
-      {"config", into_path(r.config)}, {"tokenizer", into_path(r.tokenizer)},
-      {"tokenizer_vocab", into(r.tokenizer_vocab)}, {"seed", into(r.seed)},
-      {"per_device_train_batch_size", into(r.per_device_train_batch_size)},
-      {"questions_per_picture", into(r.questions_per_picture)},
-      {"gradient_accumulation_steps", into(r.gradient_accumulation_steps)},
-      {"max_steps", into(r.max_steps)}, {"learning_rate", into(r.learning_rate)},
-      {"min_learning_rate", into(r.min_learning_rate)}, {"warmup_steps", into(r.warmup_steps)},
-      {"weight_decay", into(r.weight_decay)}, {"adam_beta1", into(r.adam_beta1)},
-      {"adam_beta2", into(r.adam_beta2)}, {"adam_epsilon", into(r.adam_epsilon)},
-      {"max_grad_norm", into(r.max_grad_norm)}, {"bf16", into(r.bf16)},
-      {"logging_steps", into(r.logging_steps)}, {"save_steps", into(r.save_steps)},
-      {"save_total_limit", into(r.save_total_limit)}, {"save_dtype", into(r.save_dtype)},
-      {"data", [&r, subject](const YAML::Node& node) {
-         if (!node.IsSequence()) throw Error("recipe", subject + ": data", "a list", "something else");
-         r.data.clear();
-         for (const YAML::Node& item : node) r.data.push_back(read_data(item, subject));
-       }}};
+  return {{"output_dir", into_path(r.output_dir)},
+          {"model", into_path(r.model)},
+          {"config", into_path(r.config)},
+          {"tokenizer", into_path(r.tokenizer)},
+          {"tokenizer_vocab", into(r.tokenizer_vocab)},
+          {"seed", into(r.seed)},
+          {"per_device_train_batch_size", into(r.per_device_train_batch_size)},
+          {"questions_per_picture", into(r.questions_per_picture)},
+          {"gradient_accumulation_steps", into(r.gradient_accumulation_steps)},
+          {"max_steps", into(r.max_steps)},
+          {"learning_rate", into(r.learning_rate)},
+          {"min_learning_rate", into(r.min_learning_rate)},
+          {"warmup_steps", into(r.warmup_steps)},
+          {"weight_decay", into(r.weight_decay)},
+          {"adam_beta1", into(r.adam_beta1)},
+          {"adam_beta2", into(r.adam_beta2)},
+          {"adam_epsilon", into(r.adam_epsilon)},
+          {"max_grad_norm", into(r.max_grad_norm)},
+          {"bf16", into(r.bf16)},
+          {"logging_steps", into(r.logging_steps)},
+          {"save_steps", into(r.save_steps)},
+          {"save_total_limit", into(r.save_total_limit)},
+          {"save_dtype", into(r.save_dtype)},
+          {"data", [&r, subject](const YAML::Node& node) {
+             if (!node.IsSequence())
+               throw Error("recipe", subject + ": data", "a list", "something else");
+             r.data.clear();
+             for (const YAML::Node& item : node) r.data.push_back(read_data(item, subject));
+           }}};
 }
 
-void apply(const std::map<std::string, Setter>& known, const std::string& key, const YAML::Node& value,
-           const std::string& subject) {
+void apply(const std::map<std::string, Setter>& known, const std::string& key,
+           const YAML::Node& value, const std::string& subject) {
   const auto it = known.find(key);
   if (it == known.end())
     throw Error("recipe", subject + ": " + key, "a known key (docs/training.md)", "an unknown one");
   try {
     it->second(value);
   } catch (const YAML::Exception&) {
-    throw Error("recipe", subject + ": " + key, "a value of the right type", "\"" + YAML::Dump(value) + "\"");
+    throw Error("recipe", subject + ": " + key, "a value of the right type",
+                "\"" + YAML::Dump(value) + "\"");
   }
 }
 
@@ -86,7 +102,8 @@ void check(const Recipe& r, const std::string& subject) {
   demand(r.save_steps > 0, "save_steps", "a positive number");
   demand(r.save_total_limit > 0, "save_total_limit", "a positive number");
   demand(r.warmup_steps >= 0, "warmup_steps", "zero or more");
-  demand(r.save_dtype == "bfloat16" || r.save_dtype == "float32", "save_dtype", "bfloat16 or float32");
+  demand(r.save_dtype == "bfloat16" || r.save_dtype == "float32", "save_dtype",
+         "bfloat16 or float32");
 }
 
 }  // namespace

@@ -1,5 +1,5 @@
-// A training run as one YAML file, with Hugging Face Trainer's key names (docs/training.md lists them).
-// Unknown keys are errors: a setting that is ignored would be a silent other run.
+// A training run as one YAML file, with Hugging Face Trainer's key names (docs/training.md lists
+// them). Unknown keys are errors: a setting that is ignored would be a silent other run.
 #pragma once
 
 #include <string>
@@ -10,16 +10,16 @@
 namespace revenant {
 
 struct RecipeData {
-  Path path;           // LLaVA-style JSON
-  std::string make;    // set that `data make` builds if the file is absent; empty: must exist
-  double weight = 1;   // share of pictures drawn from it, relative to its size
+  Path path;          // LLaVA-style JSON
+  std::string make;   // set that `data make` builds if the file is absent; empty: must exist
+  double weight = 1;  // share of pictures drawn from it, relative to its size
 };
 
 struct Recipe {
   Path output_dir;
-  Path model;           // directory of a checkpoint to go on from; empty: fresh weights of `config`
-  Path config;          // config.json of a fresh model
-  Path tokenizer;       // directory; empty: trained from the data
+  Path model;      // directory of a checkpoint to go on from; empty: fresh weights of `config`
+  Path config;     // config.json of a fresh model
+  Path tokenizer;  // directory; empty: trained from the data
   int tokenizer_vocab = 1024;
   std::vector<RecipeData> data;
   uint64_t seed = 42;

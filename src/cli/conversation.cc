@@ -1,0 +1,96 @@
+#include "cli/conversation.h"
+
+#include <cstdio>
+
+#include "base/error.h"
+#include "eval/join.h"
+
+namespace revenant {
+namespace {
+
+void put(std::string_view text) {
+  std::fwrite(text.data(), 1, text.size(), stdout);
+  std::fflush(stdout);
+}
+
+}  // namespace
+
+std::string TrimmedStream::push(std::string_view text) {
+  std::string out;
+  for (const char c : text) {
+    if (c == ' ' || (c >= '\t' && c <= '\r')) {
+      if (begun_) white_ += c;
+      continue;
+    }
+    begun_ = true;
+    out += white_ + c;
+    white_.clear();
+  }
+  return out;
+}
+
+Conversation::Conversation(const Model& model, const SpeakArgs& args)
+    : model_(model), args_(args), session_(model) {}
+
+void Conversation::show(const Path& picture) {
+  const Image image = read_image(picture);
+  pictures_.push_back(model_.encode(std::span(&image, 1)));
+  ++new_pictures_;
+}
+
+void Conversation::reset() {
+  turns_.clear();
+  pictures_.clear();
+  new_pictures_ = 0;
+  session_.rewind(0);
+}
+
+GenerateOptions Conversation::options_for(int prompt_tokens) const {
+  GenerateOptions options;
+  options.sampling = args_.sampling;
+  options.max_new_tokens = args_.max_new_tokens;
+  options.stop_ids = model_.speech().stop_ids;
+  options.speech = &model_.speech();
+  if (args_.context > 0) {
+    if (prompt_tokens >= args_.context)
+      throw Error("cli", "prompt", "fewer tokens than --ctx-size " + std::to_string(args_.context),
+                  std::to_string(prompt_tokens));
+    options.max_new_tokens = std::min(options.max_new_tokens, args_.context - prompt_tokens);
+  }
+  return options;
+}
+
+void Conversation::ask(const std::string& question, const std::function<bool()>& go_on) {
+  const Speech& speech = model_.speech();
+  std::vector<Turn> turns = turns_;
+  turns.push_back({question, new_pictures_, ""});
+  const Pictures pictures = join(pictures_);
+  const EncodedPrompt prompt = encode_prompt(speech.tokenizer, speech.rule,
+                                             chat_pieces(speech.rule, turns), pictures.tokens);
+  GenerateOptions options = options_for(int(prompt.ids.size()));
+  TrimmedStream stream;
+  options.on_token = [&](int, std::string_view text) {
+    put(stream.push(text));
+    return go_on();
+  };
+  const Generated made =
+      generate({&session_, {prompt.ids.begin(), prompt.ids.end()}, pictures.features, options});
+  put("\n");
+  if (args_.verbose) tell(made.timings);
+  turns.back().answer = filter_output(speech.rule, made.text);
+  if (turns.back().answer.empty()) return;  // nothing was said: the pictures wait for a question
+  turns_ = std::move(turns);
+  new_pictures_ = 0;
+}
+
+void Conversation::tell(const Timings& t) const {
+  std::fprintf(stderr,
+               "prompt: %d tokens, %.3f s (%.1f tokens/s); answer: %d tokens, %.3f s (%.1f "
+               "tokens/s); cache: %.1f MB\n",
+               t.prompt_tokens, t.prompt_seconds,
+               t.prompt_tokens / std::max(t.prompt_seconds, 1e-9), t.generated_tokens,
+               t.generate_seconds, t.generated_tokens / std::max(t.generate_seconds, 1e-9),
+               double(session_.cache_bytes()) / 1e6);
+}
+
+}  // namespace revenant

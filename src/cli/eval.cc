@@ -1,0 +1,111 @@
+// revenant eval: accuracy on question-answer files.
+#include <cstdio>
+#include <nlohmann/json.hpp>
+
+#include "base/error.h"
+#include "base/progress.h"
+#include "cli/commands.h"
+#include "cli/options.h"
+#include "eval/predict.h"
+#include "eval/report.h"
+
+namespace revenant {
+namespace {
+
+struct Args {
+  ModelArgs model;
+  std::vector<Path> data, train;
+  PredictOptions predict;
+  size_t limit = 0;
+  bool blank = false, shuffle = false;
+  std::string json;  // file, or "-"
+};
+
+std::vector<Row> rows_of(const std::vector<Path>& files, size_t limit) {
+  std::vector<Row> rows;
+  for (const Path& file : files) {
+    std::vector<Row> more = read_rows(file);
+    if (limit > 0 && more.size() > limit) more.resize(limit);
+    std::move(more.begin(), more.end(), std::back_inserter(rows));
+  }
+  if (rows.empty()) throw Error("eval", files.front().string(), "at least one row", "none");
+  return rows;
+}
+
+std::vector<Prediction> predict_with_progress(const Args& args, const std::vector<Row>& rows) {
+  const Model model(args.model.directory, args.model.options);
+  tell_warnings(model.warnings());
+  model.speech();
+  PredictOptions options = args.predict;
+  options.shown = args.blank ? Shown::blank : args.shuffle ? Shown::shuffled : Shown::own;
+  Progress progress("eval", "rows");
+  options.progress = [&, begin = std::chrono::steady_clock::now()](size_t done, size_t total) {
+    const std::chrono::duration<double> passed = std::chrono::steady_clock::now() - begin;
+    char rate[32];
+    std::snprintf(rate, sizeof rate, "%.1f rows/s", double(done) / std::max(passed.count(), 1e-9));
+    progress.show(done, total, rate);
+  };
+  return predict(model, rows, options);
+}
+
+nlohmann::json names_of(const std::vector<Path>& files) {
+  nlohmann::json names = nlohmann::json::array();
+  for (const Path& file : files) names.push_back(file.string());
+  return names;
+}
+
+void eval(const Args& args) {
+  const std::vector<Row> rows = rows_of(args.data, args.limit);
+  const Majorities majorities =
+      args.train.empty() ? majority_answers(rows) : majority_answers(rows_of(args.train, 0));
+  const auto groups = tally(rows, predict_with_progress(args, rows), majorities);
+  const char* shown = name_of(args.blank     ? Shown::blank
+                              : args.shuffle ? Shown::shuffled
+                                             : Shown::own);
+  const nlohmann::json report = {
+      {"model", args.model.directory.string()},
+      {"data", names_of(args.data)},
+      {"pictures", shown},
+      {"majority_of", names_of(args.train.empty() ? args.data : args.train)},
+      {"max_new_tokens", args.predict.max_new_tokens},
+      {"groups", table_json(groups)}};
+  const std::string text =
+      report.dump(1, ' ', false, nlohmann::json::error_handler_t::replace) + "\n";
+  if (!args.json.empty() && args.json != "-") write_file(args.json, text);
+  const std::string out = args.json == "-" ? text : table_text(groups);
+  std::fwrite(out.data(), 1, out.size(), stdout);
+  std::fprintf(stderr,
+               "pictures: %s; majority: each task's most frequent answer in %s; unparsed: empty, "
+               "or no end within %d tokens\n",
+               shown, args.train.empty() ? "the rows asked (no --train)" : "the --train rows",
+               args.predict.max_new_tokens);
+}
+
+}  // namespace
+
+void add_eval(CLI::App& app) {
+  auto args = std::make_shared<Args>();
+  CLI::App* command = app.add_subcommand("eval", "Accuracy per task, with 95 % intervals");
+  add_model_options(*command, args->model);
+  command->add_option("--data", args->data, "question-answer JSON; may repeat")->required();
+  command->add_option("--train", args->train, "take the majority answers from these files");
+  command->add_option("-n,--predict", args->predict.max_new_tokens, "most tokens of an answer")
+      ->check(CLI::PositiveNumber)
+      ->capture_default_str();
+  command->add_option("--batch", args->predict.batch, "pictures at a time")
+      ->check(CLI::Range(1, 4096))
+      ->capture_default_str();
+  command->add_option("--limit", args->limit, "only the first rows of each file; 0: all")
+      ->capture_default_str();
+  CLI::Option* blank =
+      command->add_flag("--blank", args->blank, "show grey instead of the pictures");
+  command->add_flag("--shuffle", args->shuffle, "show the pictures of other rows")->excludes(blank);
+  command->add_option("-s,--seed", args->predict.seed, "of --shuffle")->capture_default_str();
+  command->add_option("--json", args->json, "write the numbers to this file; -: to stdout");
+  command->footer(
+      "Answers are compared in lower case, without white space around or a final "
+      "period.\nExample: revenant eval -m MODEL --data data/easy-vqa/test.json");
+  command->callback([args] { eval(*args); });
+}
+
+}  // namespace revenant

@@ -1,0 +1,171 @@
+// revenant inspect: what a model directory holds, without computing anything.
+#include <cstdio>
+#include <filesystem>
+#include <nlohmann/json.hpp>
+
+#include "cli/commands.h"
+#include "model/weights.h"
+#include "native/network.h"
+
+namespace revenant {
+namespace {
+
+using nlohmann::json;
+
+struct Args {
+  Path directory;
+  std::vector<std::string> settings;
+  bool as_json = false;
+};
+
+json config_json(const Config& c) {
+  const VisionConfig& v = c.vision;
+  return {{"architecture", c.architecture},
+          {"backbone", name_of(c.backbone)},
+          {"prompt", prompt_family(c)},
+          {"vocab", c.vocab},
+          {"embedding_rows", c.embedding_rows},
+          {"hidden", c.hidden},
+          {"intermediate", c.intermediate},
+          {"layers", c.layers},
+          {"heads", c.heads},
+          {"kv_heads", c.kv_heads},
+          {"head_dim", c.head_dim},
+          {"tied_output", c.tied_output},
+          {"image_lora_rank", c.image_lora_rank},
+          {"rope",
+           {{"kind", c.rope.kind == RopeConfig::plain     ? "plain"
+                     : c.rope.kind == RopeConfig::dynamic ? "dynamic"
+                                                          : "su"},
+            {"theta", c.rope.theta},
+            {"factor", c.rope.factor}}},
+          {"vision",
+           {{"tower", v.kind == Tower::clip ? "clip" : "intern_vit"},
+            {"hidden", v.hidden},
+            {"intermediate", v.intermediate},
+            {"layers", v.layers},
+            {"heads", v.heads},
+            {"patch", v.patch},
+            {"image", v.image},
+            {"tokens_per_tile", c.tokens_per_tile()},
+            {"max_tiles", c.max_tiles},
+            {"thumbnail", c.thumbnail}}}};
+}
+
+json mechanisms_json(const Config& c) {
+  json on = json::object();
+  if (c.phantom.on)
+    on["phantom"] = {{"eta", c.phantom.eta}, {"eta_learnable", c.phantom.eta_learnable}};
+  if (c.trol.on) on["trol"] = {{"passes", c.trol.passes}};
+  return on;
+}
+
+json parameters_json(const Config& c) {
+  const std::vector<int64_t> counts = parameter_counts(c);
+  json parts = json::object();
+  int64_t total = 0;
+  for (size_t part = 0; part < counts.size(); ++part) {
+    parts[name_of(Part(part))] = counts[part];
+    total += counts[part];
+  }
+  parts["total"] = total;
+  return parts;
+}
+
+json files_json(const Checkpoint& checkpoint) {
+  json files = json::array();
+  for (const Path& file : checkpoint.files())
+    files.push_back(
+        {{"name", file.filename().string()}, {"bytes", std::filesystem::file_size(file)}});
+  return files;
+}
+
+json dtypes_json(const Checkpoint& checkpoint) {
+  json types = json::object();
+  for (const auto& [name, view] : checkpoint.tensors()) {
+    json& type = types[to_string(view.dtype)];
+    if (type.is_null()) type = {{"tensors", 0}, {"bytes", 0}};
+    type["tensors"] = type["tensors"].get<int64_t>() + 1;
+    type["bytes"] = type["bytes"].get<int64_t>() + int64_t(view.data.size());
+  }
+  return types;
+}
+
+json unused_json(const Checkpoint& checkpoint) {
+  json names = json::array();
+  for (const auto& [name, view] : checkpoint.tensors())
+    if (is_known_unused(name)) names.push_back(name);
+  return names;
+}
+
+// Keys, values and with Phantom their ghosts, f32; TroL's further passes only while a prompt is
+// open.
+json memory_json(const Config& c, const json& files) {
+  int64_t weights = 0;
+  for (const json& file : files) weights += file["bytes"].get<int64_t>();
+  const int64_t rows = c.phantom.on ? 4 : 2;
+  const int64_t cache = 1000 * rows * c.layers * c.kv_heads * c.head_dim * int64_t(sizeof(float));
+  return {{"weights", weights},
+          {"cache_per_1000_tokens", cache},
+          {"cache_per_1000_prompt_tokens", cache * (c.trol.on ? c.trol.passes : 1)}};
+}
+
+json describe(const Network& network) {
+  const json files = files_json(network.checkpoint);
+  return {{"config", config_json(network.config)},
+          {"mechanisms", mechanisms_json(network.config)},
+          {"parameters", parameters_json(network.config)},
+          {"tensors", network.checkpoint.tensors().size()},
+          {"dtypes", dtypes_json(network.checkpoint)},
+          {"files", files},
+          {"memory", memory_json(network.config, files)},
+          {"unused", unused_json(network.checkpoint)},
+          {"warnings", network.warnings}};
+}
+
+std::string grouped(int64_t number) {
+  std::string text = std::to_string(number);
+  for (int64_t at = int64_t(text.size()) - 3; at > 0; at -= 3) text.insert(size_t(at), ",");
+  return text;
+}
+
+// One "name  value" line a leaf, objects as headings.
+std::string lines(const json& value, const std::string& indent) {
+  std::string text;
+  for (const auto& [key, item] : value.items()) {
+    const std::string name = indent + (value.is_array() ? "-" : key);
+    if (item.is_structured()) {
+      text += name + (item.empty() ? ": none\n" : ":\n") + lines(item, indent + "  ");
+      continue;
+    }
+    const std::string shown = item.is_string()           ? item.get<std::string>()
+                              : item.is_number_integer() ? grouped(item.get<int64_t>())
+                                                         : item.dump();
+    text += name + (value.is_array() ? " " : ": ") + shown + "\n";
+  }
+  return text;
+}
+
+void inspect(const Args& args) {
+  const json report = describe(Network::open(args.directory, args.settings));
+  const std::string text = args.as_json
+                               ? report.dump(1, ' ', false, json::error_handler_t::replace) + "\n"
+                               : lines(report, "");
+  std::fwrite(text.data(), 1, text.size(), stdout);
+}
+
+}  // namespace
+
+void add_inspect(CLI::App& app) {
+  auto args = std::make_shared<Args>();
+  CLI::App* command = app.add_subcommand("inspect", "What a model directory holds");
+  command->add_option("-m,--model", args->directory, "model directory; needs no tokenizer")
+      ->required();
+  command->add_option("--config-set", args->settings, "key=value over config.json; may repeat")
+      ->allow_extra_args(false);
+  command->add_flag("--json", args->as_json, "as JSON");
+  command->footer("Example: revenant inspect -m MODEL --json");
+  command->callback([args] { inspect(*args); });
+}
+
+}  // namespace revenant

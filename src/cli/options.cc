@@ -1,0 +1,61 @@
+#include "cli/options.h"
+
+#include <cstdio>
+#include <limits>
+
+namespace revenant {
+namespace {
+
+void add_sampling_options(CLI::App& command, Sampling& sampling) {
+  constexpr double huge = 1e6;
+  command.add_option("--temp", sampling.temperature, "temperature; 0 takes the likeliest token")
+      ->check(CLI::Range(0.0, huge))
+      ->capture_default_str();
+  command.add_option("--top-k", sampling.top_k, "sample among so many tokens; 0: all")
+      ->check(CLI::Range(0, std::numeric_limits<int>::max()))
+      ->capture_default_str();
+  command
+      .add_option("--top-p", sampling.top_p, "sample among the likeliest that reach this together")
+      ->check(CLI::Range(1e-9, 1.0))
+      ->capture_default_str();
+  command.add_option("--min-p", sampling.min_p, "least share of the likeliest token's probability")
+      ->check(CLI::Range(0.0, 1.0))
+      ->capture_default_str();
+  command.add_option("--repeat-penalty", sampling.repetition_penalty, "1: none")
+      ->check(CLI::Range(1e-6, huge))
+      ->capture_default_str();
+  command.add_option("-s,--seed", sampling.seed, "of sampling")->capture_default_str();
+}
+
+}  // namespace
+
+void add_model_options(CLI::App& command, ModelArgs& args) {
+  command.add_option("-m,--model", args.directory, "model directory")->required();
+  command.add_option("-t,--threads", args.options.threads, "0: as many as the machine has")
+      ->check(CLI::Range(0, 1024))
+      ->capture_default_str();
+  command
+      .add_option("--config-set", args.options.settings, "key=value over config.json; may repeat")
+      ->allow_extra_args(false);
+}
+
+void tell_warnings(const std::vector<std::string>& warnings) {
+  for (const std::string& warning : warnings)
+    std::fprintf(stderr, "revenant: warning: %s\n", warning.c_str());
+}
+
+void add_speak_options(CLI::App& command, SpeakArgs& args) {
+  add_model_options(command, args.model);
+  command.add_option("--image", args.images, "picture file; may repeat")->allow_extra_args(false);
+  command.add_option("-n,--predict", args.max_new_tokens, "most tokens of an answer")
+      ->check(CLI::PositiveNumber)
+      ->capture_default_str();
+  command
+      .add_option("-c,--ctx-size", args.context, "most tokens of prompt and answer; 0: no limit")
+      ->check(CLI::NonNegativeNumber)
+      ->capture_default_str();
+  add_sampling_options(command, args.sampling);
+  command.add_flag("-v,--verbose", args.verbose, "timings on stderr");
+}
+
+}  // namespace revenant

@@ -1,0 +1,175 @@
+#include "cli/trace_command.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstdio>
+#include <cstring>
+#include <filesystem>
+#include <nlohmann/json.hpp>
+
+#include "base/error.h"
+#include "cli/commands.h"
+#include "io/json_file.h"
+#include "io/safetensors.h"
+#include "model/conformance.h"
+
+namespace revenant {
+namespace {
+
+struct Args {
+  Path model, inputs, output;
+  std::vector<std::string> settings;
+  std::string backend = "native";
+  int new_tokens = 16;
+};
+
+Arrays read_arrays(const Safetensors& file) {
+  Arrays arrays;
+  for (const auto& [name, view] : file.tensors()) {
+    const bool floating = view.dtype == DType::f32 || view.dtype == DType::f16 ||
+                          view.dtype == DType::bf16 || view.dtype == DType::f64;
+    Array array{view.shape, {}, {}};
+    if (floating)
+      array.floats = to_floats(view);
+    else
+      array.ints = to_ints(view);
+    arrays[name] = std::move(array);
+  }
+  return arrays;
+}
+
+void write_arrays(const Path& file, const Arrays& arrays) {
+  std::vector<NamedTensor> tensors;
+  for (const auto& [name, array] : arrays) {
+    const bool floating = array.ints.empty();
+    const auto bytes =
+        floating ? std::as_bytes(std::span(array.floats)) : std::as_bytes(std::span(array.ints));
+    tensors.push_back({name, {floating ? DType::f32 : DType::i64, array.shape, bytes}});
+  }
+  write_safetensors(file, tensors);
+}
+
+void add_common(CLI::App& command, Args& args) {
+  command.add_option(
+      "--config-set", args.settings,
+      "key=value over config.json, e.g. vision_config.num_attention_heads=16; may repeat");
+  command.add_option("--backend", args.backend, "native or torch")
+      ->check(CLI::IsMember({"native", "torch"}))
+      ->capture_default_str();
+}
+
+// What golden.json knows and config.json does not: CLIP's sizes and the adapter's rank.
+std::vector<std::string> settings_of(const nlohmann::json& notes) {
+  std::vector<std::string> settings;
+  if (notes.contains("clip_config") && notes["clip_config"].is_object())
+    for (const char* key : {"hidden_size", "num_attention_heads", "num_hidden_layers",
+                            "intermediate_size", "patch_size", "layer_norm_eps"})
+      settings.push_back(std::string("vision_config.") + key + "=" +
+                         notes["clip_config"].at(key).dump());
+  if (notes.contains("low_rank_adapter") && notes["low_rank_adapter"].is_object())
+    settings.push_back("image_lora_rank=" + notes["low_rank_adapter"].at("rank").dump());
+  return settings;
+}
+
+GoldenNotes notes_of(const nlohmann::json& json, const Arrays& golden) {
+  GoldenNotes notes;
+  notes.global_gradient_norm = json.value("train_global_grad_norm", 0.0);
+  if (json.contains("gradient_zero_in_exact_arithmetic"))
+    notes.zero_gradients =
+        json["gradient_zero_in_exact_arithmetic"].get<std::vector<std::string>>();
+  notes.batch_from_single_rows =
+      golden.contains("prefill/im_mask") && golden.contains("batch_row.1/gen_tokens");
+  return notes;
+}
+
+// One line a kind: how many tensors, the worst and its error in units of the tolerance.
+bool report(const std::string& name, const std::vector<Comparison>& comparisons) {
+  std::map<std::string, std::vector<const Comparison*>> kinds;
+  for (const Comparison& comparison : comparisons) kinds[comparison.kind].push_back(&comparison);
+  bool good = true;
+  for (const auto& [kind, members] : kinds) {
+    const Comparison& worst =
+        **std::ranges::max_element(members, {}, [](const Comparison* c) { return c->error; });
+    good = good && worst.error <= 1;
+    std::printf("%-28s %-11s %4zu tensors  %9.4f  %s  %s\n", name.c_str(), kind.c_str(),
+                members.size(), worst.error, worst.error <= 1 ? "ok  " : "MISS",
+                worst.name.c_str());
+  }
+  std::fflush(stdout);
+  return good && !kinds.empty();
+}
+
+bool check_case(const Path& directory, const Args& args, const OpenTraced& open) {
+  const Safetensors file(directory / "golden.safetensors");
+  const Arrays golden = read_arrays(file);
+  const nlohmann::json json = read_json(directory / "golden.json");
+  std::vector<std::string> settings = settings_of(json);
+  settings.insert(settings.end(), args.settings.begin(), args.settings.end());
+  const std::unique_ptr<Traced> traced = open(directory, settings);
+  return report(directory.filename().string(),
+                compare_with_golden(golden, trace(*traced, golden), notes_of(json, golden)));
+}
+
+std::vector<Path> cases_in(const Path& directory) {
+  namespace fs = std::filesystem;
+  const auto is_case = [](const Path& place) {
+    return fs::exists(place / "golden.safetensors") && fs::exists(place / "config.json");
+  };
+  if (is_case(directory)) return {directory};
+  std::vector<Path> cases;
+  if (fs::is_directory(directory))
+    for (const auto& entry : fs::directory_iterator(directory))
+      if (is_case(entry.path())) cases.push_back(entry.path());
+  std::ranges::sort(cases);
+  if (cases.empty())
+    throw Error("conformance", directory.string(),
+                "a model case (config.json, golden.safetensors) or a folder of them", "none");
+  return cases;
+}
+
+}  // namespace
+
+void add_trace_command(CLI::App& app, OpenTraced open, std::function<void()> become_torch) {
+  auto args = std::make_shared<Args>();
+  CLI::App* command =
+      app.add_subcommand("trace", "Writes every intermediate of a forward under the golden names");
+  command->add_option("-m,--model", args->model, "model directory; no tokenizer is needed")
+      ->required();
+  command
+      ->add_option("--inputs", args->inputs,
+                   "safetensors with vision/*, prefill/*, text/*, batch/*, train/*")
+      ->required();
+  command->add_option("-o,--output", args->output, "safetensors to write")->required();
+  command->add_option("-n", args->new_tokens, "tokens to generate after each prompt")
+      ->check(CLI::Range(1, 4096))
+      ->capture_default_str();
+  add_common(*command, *args);
+  command->footer(
+      "Example: revenant trace -m MODEL --inputs golden.safetensors -o trace.safetensors --backend "
+      "torch");
+  command->callback([=] {
+    if (args->backend == "torch") become_torch();
+    const Safetensors inputs(args->inputs);
+    const std::unique_ptr<Traced> traced = open(args->model, args->settings);
+    write_arrays(args->output, trace(*traced, read_arrays(inputs), args->new_tokens));
+  });
+}
+
+void add_conformance_command(CLI::App& app, OpenTraced open, std::function<void()> become_torch) {
+  auto args = std::make_shared<Args>();
+  CLI::App* command =
+      app.add_subcommand("conformance", "Compares a model's numbers with the authors'");
+  command->add_option("DIR", args->model, "a golden case, or a folder of them")->required();
+  add_common(*command, *args);
+  command->footer(
+      "Prints the largest error of each kind in units of its tolerance; exit 1 if one is above 1.\n"
+      "Example: revenant conformance tests/conformance/data");
+  command->callback([=] {
+    if (args->backend == "torch") become_torch();
+    bool good = true;
+    for (const Path& place : cases_in(args->model)) good = check_case(place, *args, open) && good;
+    if (!good) throw Exit{1};
+  });
+}
+
+}  // namespace revenant

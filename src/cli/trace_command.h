@@ -1,0 +1,24 @@
+// What `trace` and `conformance` do, for either backend: `revenant` runs them on the native
+// executor, `revenant-train` on torch.
+#pragma once
+
+#include <CLI/CLI.hpp>
+#include <functional>
+#include <memory>
+
+#include "base/file.h"
+#include "model/trace.h"
+
+namespace revenant {
+
+// Opens a model directory for tracing, with settings over its config.json.
+using OpenTraced =
+    std::function<std::unique_ptr<Traced>(const Path&, const std::vector<std::string>&)>;
+
+// `become_torch` is called for `--backend torch`; it may do nothing where this is the torch
+// program.
+void add_trace_command(CLI::App& app, OpenTraced open, std::function<void()> become_torch);
+// Throws Exit{1} if a comparison fails.
+void add_conformance_command(CLI::App& app, OpenTraced open, std::function<void()> become_torch);
+
+}  // namespace revenant

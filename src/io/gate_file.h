@@ -1,0 +1,21 @@
+// TroL's trol_gating.pt, as the authors' loader would use it: the file lists one gate a layer, each
+// copied into the one shared module, so the last of each kind is what their model uses
+// (papers.md 4.2).
+#pragma once
+
+#include <optional>
+
+#include "io/torch_file.h"
+
+namespace revenant {
+
+struct GateFile {
+  Path file;
+  std::optional<TorchTensor> weight, bias;  // [1, hidden] and [1]
+  bool differ = false;                      // the layers' entries are not all the same
+};
+
+// Nothing if the directory has no such file. Throws Error if it is not a file of tensors.
+std::optional<GateFile> read_gate_file(const Path& directory);
+
+}  // namespace revenant

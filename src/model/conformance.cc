@@ -1,0 +1,116 @@
+#include "model/conformance.h"
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+
+namespace revenant {
+namespace {
+
+constexpr double miss = std::numeric_limits<double>::infinity();
+
+bool has(const std::string& text, const char* part) { return text.find(part) != std::string::npos; }
+
+// Empty: an input, or something that `trace` does not produce.
+std::string kind_of(const std::string& name) {
+  static const char* const inputs[] = {"input_ids",        "attention_mask", "position_ids",
+                                       "phantom_position", "pixel_values",   "image_u8",
+                                       "labels",           "stop_id"};
+  for (const char* input : inputs)
+    if (name.ends_with(input)) return "";
+  if (name.starts_with("train/grad/")) return "gradients";
+  if (name.starts_with("train/adamw")) return "adamw";
+  if (name == "train/sft_loss") return "loss";
+  if (name == "off/logits") return "off";
+  if (has(name, "gen_") || name.starts_with("gen/"))
+    return has(name, "batch_row") ? "" : "generation";
+  for (const char* group : {"vision", "prefill", "text", "long", "batch"})
+    if (name.starts_with(std::string(group) + "/") ||
+        name.starts_with(std::string(group) + "_interp/"))
+      return group;
+  return "";
+}
+
+double elementwise(const Array& golden, const Array& found) {
+  double worst = 0;
+  for (size_t i = 0; i < golden.floats.size(); ++i) {
+    const double want = golden.floats[i];
+    const double ratio = std::abs(found.floats[i] - want) / (2e-4 + 1e-4 * std::abs(want));
+    worst = std::isfinite(ratio) ? std::max(worst, ratio) : miss;
+  }
+  return worst;
+}
+
+double largest_difference(const Array& golden, const Array& found) {
+  double worst = 0;
+  for (size_t i = 0; i < golden.floats.size(); ++i)
+    worst = std::max(worst, std::abs(double(golden.floats[i]) - found.floats[i]));
+  return worst;
+}
+
+double gradient_error(const Array& golden, const Array& found, double global_norm) {
+  double difference = 0, norm = 0;
+  for (size_t i = 0; i < golden.floats.size(); ++i) {
+    difference += std::pow(double(golden.floats[i]) - found.floats[i], 2);
+    norm += std::pow(double(golden.floats[i]), 2);
+  }
+  return std::sqrt(difference) / (2e-3 * std::sqrt(norm) + 1e-7 * global_norm);
+}
+
+double adamw_error(const std::string& name, const Array& golden, const Array& found) {
+  const double largest = largest_difference(golden, found);
+  if (name.ends_with("/losses")) return largest / 2e-3;
+  double sum = 0;
+  for (size_t i = 0; i < golden.floats.size(); ++i)
+    sum += std::abs(double(golden.floats[i]) - found.floats[i]);
+  return std::max(largest / 2e-4, sum / double(golden.floats.size()) / 5e-6);
+}
+
+double error_of(const std::string& name, const std::string& kind, const Array& golden,
+                const Array& found, const GoldenNotes& notes) {
+  if (golden.floats.size() != found.floats.size() || golden.ints.size() != found.ints.size())
+    return miss;
+  if (!golden.ints.empty()) return golden.ints == found.ints ? 0 : miss;
+  if (kind == "gradients") return gradient_error(golden, found, notes.global_gradient_norm);
+  if (kind == "adamw") return adamw_error(name, golden, found);
+  if (kind == "loss") return largest_difference(golden, found) / 2e-5;
+  return elementwise(golden, found);
+}
+
+// The reference attends to padding there; its rows alone are what is right (README, "TroL
+// traversal").
+Array joined_rows(const Arrays& golden, const std::string& tensor) {
+  Array rows = golden.at("batch_row.0/" + tensor);
+  const Array& second = golden.at("batch_row.1/" + tensor);
+  rows.floats.insert(rows.floats.end(), second.floats.begin(), second.floats.end());
+  rows.ints.insert(rows.ints.end(), second.ints.begin(), second.ints.end());
+  rows.shape[0] += second.shape[0];
+  return rows;
+}
+
+}  // namespace
+
+std::vector<Comparison> compare_with_golden(const Arrays& golden, const Arrays& found,
+                                            const GoldenNotes& notes) {
+  const auto produces = [&](const std::string& kind) {
+    return std::ranges::any_of(found,
+                               [&](const auto& item) { return kind_of(item.first) == kind; });
+  };
+  std::vector<Comparison> comparisons;
+  for (const auto& [name, array] : golden) {
+    const std::string kind = kind_of(name);
+    if (kind.empty() || !produces(kind)) continue;
+    if (kind == "gradients" && std::ranges::count(notes.zero_gradients, name.substr(11))) continue;
+    const bool replaced = notes.batch_from_single_rows && name.starts_with("batch/gen_");
+    const auto it = found.find(name);
+    comparisons.push_back(
+        {name, kind,
+         it == found.end()
+             ? miss
+             : error_of(name, kind, replaced ? joined_rows(golden, name.substr(6)) : array,
+                        it->second, notes)});
+  }
+  return comparisons;
+}
+
+}  // namespace revenant

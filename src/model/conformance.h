@@ -1,0 +1,29 @@
+// Do the numbers of a trace equal the authors'? The rules are those of the conformance README, "How
+// to compare"; what an executor cannot produce is not compared, and the report says what was.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "model/trace.h"
+
+namespace revenant {
+
+// What golden.json says beside the tensors.
+struct GoldenNotes {
+  std::vector<std::string> zero_gradients;  // parameters whose gradient is only rounding noise
+  double global_gradient_norm = 0;
+  bool batch_from_single_rows = false;  // TroL on InternLM2: generation of row 1 is batch_row.1's
+};
+
+struct Comparison {
+  std::string name;  // golden tensor
+  std::string kind;  // "vision", "prefill", "gradients", ...
+  double error =
+      0;  // in units of the tolerance: at most 1 is a match; infinite: missing or misshapen
+};
+
+std::vector<Comparison> compare_with_golden(const Arrays& golden, const Arrays& found,
+                                            const GoldenNotes& notes);
+
+}  // namespace revenant

@@ -1,0 +1,332 @@
+#include "model/trace.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "base/error.h"
+
+namespace revenant {
+namespace {
+
+const ArrayNote silent = [](Site, std::string_view, const Array&) {};
+
+const Array& need(const Arrays& inputs, const std::string& name) {
+  const auto it = inputs.find(name);
+  if (it == inputs.end()) throw Error("trace", name, "a tensor of the inputs file", "nothing");
+  return it->second;
+}
+
+std::vector<int> to_ids(const Array& array) { return {array.ints.begin(), array.ints.end()}; }
+
+Array with_shape(Array array, std::vector<int64_t> shape) {
+  array.shape = std::move(shape);
+  return array;
+}
+
+// [N, ...] -> [1, N, width]
+Array one_sequence(const Array& array) {
+  const int64_t rows = array.shape.at(0);
+  return with_shape(array, {1, rows, int64_t(array.floats.size()) / rows});
+}
+
+// [N, heads, d] -> [1, N, heads, d]
+Array one_sequence_heads(const Array& array, int64_t d) {
+  const int64_t rows = array.shape.at(0);
+  return with_shape(array, {1, rows, int64_t(array.floats.size()) / rows / d, d});
+}
+
+// The forward text's notes, renamed as the goldens name them.
+class Recorder {
+ public:
+  Recorder(const Config& config, std::string group, Arrays& out)
+      : c_(config), group_(std::move(group)), out_(out) {}
+
+  // `tokens`: rows a tile has, for the tower.
+  ArrayNote tower(int64_t tiles) {
+    return [this, tiles](Site site, std::string_view name, const Array& x) {
+      const std::string key =
+          name == "tower_layer" ? "layer." + std::to_string(site.layer) : std::string(name);
+      const int64_t width = x.shape.back();
+      out_[group_ + key] = with_shape(x, {tiles, int64_t(x.floats.size()) / tiles / width, width});
+    };
+  }
+  ArrayNote decoder() {
+    return [this](Site site, std::string_view name, const Array& x) {
+      put(site, std::string(name), x);
+    };
+  }
+
+ private:
+  void put(Site site, const std::string& name, const Array& x) {
+    if (name == "inputs_embeds" || name == "final_norm") {
+      out_[group_ + name] = one_sequence(x);
+      return;
+    }
+    const std::string layer = group_ + "layer." + std::to_string(site.layer) + ".";
+    const std::string pass = std::to_string(site.pass);
+    if (name == "output" || name == "pass1" || name == "pass2")
+      out_[layer + name] = one_sequence(x);
+    else if (name == "trol_gate")
+      out_[layer + (c_.phantom.on ? "trol_gate" : "gate")] = with_shape(x, {1, x.shape.at(0)});
+    else if (name == "attn_output")
+      out_[layer + name + (c_.trol.on ? "_pass" + pass : "")] = one_sequence(x);
+    else if (site.pass == 1)
+      put_first_pass(layer, name, x);
+  }
+  void put_first_pass(const std::string& layer, const std::string& name, const Array& x) {
+    if (c_.trol.on && (name == "k" || name == "v"))
+      out_[layer + "cache_" + name] = one_sequence_heads(x, c_.head_dim);
+    if (!c_.phantom.on) return;
+    const size_t ghost = name.find("_ghost");
+    if (ghost == std::string::npos) {
+      out_[layer + name] = name == "gate" ? one_sequence(x) : one_sequence_heads(x, c_.head_dim);
+      return;
+    }
+    // Ghosts are kept unscaled: q* = eta y, k* = eta y, v* = v + eta y.
+    Array scaled = one_sequence_heads(x, c_.head_dim);
+    for (float& value : scaled.floats) value *= float(c_.phantom.eta);
+    if (name == "v_ghost") {
+      const Array& v = out_.at(layer + "v");
+      for (size_t i = 0; i < v.floats.size(); ++i) scaled.floats[i] += v.floats[i];
+    }
+    out_[layer + name.substr(0, ghost) + "_phantom"] = std::move(scaled);
+  }
+
+  const Config& c_;
+  std::string group_;
+  Arrays& out_;
+};
+
+std::vector<uint8_t> picture_marks(const Config& c, std::span<const int> ids) {
+  std::vector<uint8_t> marks;
+  for (const int id : ids) marks.push_back(id == c.image_token);
+  return marks;
+}
+
+// CLIP towers may be given 8-bit pixels: (x - 255 mean) / (255 std).
+std::optional<Array> pixels_of(const Arrays& inputs, const std::string& group) {
+  if (const auto it = inputs.find(group + "pixel_values"); it != inputs.end()) return it->second;
+  const auto it = inputs.find(group + "image_u8");
+  if (it == inputs.end()) return {};
+  constexpr double mean[] = {0.48145466, 0.4578275, 0.40821073};
+  constexpr double deviation[] = {0.26862954, 0.26130258, 0.27577711};
+  Array pixels{it->second.shape, {}, {}};
+  const size_t plane = size_t(pixels.shape.at(2) * pixels.shape.at(3));
+  for (size_t i = 0; i < it->second.ints.size(); ++i) {
+    const size_t channel = i / plane % 3;
+    pixels.floats.push_back(
+        float((double(it->second.ints[i]) - 255 * mean[channel]) / (255 * deviation[channel])));
+  }
+  return pixels;
+}
+
+std::optional<Array> see_group(Traced& t, const Arrays& inputs, const std::string& group) {
+  const auto pixels = pixels_of(inputs, group);
+  if (!pixels) return {};
+  return t.see(*pixels, silent);
+}
+
+Step whole_prompt(const Config& c, std::span<const int> ids, int generated = 0) {
+  Step step;
+  const int prompt = int(ids.size()) - generated;
+  step.add(0, 0, int(ids.size()), prompt, true, picture_marks(c, ids));
+  step.spans[0].generated = generated;
+  return step;
+}
+
+const Array* pointer(const std::optional<Array>& array) { return array ? &*array : nullptr; }
+
+// Rows [first, first + count) of [rows, width].
+Array rows_of(const Array& x, int64_t first, int64_t count) {
+  const int64_t width = x.shape.back();
+  const auto begin = x.floats.begin() + first * width;
+  return {{count, width}, {begin, begin + count * width}, {}};
+}
+
+// A continuation of one prompt: generated where the executor can, else forced along `golden`.
+std::optional<Traced::Continuation> continue_prompt(Traced& t, const std::vector<int>& ids,
+                                                    const Array* features,
+                                                    const std::vector<int>& golden, int count) {
+  if (auto made = t.generate(ids, features, golden.empty() ? count : int(golden.size())))
+    return made;
+  if (golden.empty()) return {};
+  std::vector<int> all = ids;
+  all.insert(all.end(), golden.begin(), golden.end() - 1);
+  const Step step = whole_prompt(t.config(), all, int(golden.size()) - 1);
+  const Array logits = t.forward(step, all, features, silent);
+  return Traced::Continuation{golden,
+                              rows_of(logits, int64_t(ids.size()) - 1, int64_t(golden.size()))};
+}
+
+std::vector<int> golden_tokens(const Arrays& inputs, const std::string& name) {
+  const auto it = inputs.find(name);
+  return it == inputs.end() ? std::vector<int>{} : to_ids(it->second);
+}
+
+void put_continuation(Arrays& out, const std::string& tokens, const std::string& logits,
+                      const std::optional<Traced::Continuation>& made) {
+  if (!made) return;
+  out[tokens] = {{1, int64_t(made->tokens.size())}, {}, {made->tokens.begin(), made->tokens.end()}};
+  out[logits] = one_sequence(made->logits);
+}
+
+// One sequence; `pictures` names the group of its pixels.
+void trace_prompt(Traced& t, const Arrays& inputs, const std::string& group,
+                  const std::string& pictures, bool intermediates, int new_tokens, Arrays& out) {
+  const std::vector<int> ids = to_ids(need(inputs, group + "input_ids"));
+  const std::optional<Array> features = see_group(t, inputs, pictures);
+  Recorder recorder(t.config(), group, out);
+  const Array logits = t.forward(whole_prompt(t.config(), ids), ids, pointer(features),
+                                 intermediates ? recorder.decoder() : silent);
+  out[group + "logits"] = one_sequence(logits);
+  if (intermediates && t.config().image_lora_rank > 0) {
+    const auto marks = picture_marks(t.config(), ids);
+    out[group + "im_mask"] = {{1, int64_t(marks.size())}, {marks.begin(), marks.end()}, {}};
+  }
+  const bool main = group == "prefill/";
+  const std::string tokens = main ? "gen/tokens" : group + "gen_tokens";
+  put_continuation(
+      out, tokens, main ? "gen/logits" : group + "gen_logits",
+      continue_prompt(t, ids, pointer(features), golden_tokens(inputs, tokens), new_tokens));
+  if (!main) return;
+  t.switch_mechanisms(false);
+  out["off/logits"] =
+      one_sequence(t.forward(whole_prompt(t.config(), ids), ids, pointer(features), silent));
+  t.switch_mechanisms(true);
+}
+
+// Left-padded rows, without their padding.
+struct Batch {
+  std::vector<std::vector<int>> ids;
+  std::vector<std::vector<int64_t>> labels;
+  int64_t width = 0;
+};
+
+Batch unpad(const Arrays& inputs, const std::string& group) {
+  const Array& ids = need(inputs, group + "input_ids");
+  const Array& mask = need(inputs, group + "attention_mask");
+  const auto labels = inputs.find(group + "labels");
+  Batch batch;
+  batch.width = ids.shape.at(1);
+  for (int64_t r = 0; r < ids.shape[0]; ++r) {
+    batch.ids.emplace_back();
+    batch.labels.emplace_back();
+    for (int64_t i = r * batch.width; i < (r + 1) * batch.width; ++i) {
+      if (!mask.ints.at(size_t(i))) continue;
+      batch.ids.back().push_back(int(ids.ints[size_t(i)]));
+      if (labels != inputs.end()) batch.labels.back().push_back(labels->second.ints.at(size_t(i)));
+    }
+  }
+  return batch;
+}
+
+// Ragged rows. The reference decides its rotary rule over the padded length while it generates, and
+// over positions while it trains; `rope_length` 0 means each sequence's own.
+Step ragged(const Config& c, const Batch& batch, int rope_length, std::vector<int>& ids) {
+  Step step;
+  for (size_t r = 0; r < batch.ids.size(); ++r) {
+    const std::vector<int>& row = batch.ids[r];
+    step.add(int(r), 0, int(row.size()), rope_length ? rope_length : int(row.size()), true,
+             picture_marks(c, row));
+    ids.insert(ids.end(), row.begin(), row.end());
+  }
+  return step;
+}
+
+void trace_batch(Traced& t, const Arrays& inputs, int new_tokens, Arrays& out) {
+  const Batch batch = unpad(inputs, "batch/");
+  const std::optional<Array> features = see_group(t, inputs, "batch/");
+  std::vector<int> ids;
+  const Step step = ragged(t.config(), batch, int(batch.width), ids);
+  const Array logits = t.forward(step, ids, pointer(features), silent);
+  const int64_t rows = int64_t(batch.ids.size()), vocab = logits.shape.back();
+  Array padded{
+      {rows, batch.width, vocab}, std::vector<float>(size_t(rows * batch.width * vocab), 0.0f), {}};
+  for (const Span& span : step.spans)
+    std::copy_n(logits.floats.begin() + span.first_row * vocab, span.rows * vocab,
+                padded.floats.begin() + ((span.sequence + 1) * batch.width - span.rows) * vocab);
+  out["batch/logits"] = std::move(padded);
+  const std::vector<int> golden = golden_tokens(inputs, "batch/gen_tokens");
+  const size_t count = golden.empty() ? size_t(new_tokens) : golden.size() / size_t(rows);
+  Array tokens{{rows, int64_t(count)}, {}, {}}, all{{rows, int64_t(count), vocab}, {}, {}};
+  int64_t used = 0;  // picture rows given to earlier sequences
+  for (size_t r = 0; r < batch.ids.size(); ++r) {
+    int64_t pictures = 0;
+    for (const int id : batch.ids[r]) pictures += id == t.config().image_token;
+    const std::optional<Array> own =
+        pictures ? std::optional(rows_of(*features, used, pictures)) : std::nullopt;
+    used += pictures;
+    std::vector<int> row_golden =
+        golden_tokens(inputs, "batch_row." + std::to_string(r) + "/gen_tokens");
+    if (row_golden.empty() && !golden.empty())
+      row_golden.assign(golden.begin() + long(r * count), golden.begin() + long((r + 1) * count));
+    const auto made = continue_prompt(t, batch.ids[r], pointer(own), row_golden, int(count));
+    if (!made) return;
+    tokens.ints.insert(tokens.ints.end(), made->tokens.begin(), made->tokens.end());
+    all.floats.insert(all.floats.end(), made->logits.floats.begin(), made->logits.floats.end());
+  }
+  out["batch/gen_tokens"] = std::move(tokens);
+  out["batch/gen_logits"] = std::move(all);
+}
+
+// Mean over the answer tokens of -log p, in double.
+double answer_loss(const Array& logits, std::span<const int64_t> targets) {
+  const int64_t vocab = logits.shape.back();
+  double sum = 0;
+  int count = 0;
+  for (size_t r = 0; r < targets.size(); ++r) {
+    if (targets[r] < 0) continue;
+    const float* row = logits.floats.data() + int64_t(r) * vocab;
+    const double top = *std::max_element(row, row + vocab);
+    double total = 0;
+    for (int64_t i = 0; i < vocab; ++i) total += std::exp(row[i] - top);
+    sum += top + std::log(total) - row[targets[r]];
+    ++count;
+  }
+  return sum / count;
+}
+
+void trace_training(Traced& t, const Arrays& inputs, Arrays& out) {
+  const Batch batch = unpad(inputs, "train/");
+  const auto pixels = pixels_of(inputs, "train/");
+  if (!pixels) throw Error("trace", "train/pixel_values", "a tensor of the inputs file", "nothing");
+  std::vector<int> ids;
+  const Step step = ragged(t.config(), batch, 0, ids);
+  std::vector<int64_t> targets;  // the label of the next row
+  for (const auto& labels : batch.labels)
+    for (size_t i = 0; i < labels.size(); ++i)
+      targets.push_back(i + 1 < labels.size() ? labels[i + 1] : -100);
+  const Array features = t.see(*pixels, silent);
+  const Array logits = t.forward(step, ids, &features, silent);
+  out["train/sft_loss"] = {{}, {float(answer_loss(logits, targets))}, {}};
+  for (auto& [name, array] : t.train(step, ids, targets, *pixels))
+    out["train/" + name] = std::move(array);
+}
+
+void trace_tower(Traced& t, const Arrays& inputs, const std::string& group, Arrays& out) {
+  const Array pixels = *pixels_of(inputs, group);
+  Recorder recorder(t.config(), group, out);
+  t.see(pixels, recorder.tower(pixels.shape.at(0)));
+  if (group == "vision/") return;
+  out[group + "last"] = out.at(group + "layer." + std::to_string(t.config().vision.layers - 1));
+}
+
+}  // namespace
+
+Arrays trace(Traced& traced, const Arrays& inputs, int new_tokens) {
+  Arrays out;
+  for (const std::string group : {"vision/", "vision_interp/"})
+    if (pixels_of(inputs, group)) trace_tower(traced, inputs, group, out);
+  for (const std::string group : {"prefill/", "text/", "long/"})
+    if (inputs.contains(group + "input_ids"))
+      trace_prompt(traced, inputs, group, group == "prefill/" ? "vision/" : "none/",
+                   group == "prefill/", new_tokens, out);
+  if (inputs.contains("batch/input_ids")) trace_batch(traced, inputs, new_tokens, out);
+  if (inputs.contains("train/input_ids")) trace_training(traced, inputs, out);
+  if (out.empty())
+    throw Error("trace", "inputs", "vision/*, prefill/*, text/*, batch/* or train/*",
+                "none of them");
+  return out;
+}
+
+}  // namespace revenant

@@ -1,0 +1,64 @@
+// Every intermediate of a forward under the golden names (conformance README), for any executor:
+// `trace` runs whatever inputs it finds (vision/*, vision_interp/*, prefill/*, text/*, long/*,
+// batch/*, train/*) and returns what the authors' modules would have shown.
+#pragma once
+
+#include <functional>
+#include <map>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "model/config.h"
+#include "model/step.h"
+
+namespace revenant {
+
+// A tensor that has left its executor: one of the two vectors is in use.
+struct Array {
+  std::vector<int64_t> shape;
+  std::vector<float> floats;
+  std::vector<int64_t> ints;
+};
+using Arrays = std::map<std::string, Array>;
+using ArrayNote = std::function<void(Site, std::string_view, const Array&)>;
+
+// What an executor must be able to do to be traced.
+class Traced {
+ public:
+  virtual ~Traced() = default;
+  virtual const Config& config() const = 0;
+  // Phantom off, or TroL in one pass, until switched on again.
+  virtual void switch_mechanisms(bool on) = 0;
+  // pixels [T, 3, S, S] -> [T * tokens, hidden]
+  virtual Array see(const Array& pixels, const ArrayNote& note) = 0;
+  // Whole sequences, nothing cached before; logits [rows, vocab] of every row.
+  virtual Array forward(const Step& step, std::span<const int> ids, const Array* features,
+                        const ArrayNote& note) = 0;
+
+  struct Continuation {
+    std::vector<int> tokens;
+    Array logits;  // [n, vocab]; row t chose tokens[t]
+  };
+  // Greedy generation with a cache; nothing where the executor has none.
+  virtual std::optional<Continuation> generate(std::span<const int> ids, const Array* features,
+                                               int count) {
+    (void)ids, (void)features, (void)count;
+    return {};
+  }
+  // Gradients of the mean answer loss by parameter name, and AdamW sequences; nothing where the
+  // executor has no autograd.
+  virtual Arrays train(const Step& step, std::span<const int> ids, std::span<const int64_t> labels,
+                       const Array& pixels) {
+    (void)step, (void)ids, (void)labels, (void)pixels;
+    return {};
+  }
+};
+
+// `new_tokens`: how many tokens to generate where the inputs do not hold a golden continuation.
+// An executor without a cache is teacher-forced with the golden continuation, if there is one.
+Arrays trace(Traced& traced, const Arrays& inputs, int new_tokens = 16);
+
+}  // namespace revenant

@@ -1,0 +1,88 @@
+#include "train/traced.h"
+
+#include "train/checkpoint.h"
+
+namespace revenant {
+namespace {
+
+Array to_array(const torch::Tensor& tensor) {
+  const torch::Tensor t = tensor.detach().to(torch::kFloat32).contiguous();
+  const float* data = t.data_ptr<float>();
+  return {{t.sizes().begin(), t.sizes().end()}, {data, data + t.numel()}, {}};
+}
+
+torch::Tensor to_tensor(const Array& array, torch::Dtype dtype) {
+  return torch::tensor(array.floats).view(array.shape).to(dtype);
+}
+
+TorchNote to_note(const ArrayNote& note) {
+  return [&note](Site site, std::string_view name, const torch::Tensor& x) {
+    note(site, name, to_array(x));
+  };
+}
+
+TorchModel copy_of(const TorchModel& model) {
+  TorchModel copy = model;
+  for (auto& [name, parameter] : copy.parameters)
+    parameter = parameter.detach().clone().requires_grad_();
+  return copy;
+}
+
+}  // namespace
+
+void TorchTraced::switch_mechanisms(bool on) {
+  const Config full = parse_config(model_.config_json, "config");
+  model_.config.phantom.on = on && full.phantom.on;
+  model_.config.trol.on = on && full.trol.on;
+}
+
+Array TorchTraced::see(const Array& pixels, const ArrayNote& note) {
+  const torch::NoGradGuard no_grad;
+  const TorchNote torch_note = to_note(note);
+  return to_array(revenant::see(model_, to_tensor(pixels, model_.dtype()), &torch_note));
+}
+
+Array TorchTraced::forward(const Step& step, std::span<const int> ids, const Array* features,
+                           const ArrayNote& note) {
+  const torch::NoGradGuard no_grad;
+  const TorchNote torch_note = to_note(note);
+  const torch::Tensor rows = features ? to_tensor(*features, model_.dtype()) : torch::Tensor();
+  return to_array(revenant::forward(model_, step, {ids.begin(), ids.end()}, rows, {}, &torch_note));
+}
+
+void TorchTraced::trace_adamw(const TorchBatch& batch, double decay, const std::string& name,
+                              Arrays& out) const {
+  TorchModel model = copy_of(model_);
+  torch::optim::AdamW optimizer = make_optimizer(model, decay, 0.9, 0.999, 1e-8, true);
+  Array losses{{4}, {}, {}};
+  for (int i = 0; i < 4; ++i) {
+    optimizer.zero_grad();
+    const torch::Tensor loss = sft_loss(model, batch);
+    losses.floats.push_back(loss.item<float>());
+    if (i == 3) break;
+    loss.backward();
+    optimizer.step();
+  }
+  out[name + "/losses"] = std::move(losses);
+  for (const auto& [parameter, value] : model.parameters)
+    out[name + "/param_after/" + parameter] = to_array(value);
+}
+
+Arrays TorchTraced::train(const Step& step, std::span<const int> ids,
+                          std::span<const int64_t> labels, const Array& pixels) {
+  TorchBatch batch;
+  batch.step = step;
+  batch.ids.assign(ids.begin(), ids.end());
+  batch.labels.assign(labels.begin(), labels.end());
+  batch.pixels = to_tensor(pixels, model_.dtype());
+  Arrays out;
+  TorchModel model = copy_of(model_);
+  sft_loss(model, batch).backward();
+  for (const auto& [name, parameter] : model.parameters)
+    if (parameter.grad().defined()) out["grad/" + name] = to_array(parameter.grad());
+  trace_adamw(batch, 0, "adamw_wd0", out);
+  trace_adamw(batch, 0.01, "adamw_wd0.01", out);
+  return out;
+}
+
+}  // namespace revenant
