@@ -25,7 +25,9 @@ KNOWS = {
 # The one program that links libtorch lives beside the other.
 EXTRA = {"cli/train_main.cc": "train"}
 
-INCLUDE = re.compile(r'^\s*#\s*include\s*"([^"]*)"', re.M)
+# "room/file.h", or the same in angle brackets, which would work too.
+INCLUDE = re.compile(
+    rf'^\s*#\s*include\s*(?:"([^"]*)"|<((?:{"|".join(KNOWS)})/[^>]*)>)', re.M)
 ROOM = re.compile(r"^\s*room\(\s*(\w+)\s*([^)]*)\)", re.M)
 
 
@@ -49,7 +51,7 @@ def complaints(source):
             if file.suffix in (".h", ".cc"):
                 text = file.read_text()
                 for match in INCLUDE.finditer(text):
-                    where, target = f"src/{name}:{line_of(text, match.start())}", match[1]
+                    where, target = f"src/{name}:{line_of(text, match.start())}", match[1] or match[2]
                     other, slash, _ = target.partition("/")
                     if not slash or other not in KNOWS:
                         yield f'{where}: "{target}": write "room/file.h"'
@@ -83,6 +85,7 @@ def self_test():
         "model/a.h": '\n  #  include "native/tensor.h"\n',  # indented
         "io/a.cc": '#include "kernels/k.h"\n',  # sideways
         "text/a.cc": '#include "model/config.h"\n',
+        "quant/a.cc": "#include <io/tensor.h>\n",
         "image/a.cc": '#include "../engine/a.h"\n',  # around the rule
         "cli/run.cc": '#include "train/loop.h"\n',  # only train_main.cc may
         "engine/a.cc": '#include "data/dataset.h"\n',

@@ -1,18 +1,19 @@
 #!/usr/bin/env bash
 # Installs what the project needs on Debian 12: `tools/install.sh run` for the program alone,
-# `test` for the tests and training too (libtorch into .venv, no CUDA toolkit), `lint` for
-# clang-format and clang-tidy.
+# `test` for the tests and training too (libtorch into .venv, no CUDA toolkit), `data` for what
+# tools/fetch_data.sh calls, `lint` for clang-format and clang-tidy.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 mode=${1:-run}
 
-packages=(make cmake ninja-build g++ pkg-config nlohmann-json3-dev libsimdjson-dev libfmt-dev
-          libcli11-dev libutf8proc-dev libjpeg62-turbo-dev libpng-dev libwebp-dev zlib1g-dev)
+packages=(make cmake ninja-build g++ pkg-config nlohmann-json3-dev libsimdjson-dev libcli11-dev
+          libutf8proc-dev libjpeg62-turbo-dev libpng-dev libwebp-dev zlib1g-dev)
 case $mode in
   run) ;;
   test) packages+=(libyaml-cpp-dev libgtest-dev ccache python3-venv librsvg2-bin) ;;
+  data) packages+=(python3 python3-pip npm librsvg2-bin) ;;
   lint) packages+=(clang-format-14 clang-tidy-14 python3) ;;
-  *) echo "usage: tools/install.sh run|test|lint" >&2; exit 2 ;;
+  *) echo "usage: tools/install.sh run|test|data|lint" >&2; exit 2 ;;
 esac
 missing=()
 for package in "${packages[@]}"; do
