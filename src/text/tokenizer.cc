@@ -162,7 +162,7 @@ std::vector<int32_t> Tokenizer::encode(std::string_view text, Specials specials)
   return ids;
 }
 
-std::vector<int32_t> Tokenizer::with_frame(std::vector<int32_t> ids) const {
+std::vector<int32_t> Tokenizer::with_frame(const std::vector<int32_t>& ids) const {
   return append(append(vocabulary_->before, ids), vocabulary_->after);
 }
 

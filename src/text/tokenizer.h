@@ -41,7 +41,7 @@ class Tokenizer {
   std::vector<TokenPart> encode_parts(std::string_view text,
                                       std::span<const std::pair<size_t, size_t>> trusted) const;
   // What the file's post-processor adds (Llama: a BOS). Prompts of these models never use it.
-  std::vector<int32_t> with_frame(std::vector<int32_t> ids) const;
+  std::vector<int32_t> with_frame(const std::vector<int32_t>& ids) const;
 
   // Broken UTF-8 becomes U+FFFD, each maximal part; ids that do not exist are left out.
   std::string decode(std::span<const int32_t> ids, bool keep_special) const;
