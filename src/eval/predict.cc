@@ -1,0 +1,166 @@
+#include "eval/predict.h"
+
+#include <algorithm>
+#include <deque>
+#include <map>
+#include <numeric>
+
+#include "base/error.h"
+#include "eval/join.h"
+
+namespace revenant {
+namespace {
+
+constexpr uint8_t grey = 128;
+
+Pictures encode_shown(const Model& model, const std::vector<Path>& files, Shown shown) {
+  std::vector<Image> images;
+  for (const Path& file : files) {
+    images.push_back(read_image(file));
+    if (shown == Shown::blank)
+      images.back() = blank_image(images.back().width, images.back().height, grey);
+  }
+  return model.encode(images);
+}
+
+// The pictures that the first question of a row marks; later questions may mark more.
+Pictures first_pictures(const Pictures& all, size_t count) {
+  Pictures some;
+  some.tokens.assign(all.tokens.begin(), all.tokens.begin() + long(count));
+  const int rows = std::accumulate(some.tokens.begin(), some.tokens.end(), 0);
+  if (rows > 0) some.features = all.features.slice(0, rows);
+  return some;
+}
+
+Request request_for(const Model& model, const Row& row, const Pictures& pictures, Session& session,
+                    const GenerateOptions& options) {
+  const Speech& speech = model.speech();
+  const auto question = split_image_marks(row.question);
+  const auto marks = std::count_if(question.begin(), question.end(),
+                                   [](const Piece& piece) { return piece.kind == Piece::picture; });
+  const Pictures marked = first_pictures(pictures, size_t(marks));
+  const EncodedPrompt prompt = encode_prompt(speech.tokenizer, speech.rule,
+                                             turn_pieces(speech.rule, question), marked.tokens);
+  return {&session, {prompt.ids.begin(), prompt.ids.end()}, marked.features, options};
+}
+
+// A group on its way: one session, whose prompts begin alike.
+struct Lane {
+  RowGroup group;
+  Pictures pictures;
+  Session session;
+};
+
+class Predictor {
+ public:
+  Predictor(const Model& model, std::span<const Row> rows, const PredictOptions& options)
+      : model_(model), rows_(rows), options_(options), predictions_(rows.size()) {
+    const Speech& speech = model.speech();
+    generate_.max_new_tokens = options.max_new_tokens;
+    generate_.stop_ids = speech.stop_ids;
+    generate_.speech = &speech;
+  }
+
+  // `groups` share the steps; `shown` has for each the files that it is shown.
+  void run(std::span<const RowGroup> groups, std::span<const std::vector<Path>> shown) {
+    std::deque<Lane> lanes;
+    size_t rounds = 0;
+    for (size_t i = 0; i < groups.size(); ++i) {
+      lanes.push_back({groups[i], encode_shown(model_, shown[i], options_.shown), Session(model_)});
+      rounds = std::max(rounds, groups[i].end - groups[i].begin);
+    }
+    for (size_t round = 0; round < rounds; ++round) answer_round(lanes, round);
+  }
+  std::vector<Prediction> result() && { return std::move(predictions_); }
+
+ private:
+  void answer_round(std::deque<Lane>& lanes, size_t round) {
+    std::vector<Request> requests;
+    std::vector<size_t> asked;
+    for (Lane& lane : lanes) {
+      const size_t row = lane.group.begin + round;
+      if (row >= lane.group.end) continue;
+      requests.push_back(request_for(model_, rows_[row], lane.pictures, lane.session, generate_));
+      asked.push_back(row);
+    }
+    const std::vector<Generated> made = generate(requests);
+    for (size_t i = 0; i < made.size(); ++i)
+      predictions_[asked[i]] = {filter_output(model_.speech().rule, made[i].text),
+                                made[i].finish_reason == Finish::stop};
+    done_ += made.size();
+    if (options_.progress) options_.progress(done_, rows_.size());
+  }
+
+  const Model& model_;
+  std::span<const Row> rows_;
+  const PredictOptions& options_;
+  GenerateOptions generate_;
+  std::vector<Prediction> predictions_;
+  size_t done_ = 0;
+};
+
+}  // namespace
+
+const char* name_of(Shown shown) {
+  switch (shown) {
+    case Shown::own:
+      return "own";
+    case Shown::blank:
+      return "blank";
+    case Shown::shuffled:
+      return "shuffled";
+  }
+  return "?";
+}
+
+std::vector<RowGroup> group_rows(std::span<const Row> rows) {
+  std::vector<RowGroup> groups;
+  for (size_t i = 0; i < rows.size(); ++i) {
+    const bool same = i > 0 && !rows[i].images.empty() && rows[i].images == rows[i - 1].images;
+    if (same)
+      groups.back().end = i + 1;
+    else
+      groups.push_back({i, i + 1});
+  }
+  return groups;
+}
+
+std::vector<size_t> shuffled_groups(std::span<const Row> rows, std::span<const RowGroup> groups,
+                                    uint64_t seed) {
+  std::map<std::pair<std::string, size_t>, std::vector<size_t>> alike;
+  for (size_t g = 0; g < groups.size(); ++g) {
+    const Row& row = rows[groups[g].begin];
+    alike[{row.source, row.images.size()}].push_back(g);
+  }
+  std::vector<size_t> order(groups.size());
+  Random random(seed);
+  for (const auto& [kind, members] : alike) {
+    if (members.size() < 2 && kind.second > 0)
+      throw Error("eval", "shuffle", "at least two pictures of source \"" + kind.first + "\"",
+                  "one");
+    std::vector<size_t> cycle = members;  // Sattolo: one cycle, so nobody keeps its own
+    for (size_t i = cycle.size(); i > 1; --i) std::swap(cycle[i - 1], cycle[random.below(i - 1)]);
+    for (size_t i = 0; i < members.size(); ++i) order[members[i]] = cycle[i];
+  }
+  return order;
+}
+
+std::vector<Prediction> predict(const Model& model, std::span<const Row> rows,
+                                const PredictOptions& options) {
+  const std::vector<RowGroup> groups = group_rows(rows);
+  std::vector<std::vector<Path>> shown;
+  for (const RowGroup& group : groups) shown.push_back(rows[group.begin].images);
+  if (options.shown == Shown::shuffled) {
+    const auto order = shuffled_groups(rows, groups, options.seed);
+    for (size_t g = 0; g < groups.size(); ++g) shown[g] = rows[groups[order[g]].begin].images;
+  }
+  Predictor predictor(model, rows, options);
+  const size_t batch = std::max<size_t>(1, options.batch);
+  for (size_t first = 0; first < groups.size(); first += batch) {
+    const size_t count = std::min(batch, groups.size() - first);
+    predictor.run(std::span(groups).subspan(first, count), std::span(shown).subspan(first, count));
+  }
+  return std::move(predictor).result();
+}
+
+}  // namespace revenant

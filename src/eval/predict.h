@@ -1,0 +1,48 @@
+// A model's answers to the rows of a data set.
+#pragma once
+
+#include <functional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "data/dataset.h"
+#include "engine/generate.h"
+
+namespace revenant {
+
+// What the model is shown: the row's pictures, grey ones of the same size, or those of other rows
+// of the same source.
+enum class Shown { own, blank, shuffled };
+const char* name_of(Shown shown);
+
+struct PredictOptions {
+  int max_new_tokens = 16;
+  size_t batch = 16;  // pictures whose questions are answered together; never shows in answers
+  Shown shown = Shown::own;
+  uint64_t seed = 1;  // of the shuffle
+  std::function<void(size_t done, size_t total)> progress;
+};
+
+struct Prediction {
+  std::string text;
+  bool stopped = false;  // by a stop token, not by the limit
+};
+
+// One greedy answer for the first question of each row. Rows that follow each other and share their
+// pictures share their encoding and the rows of the prompt that they begin with.
+std::vector<Prediction> predict(const Model& model, std::span<const Row> rows,
+                                const PredictOptions& options = {});
+
+// Rows [begin, end) that follow each other and share their pictures, if they have any.
+struct RowGroup {
+  size_t begin, end;
+};
+std::vector<RowGroup> group_rows(std::span<const Row> rows);
+
+// By group, the group whose pictures it is shown instead: of the same source, as many pictures,
+// never its own. Throws Error where there is no other.
+std::vector<size_t> shuffled_groups(std::span<const Row> rows, std::span<const RowGroup> groups,
+                                    uint64_t seed);
+
+}  // namespace revenant

@@ -1,0 +1,45 @@
+// Accuracy by source, split, task and wording, beside the answer that is right most often.
+#pragma once
+
+#include <map>
+#include <nlohmann/json_fwd.hpp>
+#include <optional>
+#include <span>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "data/dataset.h"
+#include "eval/predict.h"
+
+namespace revenant {
+
+// The most frequent answer, normalised, by source and task; the first in the alphabet among equals.
+using Majorities = std::map<std::pair<std::string, std::string>, std::string>;
+Majorities majority_answers(std::span<const Row> rows);
+
+struct Tally {
+  int64_t rows = 0, right = 0;
+  int64_t unparsed = 0;                // empty, or not ended within the token limit
+  std::optional<int64_t> majority{0};  // right answers of the baseline; nothing if a task has none
+};
+
+// An empty key means all of them.
+struct GroupKey {
+  std::string source, split, task, wording;
+  auto operator<=>(const GroupKey&) const = default;
+};
+
+struct Group {
+  GroupKey key;
+  Tally tally;
+};
+
+// From coarse to fine; a group that a finer one repeats with all of its rows is left out.
+std::vector<Group> tally(std::span<const Row> rows, std::span<const Prediction> predictions,
+                         const Majorities& majorities);
+
+std::string table_text(std::span<const Group> groups);
+nlohmann::json table_json(std::span<const Group> groups);
+
+}  // namespace revenant
