@@ -14,12 +14,14 @@ std::string stored_name(const Config& config, const std::string& canonical) {
 void take_gate(Network& network, WeightSource& source) {
   const GateFile& gate = *network.gate_file;
   source.extra_file = gate.file;
-  if (gate.weight) source.extra[stored_name(network.config, "trol_gate.weight")] = gate.weight->view();
+  if (gate.weight)
+    source.extra[stored_name(network.config, "trol_gate.weight")] = gate.weight->view();
   if (gate.bias) source.extra[stored_name(network.config, "trol_gate.bias")] = gate.bias->view();
   if (gate.differ)
-    network.warnings.push_back(gate.file.string() +
-                               ": the layers' gates differ; the last one is used everywhere, as the "
-                               "authors' loader does");
+    network.warnings.push_back(
+        gate.file.string() +
+        ": the layers' gates differ; the last one is used everywhere, as the "
+        "authors' loader does");
 }
 
 }  // namespace
