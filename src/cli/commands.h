@@ -14,9 +14,9 @@ void add_inspect(CLI::App& app);
 void add_tokenize(CLI::App& app);
 void add_tiles(CLI::App& app);
 void add_data(CLI::App& app);
-void add_train(CLI::App& app);
 void add_trace(CLI::App& app);
 void add_conformance(CLI::App& app);
+void add_train(CLI::App& app);
 
 // Thrown by a command that has said all it had to say, to end the program with this code.
 struct Exit {
@@ -24,8 +24,7 @@ struct Exit {
 };
 
 // Replaces this process by `revenant-train` beside the own executable, without a fork, with the
-// command line from `first` on (1: all but the program's name). For every `--backend torch`.
-// Throws Error if it is not there.
-[[noreturn]] void become_train(size_t first = 1);
+// same arguments. For `train` and every `--backend torch`. Throws Error if it is not there.
+[[noreturn]] void become_train();
 
 }  // namespace revenant

@@ -34,12 +34,11 @@ std::vector<std::string> own_arguments() {
 
 }  // namespace
 
-void become_train(size_t first) {
+void become_train() {
   const Path program =
       std::filesystem::read_symlink("/proc/self/exe").parent_path() / "revenant-train";
   std::vector<std::string> words = own_arguments();
-  words.erase(words.begin(), words.begin() + long(std::min(first, words.size())));
-  words.insert(words.begin(), program.string());
+  words.at(0) = program.string();
   std::vector<char*> pointers;
   for (std::string& word : words) pointers.push_back(word.data());
   pointers.push_back(nullptr);
@@ -54,7 +53,7 @@ void add_train(CLI::App& app) {
   command->set_help_flag();  // revenant-train has the help
   command->prefix_command();
   command->footer("Example: revenant train recipes/phantom-nano.yaml --set max_steps=100");
-  command->callback([] { become_train(2); });
+  command->callback([] { become_train(); });
 }
 
 }  // namespace revenant
