@@ -1,0 +1,366 @@
+// The program from outside: exit codes, what goes to stdout and what to stderr, bad input, memory.
+#include <gtest/gtest.h>
+
+#include <csignal>
+#include <cstring>
+#include <filesystem>
+#include <thread>
+
+#include "cli/program.h"
+#include "image/image.h"
+#include "support/random_checkpoint.h"
+
+namespace revenant {
+namespace {
+
+using nlohmann::json;
+using Words = std::vector<std::string>;
+
+class Cli : public testing::Test {
+ protected:
+  void SetUp() override {
+    place_ =
+        Path(testing::TempDir()) / ("cli_" + std::to_string(::getpid()) + "_" +
+                                    testing::UnitTest::GetInstance()->current_test_info()->name());
+    std::filesystem::remove_all(place_);
+    write_random_phantom(place_ / "model", 3);
+    model_ = (place_ / "model").string();
+    picture_ = (place_ / "picture.png").string();
+    Image picture = blank_image(120, 60);
+    Random random(1);
+    for (uint8_t& level : picture.rgb) level = uint8_t(random.below(256));
+    write_file(picture_, encode_png(picture));
+  }
+  void TearDown() override { std::filesystem::remove_all(place_); }
+
+  Outcome run(const Words& arguments, const std::string& input = "") const {
+    return run_program(place_, arguments, input);
+  }
+  // Fails with one clear line that has `part`, and says nothing on stdout.
+  void expect_failure(const Words& arguments, const std::string& part) const {
+    const Outcome got = run(arguments, "hello\n");
+    EXPECT_EQ(got.code, 1) << got.err;
+    EXPECT_EQ(got.out, "");
+    EXPECT_TRUE(got.err.starts_with("revenant: [")) << got.err;
+    EXPECT_EQ(got.err.find('\n'), got.err.size() - 1) << got.err;
+    EXPECT_NE(got.err.find(part), std::string::npos) << got.err;
+  }
+  Path weights() const { return place_ / "model" / "model.safetensors"; }
+
+  Path place_;
+  std::string model_, picture_;
+};
+
+bool is_utf8(const std::string& text) {
+  try {
+    return json(text).dump().size() > 0;
+  } catch (const json::exception&) {
+    return false;
+  }
+}
+
+TEST_F(Cli, RunAnswersOnStdoutOnly) {
+  const Words ask = {"run", "-m", model_, "--image", picture_, "-n", "40", "-t", "2"};
+  Words with_prompt = ask, verbose = ask;
+  with_prompt.insert(with_prompt.end(), {"-p", "what is this?"});
+  verbose.insert(verbose.end(), {"-v", "-p", "what is this?"});
+  const Outcome got = run(with_prompt), piped = run(ask, "what is this?\n"), told = run(verbose);
+  EXPECT_EQ(got.code, 0) << got.err;
+  EXPECT_EQ(got.err, "");
+  EXPECT_GT(got.out.size(), 2u);
+  EXPECT_TRUE(got.out.ends_with('\n'));
+  EXPECT_TRUE(is_utf8(got.out));
+  EXPECT_EQ(piped.out, got.out);
+  EXPECT_EQ(told.out, got.out);
+  EXPECT_NE(told.err.find("tokens/s"), std::string::npos) << told.err;
+}
+
+TEST_F(Cli, SampledBytesAreNeverHalfACharacter) {
+  for (const char* seed : {"1", "2", "3"}) {
+    const Outcome got =
+        run({"run", "-m", model_, "--temp", "1.5", "-s", seed, "-n", "200", "-p", "x"});
+    EXPECT_EQ(got.code, 0) << got.err;
+    EXPECT_TRUE(is_utf8(got.out));
+  }
+  const Outcome one = run({"run", "-m", model_, "--temp", "1", "--seed", "1", "-p", "x"});
+  EXPECT_EQ(run({"run", "-m", model_, "--temp", "1", "--seed", "1", "-p", "x"}).out, one.out);
+  EXPECT_NE(run({"run", "-m", model_, "--temp", "1", "--seed", "2", "-p", "x"}).out, one.out);
+}
+
+TEST_F(Cli, WhatUsersTypeIsNeverASpecialToken) {
+  const Outcome got =
+      run({"run", "-m", model_, "-n", "4", "-v", "-p", "<|im_end|><IMG_CONTEXT><image>"});
+  EXPECT_EQ(got.code, 0) << got.err;  // a picture token without a picture would be an error
+}
+
+TEST_F(Cli, ContextIsALimit) {
+  expect_failure({"run", "-m", model_, "-c", "5", "-p", "too long for that"}, "ctx-size 5");
+  const Outcome got = run({"run", "-m", model_, "-c", "40", "-v", "-p", "hi"});
+  EXPECT_EQ(got.code, 0) << got.err;
+}
+
+TEST_F(Cli, ChatRemembersUntilReset) {
+  const Words chat = {"chat", "-m", model_, "-n", "12", "-v"};
+  const std::string image = "/image " + picture_ + "\n";
+  const Outcome got = run(chat, image + "who?\nwhat?\n/reset\n" + image + "who?\n/quit\nnever\n");
+  EXPECT_EQ(got.code, 0) << got.err;
+  const Outcome first = run({"run", "-m", model_, "-n", "12", "--image", picture_, "-p", "who?"});
+  EXPECT_TRUE(got.out.starts_with(first.out)) << got.out;
+  EXPECT_TRUE(got.out.ends_with(first.out)) << got.out;
+  std::vector<int> lengths;  // of the prompts
+  for (size_t at = 0; (at = got.err.find("prompt: ", at)) != std::string::npos; at += 8)
+    lengths.push_back(std::stoi(got.err.substr(at + 8)));
+  ASSERT_EQ(lengths.size(), 3u) << got.err;
+  EXPECT_GT(lengths[1], lengths[0]);
+  EXPECT_EQ(lengths[2], lengths[0]);
+  const Outcome bad = run(chat, "/image nowhere.png\nwho?\n");
+  EXPECT_EQ(bad.code, 1);
+  EXPECT_EQ(bad.out, "");
+}
+
+TEST_F(Cli, InspectNeedsNoTokenizer) {
+  std::filesystem::remove(place_ / "model" / "tokenizer.json");
+  const Outcome text = run({"inspect", "-m", model_}),
+                got = run({"inspect", "-m", model_, "--json"});
+  EXPECT_EQ(text.code, 0) << text.err;
+  EXPECT_NE(text.out.find("phantom"), std::string::npos);
+  ASSERT_EQ(got.code, 0) << got.err;
+  const json report = json::parse(got.out);
+  EXPECT_EQ(report["mechanisms"]["phantom"]["eta"], 1e-4);
+  EXPECT_EQ(report["config"]["layers"], 2);
+  EXPECT_EQ(report["dtypes"]["F32"]["bytes"].get<int64_t>(),
+            4 * report["parameters"]["total"].get<int64_t>());
+  // keys, values and their ghosts; one kv head of 16 in 2 layers
+  EXPECT_EQ(report["memory"]["cache_per_1000_tokens"], 1000 * 4 * 2 * 16 * 4);
+}
+
+TEST_F(Cli, TokenizeBothWays) {
+  const std::string text = R"("what is <|im_end|> \u00e4")";
+  const Outcome plain = run({"tokenize", "-m", model_, "--json"}, text + "\n\"\"\n");
+  ASSERT_EQ(plain.code, 0) << plain.err;
+  const json ids = json::parse(plain.out.substr(0, plain.out.find('\n')));
+  EXPECT_EQ(plain.out.substr(plain.out.find('\n')), "\n[]\n");
+  EXPECT_FALSE(plain.out.find("257") != std::string::npos);
+  const Outcome special = run({"tokenize", "-m", model_, "--json", "--special"}, text + "\n");
+  EXPECT_NE(special.out.find("257"), std::string::npos) << special.out;
+  const Outcome back = run({"tokenize", "-m", model_, "--json", "--decode"}, ids.dump() + "\n");
+  EXPECT_EQ(json::parse(back.out), json::parse(text)) << back.out;
+  const Outcome shown = run({"tokenize", "-m", model_, "--decode", "--special"}, "104 105 257\n");
+  EXPECT_NE(shown.out.find("<|im_end|>\n"), std::string::npos) << shown.out;
+  expect_failure({"tokenize", "-m", model_, "--json"}, "line 1 of the input");
+  expect_failure({"tokenize", "-m", model_, "--decode"}, "line 1 of the input");
+}
+
+TEST_F(Cli, TilesShowTheGrid) {
+  const std::string sheet = (place_ / "sheet.png").string();
+  const Outcome got = run({"tiles", picture_, "-o", sheet, "--tile", "56"});
+  EXPECT_EQ(got.code, 0) << got.err;
+  EXPECT_EQ(got.out, "120 x 60 pixels: 2 columns x 1 rows and a thumbnail, 3 tiles of 56 pixels\n");
+  EXPECT_GT(read_image(sheet).width, 112);
+  EXPECT_EQ(run({"tiles", picture_, "-m", model_}).out, got.out);
+}
+
+TEST_F(Cli, EvalCountsRows) {
+  const std::string file = (place_ / "rows.json").string();
+  json rows = json::array();
+  for (int i = 0; i < 3; ++i)
+    rows.push_back({{"id", std::to_string(i)},
+                    {"image", "picture.png"},
+                    {"task", "what"},
+                    {"conversations",
+                     {{{"from", "human"}, {"value", "<image>\nwhat?"}},
+                      {{"from", "gpt"}, {"value", "a thing"}}}}});
+  write_file(file, rows.dump());
+  const Outcome table = run({"eval", "-m", model_, "--data", file, "--limit", "2"});
+  EXPECT_EQ(table.code, 0) << table.err;
+  EXPECT_TRUE(table.out.starts_with("source")) << table.out;
+  EXPECT_NE(table.err.find("no --train"), std::string::npos) << table.err;
+  const Outcome got = run({"eval", "-m", model_, "--data", file, "--blank", "--json", "-"});
+  ASSERT_EQ(got.code, 0) << got.err;
+  const json report = json::parse(got.out);
+  EXPECT_EQ(report["pictures"], "blank");
+  EXPECT_EQ(report["groups"][0]["rows"], 3);
+  EXPECT_EQ(report["groups"][0]["majority"], 1.0);
+  expect_failure({"eval", "-m", model_, "--data", (place_ / "none.json").string()}, "none.json");
+}
+
+TEST_F(Cli, WrongUsageIsTwo) {
+  const std::vector<Words> wrong = {{},
+                                    {"nonsense"},
+                                    {"run"},
+                                    {"run", "-m", model_, "--no-such-option"},
+                                    {"run", "-m", model_, "-p", "x", "-n", "zero"},
+                                    {"run", "-m", model_, "-p", "x", "--temp", "-1"},
+                                    {"run", "-m", model_, "-p", "x", "--top-p", "2"},
+                                    {"tiles"},
+                                    {"tiles", picture_, "-m", model_, "--tile", "56"},
+                                    {"data"},
+                                    {"data", "make", "no-such-set"},
+                                    {"eval", "-m", model_}};
+  for (const Words& words : wrong) {
+    const Outcome got = run(words);
+    EXPECT_EQ(got.code, 2) << testing::PrintToString(words) << got.err;
+    EXPECT_EQ(got.out, "") << testing::PrintToString(words);
+    EXPECT_NE(got.err, "") << testing::PrintToString(words);
+  }
+}
+
+TEST_F(Cli, HelpHasAnExampleOfEachCommand) {
+  EXPECT_TRUE(run({"--version"}).out.starts_with("revenant "));
+  const std::vector<Words> commands = {{},          {"run"},      {"chat"},  {"eval"},
+                                       {"inspect"}, {"tokenize"}, {"tiles"}, {"data", "make"}};
+  for (Words words : commands) {
+    words.push_back("--help");
+    const Outcome got = run(words);
+    EXPECT_EQ(got.code, 0) << words[0];
+    EXPECT_NE(got.out.find("Example: "), std::string::npos) << words[0];
+  }
+}
+
+TEST_F(Cli, SignalsGiveTheirCodes) {
+  for (const int number : {SIGINT, SIGTERM}) {
+    std::filesystem::remove(place_ / "out");
+    int pipe[2];
+    ASSERT_EQ(::pipe2(pipe, O_CLOEXEC), 0);  // stdin that never ends
+    const std::string program = (Path(REVENANT_BIN_DIR) / "revenant").string();
+    const std::string out = (place_ / "out").string();
+    const pid_t child = ::fork();
+    if (child == 0) {
+      ::dup2(pipe[0], STDIN_FILENO);
+      ::dup2(::open(out.c_str(), O_WRONLY | O_CREAT | O_TRUNC, 0644), STDOUT_FILENO);
+      ::execl(program.c_str(), program.c_str(), "tokenize", "-m", model_.c_str(), nullptr);
+      ::_exit(127);
+    }
+    ASSERT_EQ(::write(pipe[1], "a\n", 2), 2);
+    for (int i = 0; i < 3000 && (!std::filesystem::exists(out) || read_file(out).empty()); ++i)
+      std::this_thread::sleep_for(std::chrono::milliseconds(10));  // it answers: it is running
+    ::kill(child, number);
+    int status = 0;
+    ::waitpid(child, &status, 0);
+    ::close(pipe[0]);
+    ::close(pipe[1]);
+    EXPECT_TRUE(WIFEXITED(status));
+    EXPECT_EQ(WEXITSTATUS(status), 128 + number);
+  }
+}
+
+TEST_F(Cli, TorchIsTheOtherProgram) {
+  const Path alone = place_ / "bin" / "revenant", other = place_ / "bin" / "revenant-train";
+  std::filesystem::create_directory(place_ / "bin");
+  std::filesystem::copy(Path(REVENANT_BIN_DIR) / "revenant", alone);
+  const Outcome missing = run_program(place_, {"train", "recipe.yaml"}, "", alone);
+  EXPECT_EQ(missing.code, 1);
+  EXPECT_NE(missing.err.find("release preset"), std::string::npos) << missing.err;
+  write_file(other, "#!/bin/sh\necho \"$OMP_WAIT_POLICY:$@\"\nexit 7\n");
+  std::filesystem::permissions(other, std::filesystem::perms::owner_all);
+  const Outcome got =
+      run_program(place_, {"train", "recipe.yaml", "--set", "a=b", "--help"}, "", alone);
+  EXPECT_EQ(got.code, 7) << got.err;
+  EXPECT_EQ(got.out, "passive:train recipe.yaml --set a=b --help\n");
+}
+
+// ---- bad input ----
+
+// The same file, but two norms lie at the same place.
+std::string overlapping(const std::string& whole) {
+  uint64_t length = 0;
+  std::memcpy(&length, whole.data(), 8);
+  json header = json::parse(whole.substr(8, length));
+  const std::string layer = "language_model.model.layers.", norm = ".input_layernorm.weight";
+  json& a = header.at(layer + "0" + norm)["data_offsets"];
+  json& b = header.at(layer + "1" + norm)["data_offsets"];
+  if (a[0] < b[0])
+    b = a;
+  else
+    a = b;
+  std::string text = header.dump();
+  text.resize((text.size() + 7) / 8 * 8, ' ');
+  const uint64_t size = text.size();
+  return std::string(reinterpret_cast<const char*>(&size), 8) + text + whole.substr(8 + length);
+}
+
+TEST_F(Cli, BadWeights) {
+  const std::string whole = read_file(weights());
+  const Words ask = {"run", "-m", model_, "-p", "x"};
+  write_file(weights(), whole.substr(0, whole.size() - 100));
+  expect_failure(ask, "data_offsets within");
+  expect_failure({"inspect", "-m", model_}, "model.safetensors");
+  write_file(weights(), "");
+  expect_failure(ask, "model.safetensors");
+  write_file(weights(), overlapping(whole));
+  expect_failure(ask, "(overlap)");
+}
+
+TEST_F(Cli, MissingShard) {
+  std::filesystem::remove(weights());
+  expect_failure({"run", "-m", model_, "-p", "x"}, "model");
+  write_file(
+      place_ / "model" / "model.safetensors.index.json",
+      R"({"metadata":{"total_size":4},"weight_map":{"a":"model-00001-of-00002.safetensors"}})");
+  expect_failure({"run", "-m", model_, "-p", "x"}, "model-00001-of-00002.safetensors");
+}
+
+TEST_F(Cli, BadConfigAndTokenizer) {
+  expect_failure(
+      {"run", "-m", model_, "-p", "x", "--config-set", "llm_config.intermediate_size=49"},
+      "expected [49, 32], found [48, 32]");
+  expect_failure({"inspect", "-m", model_, "--config-set", "llm_config.model_type=mamba"}, "mamba");
+  expect_failure({"inspect", "-m", model_, "--config-set", "no equals sign"}, "no equals sign");
+  std::filesystem::remove(place_ / "model" / "tokenizer.json");
+  expect_failure({"run", "-m", model_, "-p", "x"}, "tokenizer");
+  expect_failure({"chat", "-m", model_}, "tokenizer");
+  expect_failure({"tokenize", "-m", model_}, "tokenizer");
+  expect_failure({"run", "-m", (place_ / "nowhere").string(), "-p", "x"}, "nowhere");
+  write_file(place_ / "model" / "config.json", "{");
+  expect_failure({"run", "-m", model_, "-p", "x"}, "config.json");
+}
+
+// The header of a PNG, which is all that may be looked at.
+std::string huge_png() {
+  std::string png = encode_png(blank_image(8, 8));
+  const unsigned char side[] = {0, 0, 0xC3, 0x50};  // 50,000
+  for (int i = 0; i < 4; ++i) png[size_t(16 + i)] = png[size_t(20 + i)] = char(side[i]);
+  uint32_t crc = ~0u;  // of IHDR, so that nothing but its size is wrong
+  for (size_t i = 12; i < 29; ++i) {
+    crc ^= uint8_t(png[i]);
+    for (int bit = 0; bit < 8; ++bit) crc = (crc >> 1) ^ (crc & 1 ? 0xEDB88320u : 0);
+  }
+  crc = ~crc;
+  for (int i = 0; i < 4; ++i) png[size_t(29 + i)] = char(crc >> (24 - 8 * i));
+  return png;
+}
+
+TEST_F(Cli, BadPicturesWriteNothing) {
+  const std::string sheet = (place_ / "sheet.png").string(), bad = (place_ / "bad.png").string();
+  const std::pair<std::string, std::string> all[] = {
+      {"", "bad.png"}, {huge_png(), "50000"}, {"this is no picture\n", "text"}};
+  for (const auto& [content, part] : all) {
+    write_file(bad, content);
+    expect_failure({"tiles", bad, "-o", sheet}, part);
+    expect_failure({"run", "-m", model_, "--image", bad, "-p", "x"}, part);
+    EXPECT_FALSE(std::filesystem::exists(sheet));
+  }
+  expect_failure({"tiles", (place_ / "none.png").string(), "-o", sheet}, "none.png");
+  expect_failure({"tiles", picture_, "-o", (place_ / "no" / "sheet.png").string()}, "sheet.png");
+}
+
+// ---- memory ----
+
+TEST_F(Cli, LoadingTakesTheFileAndLittleMore) {
+  json config = json::parse(read_file(place_ / "model" / "config.json"));
+  config["llm_config"]["vocab_size"] = 400000;  // two tables of 400,000 x 32 f32: 102 MB
+  config["image_token_index"] = 260;
+  write_random_checkpoint(place_ / "model", config, 1);
+  const long file_kb = long(std::filesystem::file_size(weights()) / 1024);
+  ASSERT_GT(file_kb, 95'000);
+  const long limit = file_kb + file_kb / 10 + 64 * 1024;
+  const Outcome seen = run({"inspect", "-m", model_});
+  EXPECT_EQ(seen.code, 0) << seen.err;
+  EXPECT_LE(seen.peak_kb, 64 * 1024);  // nothing of the weights is read
+  const Outcome ran = run({"run", "-m", model_, "-n", "8", "--image", picture_, "-p", "what?"});
+  EXPECT_EQ(ran.code, 0) << ran.err;
+  EXPECT_LE(ran.peak_kb, limit);
+}
+
+}  // namespace
+}  // namespace revenant

@@ -1,0 +1,183 @@
+// Scores, intervals and tables on fixed predictions; predictions on a small random model.
+#include <gtest/gtest.h>
+
+#include <filesystem>
+#include <nlohmann/json.hpp>
+
+#include "base/error.h"
+#include "eval/report.h"
+#include "eval/score.h"
+#include "support/random_checkpoint.h"
+
+namespace revenant {
+namespace {
+
+TEST(Score, NormalisesCaseSpaceAndOneFinalPeriod) {
+  EXPECT_EQ(normalised("  Red Circle. \n"), "red circle");
+  EXPECT_EQ(normalised("3.5"), "3.5");
+  EXPECT_EQ(normalised("yes.."), "yes.");
+  EXPECT_EQ(normalised(" . "), "");
+  EXPECT_EQ(normalised("\xC3\x84gypten"), "\xC3\x84gypten");
+}
+
+// Expected values: statsmodels proportion_confint(method="wilson") as in Newcombe 1998, table I.
+TEST(Score, WilsonInterval) {
+  const auto near = [](Interval i, double low, double high) {
+    EXPECT_NEAR(i.low, low, 5e-5);
+    EXPECT_NEAR(i.high, high, 5e-5);
+  };
+  near(wilson(81, 263), 0.2553, 0.3662);
+  near(wilson(15, 148), 0.0624, 0.1605);
+  near(wilson(0, 20), 0, 0.1611);
+  near(wilson(1, 29), 0.0061, 0.1718);
+  near(wilson(29, 29), 0.8830, 1);
+  near(wilson(0, 0), 0, 1);
+}
+
+Row row(const std::string& source, const std::string& task, const std::string& wording,
+        const std::string& answer) {
+  Row r;
+  r.source = source;
+  r.split = "test";
+  r.task = task;
+  r.wording = wording;
+  r.answer = answer;
+  return r;
+}
+
+const std::vector<Row> rows = {
+    row("a", "colour", "seen", "Red"),   row("a", "colour", "new", "blue"),
+    row("a", "colour", "seen", "red."),  row("a", "count", "seen", "2"),
+    row("b", "colour", "seen", "green"), row("b", "colour", "seen", "grey")};
+const std::vector<Prediction> predictions = {{"red", true},    {"Blue. ", true}, {"", true},
+                                             {"2 2 2", false}, {"green", true},  {"green", true}};
+
+const Tally& find(const std::vector<Group>& groups, const GroupKey& key) {
+  for (const Group& group : groups)
+    if (group.key == key) return group.tally;
+  throw std::runtime_error("no such group");
+}
+
+TEST(Report, MajorityByTaskOfEachSource) {
+  const Majorities m = majority_answers(rows);
+  EXPECT_EQ(m.at({"a", "colour"}), "red");
+  EXPECT_EQ(m.at({"a", "count"}), "2");
+  EXPECT_EQ(m.at({"b", "colour"}), "green");  // the first among equals
+}
+
+TEST(Report, CountsEveryLevel) {
+  const auto groups = tally(rows, predictions, majority_answers(rows));
+  std::vector<GroupKey> keys;
+  for (const Group& group : groups) keys.push_back(group.key);
+  const std::vector<GroupKey> expected = {{"", "", "", ""},
+                                          {"a", "test", "", ""},
+                                          {"a", "test", "colour", ""},
+                                          {"a", "test", "colour", "new"},
+                                          {"a", "test", "colour", "seen"},
+                                          {"a", "test", "count", "seen"},
+                                          {"b", "test", "colour", "seen"}};
+  EXPECT_EQ(keys, expected);
+  const Tally all = find(groups, {});
+  EXPECT_EQ(all.rows, 6);
+  EXPECT_EQ(all.right, 3);
+  EXPECT_EQ(all.unparsed, 2);
+  EXPECT_EQ(all.majority, 4);
+  const Tally colour = find(groups, {"a", "test", "colour", ""});
+  EXPECT_EQ(colour.rows, 3);
+  EXPECT_EQ(colour.right, 2);
+  EXPECT_EQ(colour.unparsed, 1);
+  EXPECT_EQ(colour.majority, 2);
+}
+
+TEST(Report, SaysWhereTheBaselineIsUnknown) {
+  const auto groups = tally(rows, predictions, {{{"a", "colour"}, "red"}});
+  EXPECT_FALSE(find(groups, {}).majority);
+  EXPECT_FALSE(find(groups, {"a", "test", "count", "seen"}).majority);
+  EXPECT_EQ(find(groups, {"a", "test", "colour", ""}).majority, 2);
+  EXPECT_TRUE(table_json(groups)[0]["majority"].is_null());
+}
+
+TEST(Report, TableIsAligned) {
+  const std::string text = table_text(tally(rows, predictions, majority_answers(rows)));
+  std::vector<std::string> lines;
+  for (size_t at = 0, end; (end = text.find('\n', at)) != text.npos; at = end + 1)
+    lines.push_back(text.substr(at, end - at));
+  ASSERT_EQ(lines.size(), 8u);
+  for (const std::string& line : lines) EXPECT_EQ(line.size(), lines[0].size()) << line;
+  EXPECT_NE(lines[3].find("66.7 %"), std::string::npos) << lines[3];
+}
+
+// Pictures and a model in a fresh folder.
+class Predict : public testing::Test {
+ protected:
+  void SetUp() override {
+    directory_ = Path(testing::TempDir()) / ("eval_" + std::to_string(::getpid()));
+    std::filesystem::remove_all(directory_);
+    write_random_phantom(directory_ / "model", 3);
+    for (int i = 0; i < 3; ++i) {
+      Image picture = blank_image(60 + 50 * i, 60);
+      Random random{uint64_t(i)};
+      for (uint8_t& level : picture.rgb) level = uint8_t(random.below(256));
+      write_file(directory_ / (std::to_string(i) + ".png"), encode_png(picture));
+    }
+    for (const int picture : {0, 0, 1, 2, 2, -1}) {
+      Row r = row("s", "t", "seen", "x");
+      r.question = "what is this, number " + std::to_string(rows_.size()) + "?";
+      if (picture >= 0) {
+        r.images = {directory_ / (std::to_string(picture) + ".png")};
+        r.question = "<image>\n" + r.question;
+      }
+      rows_.push_back(r);
+    }
+  }
+  void TearDown() override { std::filesystem::remove_all(directory_); }
+  std::vector<std::string> texts(const PredictOptions& options) {
+    std::vector<std::string> all;
+    for (const Prediction& p : predict(Model(directory_ / "model", {{}, 1}), rows_, options))
+      all.push_back(p.text);
+    return all;
+  }
+  Path directory_;
+  std::vector<Row> rows_;
+};
+
+TEST_F(Predict, BatchesAnswerAsRowsAlone) {
+  std::vector<size_t> done;
+  PredictOptions together, alone;
+  together.progress = [&](size_t n, size_t total) {
+    done.push_back(n);
+    EXPECT_EQ(total, 6u);
+  };
+  alone.batch = 1;
+  const auto expected = texts(alone);
+  EXPECT_EQ(texts(together), expected);
+  EXPECT_EQ(done, (std::vector<size_t>{4, 6}));
+  const Model model(directory_ / "model", {{}, 1});
+  for (size_t i = 0; i < rows_.size(); ++i)
+    EXPECT_EQ(predict(model, std::span(rows_).subspan(i, 1))[0].text, expected[i]) << i;
+}
+
+TEST_F(Predict, BlankAndShuffledPicturesChangeAnswers) {
+  const auto own = texts({});
+  PredictOptions blank, shuffled;
+  blank.shown = Shown::blank;
+  shuffled.shown = Shown::shuffled;
+  EXPECT_NE(texts(blank), own);
+  EXPECT_NE(texts(shuffled), own);
+  EXPECT_EQ(texts(blank)[5], own[5]);
+  EXPECT_EQ(texts(shuffled)[5], own[5]);
+}
+
+TEST_F(Predict, ShuffleNeverShowsTheOwnPicture) {
+  const auto groups = group_rows(rows_);
+  ASSERT_EQ(groups.size(), 4u);
+  for (uint64_t seed = 0; seed < 20; ++seed) {
+    const auto order = shuffled_groups(rows_, groups, seed);
+    for (size_t g = 0; g < 3; ++g) EXPECT_NE(order[g], g);
+    EXPECT_EQ(order[3], 3u);  // the row without a picture
+  }
+  EXPECT_THROW(shuffled_groups(std::span(rows_).first(2), std::span(groups).first(1), 1), Error);
+}
+
+}  // namespace
+}  // namespace revenant
