@@ -128,4 +128,16 @@ std::vector<Row> read_rows(const Path& json) {
   return rows;
 }
 
+std::vector<RowGroup> group_rows(std::span<const Row> rows) {
+  std::vector<RowGroup> groups;
+  for (size_t i = 0; i < rows.size(); ++i) {
+    const bool same = i > 0 && !rows[i].images.empty() && rows[i].images == rows[i - 1].images;
+    if (same)
+      groups.back().end = i + 1;
+    else
+      groups.push_back({i, i + 1});
+  }
+  return groups;
+}
+
 }  // namespace revenant

@@ -1,6 +1,7 @@
 // Reading LLaVA-style JSON: a list of rows, each with its pictures and its conversation.
 #pragma once
 
+#include <span>
 #include <string>
 #include <vector>
 
@@ -25,5 +26,11 @@ struct Row {
 
 // Throws Error naming the file, the row (counted from 1) and the key.
 std::vector<Row> read_rows(const Path& json);
+
+// Rows [begin, end) that follow each other and share their pictures, if they have any.
+struct RowGroup {
+  size_t begin, end;
+};
+std::vector<RowGroup> group_rows(std::span<const Row> rows);
 
 }  // namespace revenant

@@ -113,18 +113,6 @@ const char* name_of(Shown shown) {
   return "?";
 }
 
-std::vector<RowGroup> group_rows(std::span<const Row> rows) {
-  std::vector<RowGroup> groups;
-  for (size_t i = 0; i < rows.size(); ++i) {
-    const bool same = i > 0 && !rows[i].images.empty() && rows[i].images == rows[i - 1].images;
-    if (same)
-      groups.back().end = i + 1;
-    else
-      groups.push_back({i, i + 1});
-  }
-  return groups;
-}
-
 std::vector<size_t> shuffled_groups(std::span<const Row> rows, std::span<const RowGroup> groups,
                                     uint64_t seed) {
   std::map<std::pair<std::string, size_t>, std::vector<size_t>> alike;

@@ -34,12 +34,6 @@ struct Prediction {
 std::vector<Prediction> predict(const Model& model, std::span<const Row> rows,
                                 const PredictOptions& options = {});
 
-// Rows [begin, end) that follow each other and share their pictures, if they have any.
-struct RowGroup {
-  size_t begin, end;
-};
-std::vector<RowGroup> group_rows(std::span<const Row> rows);
-
 // By group, the group whose pictures it is shown instead: of the same source, as many pictures,
 // never its own. Throws Error where there is no other.
 std::vector<size_t> shuffled_groups(std::span<const Row> rows, std::span<const RowGroup> groups,

@@ -269,23 +269,6 @@ void trace_batch(Traced& t, const Arrays& inputs, int new_tokens, Arrays& out) {
   out["batch/gen_logits"] = std::move(all);
 }
 
-// Mean over the answer tokens of -log p, in double.
-double answer_loss(const Array& logits, std::span<const int64_t> targets) {
-  const int64_t vocab = logits.shape.back();
-  double sum = 0;
-  int count = 0;
-  for (size_t r = 0; r < targets.size(); ++r) {
-    if (targets[r] < 0) continue;
-    const float* row = logits.floats.data() + int64_t(r) * vocab;
-    const double top = *std::max_element(row, row + vocab);
-    double total = 0;
-    for (int64_t i = 0; i < vocab; ++i) total += std::exp(row[i] - top);
-    sum += top + std::log(total) - row[targets[r]];
-    ++count;
-  }
-  return sum / count;
-}
-
 void trace_training(Traced& t, const Arrays& inputs, Arrays& out) {
   const Batch batch = unpad(inputs, "train/");
   const auto pixels = pixels_of(inputs, "train/");
@@ -312,6 +295,22 @@ void trace_tower(Traced& t, const Arrays& inputs, const std::string& group, Arra
 }
 
 }  // namespace
+
+double answer_loss(const Array& logits, std::span<const int64_t> targets) {
+  const int64_t vocab = logits.shape.back();
+  double sum = 0;
+  int count = 0;
+  for (size_t r = 0; r < targets.size(); ++r) {
+    if (targets[r] < 0) continue;
+    const float* row = logits.floats.data() + int64_t(r) * vocab;
+    const double top = *std::max_element(row, row + vocab);
+    double total = 0;
+    for (int64_t i = 0; i < vocab; ++i) total += std::exp(row[i] - top);
+    sum += top + std::log(total) - row[targets[r]];
+    ++count;
+  }
+  return sum / count;
+}
 
 Arrays trace(Traced& traced, const Arrays& inputs, int new_tokens) {
   Arrays out;

@@ -61,4 +61,7 @@ class Traced {
 // An executor without a cache is teacher-forced with the golden continuation, if there is one.
 Arrays trace(Traced& traced, const Arrays& inputs, int new_tokens = 16);
 
+// Mean over the rows with a target (>= 0) of its -log p, summed in double; logits [rows, vocab].
+double answer_loss(const Array& logits, std::span<const int64_t> targets);
+
 }  // namespace revenant

@@ -12,19 +12,6 @@ namespace {
 
 uint64_t mixed(uint64_t a, uint64_t b) { return Random(a * 0x9e3779b97f4a7c15ull + b).next(); }
 
-std::vector<Group> group_rows(const std::vector<Row>& rows) {
-  std::vector<Group> groups;
-  for (size_t i = 0; i < rows.size(); ++i) {
-    const bool same =
-        !groups.empty() && !rows[i].images.empty() && rows[i].images == rows[i - 1].images;
-    if (same)
-      ++groups.back().count;
-    else
-      groups.push_back({i, 1});
-  }
-  return groups;
-}
-
 size_t groups_an_epoch(const TrainingSet& set) {
   return std::max<size_t>(1, size_t(std::lround(set.weight * double(set.groups.size()))));
 }
@@ -111,15 +98,15 @@ TorchBatch BatchMaker::make(std::span<const Pick> picks) const {
     const std::vector<Row>& rows = pick.set->rows;
     std::vector<int> tokens;  // of each picture
     int64_t tiles_here = 0;
-    for (const Path& path : rows[pick.group.first].images) {
+    for (const Path& path : rows[pick.group.begin].images) {
       const Tiles tiles = tile(read_image(path), tile_rule);
       const std::vector<float> values = normalise(tiles.tiles, tile_rule);
       pixels.insert(pixels.end(), values.begin(), values.end());
       tiles_here += int64_t(tiles.tiles.size());
       tokens.push_back(int(tiles.tiles.size()) * config.tokens_per_tile());
     }
-    std::vector<size_t> questions(pick.group.count);
-    std::iota(questions.begin(), questions.end(), pick.group.first);
+    std::vector<size_t> questions(pick.group.end - pick.group.begin);
+    std::iota(questions.begin(), questions.end(), pick.group.begin);
     Random random(pick.seed);
     random.shuffle(questions);
     questions.resize(std::min(questions.size(), size_t(questions_per_picture)));

@@ -12,14 +12,9 @@
 
 namespace revenant {
 
-// Rows that share their pictures and stand together in the file.
-struct Group {
-  size_t first = 0, count = 0;  // rows
-};
-
 struct TrainingSet {
   std::vector<Row> rows;
-  std::vector<Group> groups;
+  std::vector<RowGroup> groups;  // share their pictures
   double weight = 1;
 };
 
@@ -33,7 +28,7 @@ TrainingData read_training_data(const Recipe& recipe);
 // Which groups step `step` uses: per_device_train_batch_size * gradient_accumulation_steps of them.
 struct Pick {
   const TrainingSet* set;
-  Group group;
+  RowGroup group;
   uint64_t seed;  // for what is drawn within the group
 };
 std::vector<Pick> picks_of_step(const TrainingData& data, const Recipe& recipe, int step);

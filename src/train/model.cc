@@ -1,8 +1,7 @@
 #include "train/model.h"
 
+#include <algorithm>
 #include <cmath>
-#include <cstring>
-#include <set>
 
 #include "base/dtype.h"
 #include "base/error.h"
@@ -58,13 +57,16 @@ TorchModel load_torch_model(const Path& directory, const std::vector<std::string
   }
   std::map<std::string, std::vector<int64_t>> shapes;
   for (const auto& [name, view] : tensors) shapes[name] = view.shape;
-  model.kept = check_stored(model.config, shapes, [&](const std::string& name) {
-    return checkpoint.tensors().contains(name) ? checkpoint.file_of(name).string()
-                                               : directory.string();
-  });
-  const std::set<std::string> kept(model.kept.begin(), model.kept.end());
+  const std::vector<std::string> unused =
+      check_stored(model.config, shapes, [&](const std::string& name) {
+        return checkpoint.tensors().contains(name) ? checkpoint.file_of(name).string()
+                                                   : directory.string();
+      });
   for (const auto& [name, view] : tensors)
-    if (!kept.contains(name)) model.parameters[name] = to_torch(view, dtype).requires_grad_();
+    if (std::ranges::count(unused, name))
+      model.kept[name] = {view.dtype, view.shape, {view.data.begin(), view.data.end()}};
+    else
+      model.parameters[name] = to_torch(view, dtype).requires_grad_();
   return model;
 }
 
@@ -90,6 +92,7 @@ void save_torch_model(const TorchModel& model, const Path& directory, DType dtyp
                          sink({static_cast<const std::byte*>(t.data_ptr()), t.nbytes()});
                        }});
   }
+  for (const auto& [name, tensor] : model.kept) sources.push_back(source_of({name, tensor.view()}));
   write_checkpoint(directory, model.config_json, sources);
 }
 

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "io/checkpoint.h"
+#include "io/torch_file.h"
 #include "model/config.h"
 #include "model/step.h"
 #include "model/weights.h"
@@ -21,7 +22,7 @@ struct TorchModel {
   Config config;
   nlohmann::json config_json;
   std::map<std::string, torch::Tensor> parameters;  // by stored name, leaves
-  std::vector<std::string> kept;                    // known unused tensors, written back untouched
+  std::map<std::string, TorchTensor> kept;          // known unused tensors, written back untouched
 
   torch::Dtype dtype() const { return parameters.begin()->second.scalar_type(); }
   Weights<torch::Tensor> weights() const;  // views of the parameters

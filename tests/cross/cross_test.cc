@@ -1,0 +1,286 @@
+// Each executor is the other's test: torch in float64 is the truth for native float32, and finite
+// differences taken with the native executor are the truth for autograd.
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <filesystem>
+
+#include "engine/session.h"
+#include "engine/traced.h"
+#include "support/random_checkpoint.h"
+#include "train/traced.h"
+
+namespace revenant {
+namespace {
+
+using Json = nlohmann::json;
+const ArrayNote silent = [](Site, std::string_view, const Array&) {};
+
+Path scratch(const std::string& name) {
+  const Path directory =
+      Path(testing::TempDir()) / ("cross_" + name + "_" + std::to_string(::getpid()));
+  std::filesystem::create_directories(directory);
+  return directory;
+}
+
+struct Shape {
+  std::string backbone = "qwen2";
+  int heads = 4, kv_heads = 2, head_dim = 64, layers = 2;
+  bool phantom = true, trol = false, clip = false;
+};
+
+Json llm_json(const Shape& s) {
+  Json llm = {{"model_type", s.backbone},
+              {"vocab_size", 61},
+              {"hidden_size", s.heads * s.head_dim},
+              {"intermediate_size", 80},
+              {"num_hidden_layers", s.layers},
+              {"num_attention_heads", s.heads},
+              {"num_key_value_heads", s.kv_heads},
+              {"max_position_embeddings", 128},
+              {"rope_theta", 10000.0},
+              {"rms_norm_eps", 1e-6}};
+  if (s.backbone == "internlm2") llm["rope_scaling"] = {{"type", "dynamic"}, {"factor", 2.0}};
+  if (s.backbone == "phi3") {
+    Json shorter = Json::array(), longer = Json::array();
+    for (int i = 0; i < s.head_dim / 2; ++i)
+      shorter.push_back(1 + 0.01 * i), longer.push_back(1 + 0.3 * i);
+    llm["rope_scaling"] = {{"type", "su"}, {"short_factor", shorter}, {"long_factor", longer}};
+    llm["original_max_position_embeddings"] = 64;
+  }
+  return llm;
+}
+
+Json config_json(const Shape& s) {
+  const Json vision = {{"hidden_size", 24},      {"intermediate_size", 40},
+                       {"num_hidden_layers", 2}, {"num_attention_heads", 2},
+                       {"patch_size", 14},       {"image_size", 56}};
+  Json json;
+  if (s.clip) {
+    json = llm_json(s);
+    json["model_type"] = "internlm";
+    json["img_size"] = 56;
+    json["image_lora_rank"] = 5;
+  } else {
+    json = {{"model_type", "phantom"}, {"force_image_size", 56}, {"llm_config", llm_json(s)}};
+  }
+  json["vision_config"] = vision;
+  json["image_token_index"] = 60;
+  json["revenant"] = {{"phantom", s.phantom}, {"phantom_eta", 0.3}, {"trol", s.trol}};
+  return json;
+}
+
+std::string name_of(const Shape& s) {
+  return s.backbone + (s.clip ? "_clip" : "") + (s.phantom ? "_phantom" : "") +
+         (s.trol ? "_trol" : "") + "_h" + std::to_string(s.heads) + "g" +
+         std::to_string(s.kv_heads) + "d" + std::to_string(s.head_dim);
+}
+
+Array random_pixels(Random& random, int tiles) {
+  Array pixels{{tiles, 3, 56, 56}, {}, {}};
+  for (int i = 0; i < tiles * 3 * 56 * 56; ++i) pixels.floats.push_back(float(random.normal()));
+  return pixels;
+}
+
+// Ragged sequences; the first has a picture.
+struct Rows {
+  Step step;
+  std::vector<int> ids;
+  std::vector<int64_t> labels;
+};
+
+Rows random_rows(Random& random, const Config& c, int tiles, int sequences, int longest) {
+  Rows rows;
+  for (int s = 0; s < sequences; ++s) {
+    std::vector<int> ids;
+    std::vector<uint8_t> picture;
+    const int pictures = s == 0 ? tiles * c.tokens_per_tile() : 0;
+    const int text = 1 + int(random.below(uint64_t(longest)));
+    for (int i = 0; i < pictures + text; ++i) {
+      picture.push_back(i >= 1 && i <= pictures);
+      ids.push_back(picture.back() ? c.image_token : int(random.below(60)));
+      rows.labels.push_back(i > pictures / 2 ? int64_t(random.below(60)) : -100);
+    }
+    rows.step.add(s, 0, int(ids.size()), int(ids.size()), true, picture);
+    rows.ids.insert(rows.ids.end(), ids.begin(), ids.end());
+  }
+  return rows;
+}
+
+double largest(const std::vector<float>& values) {
+  double top = 0;
+  for (const float value : values) top = std::max(top, std::abs(double(value)));
+  return top;
+}
+
+double distance(const std::vector<float>& a, const std::vector<float>& b) {
+  EXPECT_EQ(a.size(), b.size());
+  double top = 0;
+  for (size_t i = 0; i < std::min(a.size(), b.size()); ++i)
+    top = std::max(top, std::abs(double(a[i]) - b[i]));
+  return top;
+}
+
+std::unique_ptr<const Model> open_native(const Path& directory) {
+  return std::make_unique<Model>(directory);
+}
+
+// Whole prompts, then the first prompt again in pieces.
+void expect_native_equals_truth(const Shape& shape, uint64_t seed, int sequences, int longest) {
+  SCOPED_TRACE(name_of(shape) + " seed " + std::to_string(seed));
+  const Path directory = scratch(name_of(shape));
+  write_random_checkpoint(directory, config_json(shape), seed);
+  NativeTraced native(open_native(directory));
+  TorchTraced truth(load_torch_model(directory, {}, torch::kFloat64));
+  Random random(seed + 1);
+  const int tiles = shape.clip ? 1 : 2;
+  const Array pixels = random_pixels(random, tiles);
+  const Array seen = native.see(pixels, silent), true_seen = truth.see(pixels, silent);
+  EXPECT_LE(distance(seen.floats, true_seen.floats), 1e-5 * largest(true_seen.floats));
+  const Rows rows = random_rows(random, native.config(), tiles, sequences, longest);
+  const Array logits = native.forward(rows.step, rows.ids, &true_seen, silent);
+  const Array expected = truth.forward(rows.step, rows.ids, &true_seen, silent);
+  EXPECT_LE(distance(logits.floats, expected.floats), 1e-5 * largest(expected.floats));
+
+  const auto model = open_native(directory);
+  const Span first = rows.step.spans[0];
+  const size_t width = size_t(logits.shape.back());
+  const std::vector<float> last(logits.floats.begin() + long((first.rows - 1) * width),
+                                logits.floats.begin() + long(first.rows * width));
+  for (const int piece : {1, 7}) {
+    Session session(*model);
+    Tensor out;
+    size_t used = 0;
+    for (int at = 0; at < first.rows; at += piece) {
+      const int count = std::min(piece, first.rows - at);
+      const std::span ids(rows.ids.data() + at, size_t(count));
+      const int pictures = int(std::ranges::count(ids, native.config().image_token));
+      const int hidden = int(true_seen.shape.back());
+      const Tensor features =
+          pictures ? Tensor::from(true_seen.floats.data() + used * size_t(hidden), pictures, hidden)
+                   : Tensor();
+      used += size_t(pictures);
+      out = session.feed(ids, features, first.rows);
+    }
+    EXPECT_EQ(std::vector<float>(out.data(), out.data() + out.size()), last)
+        << "pieces of " << piece;
+  }
+  std::filesystem::remove_all(directory);
+}
+
+TEST(Cross, NativeEqualsTorchInFloat64) {
+  for (const std::string backbone : {"qwen2", "internlm2", "phi3"})
+    for (const bool phantom : {false, true})
+      for (const bool trol : {false, true})
+        expect_native_equals_truth({backbone, 4, 2, 64, 2, phantom, trol, false}, 7, 3, 40);
+  expect_native_equals_truth({"internlm2", 4, 2, 64, 2, false, true, true}, 7, 3, 40);
+  expect_native_equals_truth({"internlm2", 4, 2, 64, 2, true, true, true}, 7, 3, 40);
+}
+
+TEST(Cross, RandomShapes) {
+  Random random(20261122);
+  const char* const backbones[] = {"qwen2", "internlm2", "phi3"};
+  const int head_dims[] = {64, 80, 96, 128}, groups[] = {1, 2, 3, 7};
+  for (int i = 0; i < 12; ++i) {
+    Shape s;
+    s.backbone = backbones[random.below(3)];
+    s.kv_heads = 1 + int(random.below(3));
+    s.heads = s.kv_heads * groups[random.below(4)];
+    s.head_dim = head_dims[random.below(4)];
+    s.phantom = random.below(2);
+    s.trol = random.below(2);
+    expect_native_equals_truth(s, random.next() % 1000, 1 + int(random.below(5)),
+                               i % 3 == 0 ? 300 : 60);
+  }
+}
+
+// The loss of a model directory on the native executor, summed in double.
+class NativeLoss {
+ public:
+  NativeLoss(const Path& directory, const Rows& rows, const Array& pixels)
+      : directory_(directory), rows_(rows), pixels_(pixels) {}
+  double operator()() const {
+    NativeTraced native(open_native(directory_));
+    const Array features = native.see(pixels_, silent);
+    const Array logits = native.forward(rows_.step, rows_.ids, &features, silent);
+    return answer_loss(logits, rows_.labels);
+  }
+
+ private:
+  const Path& directory_;
+  const Rows& rows_;
+  const Array& pixels_;
+};
+
+void write_model(const Path& directory, const Json& config,
+                 const std::map<std::string, torch::Tensor>& parameters) {
+  TorchModel model;
+  model.config_json = config;
+  model.config = parse_config(config, "test");
+  model.parameters = parameters;
+  save_torch_model(model, directory, DType::f32);
+}
+
+// Central differences along one random direction a parameter, with steps chosen for a loss change
+// of about 1e-2, where neither rounding nor curvature matters at the 1 % asked for; two step sizes
+// (Richardson) remove the third-order term.
+void expect_gradients(const Shape& shape) {
+  SCOPED_TRACE(name_of(shape));
+  const Path directory = scratch("gradients");
+  const Json config = config_json(shape);
+  write_random_checkpoint(directory, config, 11);
+  TorchModel model = load_torch_model(directory, {}, torch::kFloat64);
+  Random random(12);
+  const Array pixels = random_pixels(random, shape.clip ? 1 : 2);
+  const Rows rows = random_rows(random, model.config, shape.clip ? 1 : 2, 3, 12);
+  TorchBatch batch{rows.step, {rows.ids.begin(), rows.ids.end()}, rows.labels, {}, {}};
+  batch.pixels = torch::tensor(pixels.floats).view(pixels.shape).to(torch::kFloat64);
+  sft_loss(model, batch).backward();
+  const NativeLoss loss(directory, rows, pixels);
+  int checked = 0;
+  for (const auto& [name, parameter] : model.parameters) {
+    if (name.find("k_proj.bias") != std::string::npos && shape.clip)
+      continue;  // zero in exact arithmetic
+    std::vector<double> values;
+    for (int64_t i = 0; i < parameter.numel(); ++i) values.push_back(random.normal());
+    const torch::Tensor direction = torch::tensor(values, torch::kFloat64).view(parameter.sizes());
+    const torch::Tensor gradient = parameter.grad();
+    // Along the gradient as much as at random, so that the slope is well above the rounding noise.
+    const torch::Tensor mixed = direction / direction.norm() + gradient / (gradient.norm() + 1e-30);
+    const double slope = (gradient * mixed).sum().item<double>();
+    if (gradient.norm().item<double>() < 1e-6) continue;
+    const double size =
+        std::min(1e-2 / slope, 0.05 * (1e-3 + parameter.detach().norm().item<double>()));
+    const auto difference = [&](double step) {
+      auto moved = model.parameters;
+      const torch::Tensor plus =
+          (parameter.detach() + step * mixed).to(torch::kFloat32).to(torch::kFloat64);
+      const torch::Tensor minus =
+          (parameter.detach() - step * mixed).to(torch::kFloat32).to(torch::kFloat64);
+      const double expected =
+          (gradient * (plus - minus)).sum().item<double>();  // of what was really moved
+      moved[name] = plus;
+      write_model(directory, config, moved);
+      const double high = loss();
+      moved[name] = minus;
+      write_model(directory, config, moved);
+      return std::pair(high - loss(), expected);
+    };
+    const auto [wide, wide_expected] = difference(size);
+    const auto [narrow, narrow_expected] = difference(size / 2);
+    const double found = (8 * narrow - wide), expected = (8 * narrow_expected - wide_expected);
+    EXPECT_NEAR(found, expected, 0.01 * std::abs(expected)) << name;
+    ++checked;
+  }
+  EXPECT_GE(checked, int(model.parameters.size()) * 9 / 10);
+  std::filesystem::remove_all(directory);
+}
+
+TEST(Cross, AutogradEqualsFiniteDifferences) {
+  expect_gradients({"qwen2", 4, 2, 16, 2, true, false, false});
+  expect_gradients({"phi3", 2, 2, 16, 1, false, true, false});
+  expect_gradients({"internlm2", 2, 1, 16, 1, true, true, true});
+}
+
+}  // namespace
+}  // namespace revenant
