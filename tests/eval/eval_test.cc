@@ -20,7 +20,7 @@ TEST(Score, NormalisesCaseSpaceAndOneFinalPeriod) {
   EXPECT_EQ(normalised("\xC3\x84gypten"), "\xC3\x84gypten");
 }
 
-// Expected values: statsmodels proportion_confint(method="wilson") as in Newcombe 1998, table I.
+// Newcombe 1998, table I, method 3; the last two by hand.
 TEST(Score, WilsonInterval) {
   const auto near = [](Interval i, double low, double high) {
     EXPECT_NEAR(i.low, low, 5e-5);
