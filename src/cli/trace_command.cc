@@ -20,7 +20,7 @@ struct Args {
   Path model, inputs, output;
   std::vector<std::string> settings;
   std::string backend = "native";
-  int new_tokens = 16;
+  int new_tokens = 0;
 };
 
 Arrays read_arrays(const Safetensors& file) {
@@ -140,9 +140,10 @@ void add_trace_command(CLI::App& app, OpenTraced open, std::function<void()> bec
                    "safetensors with vision/*, prefill/*, text/*, batch/*, train/*")
       ->required();
   command->add_option("-o,--output", args->output, "safetensors to write")->required();
-  command->add_option("-n", args->new_tokens, "tokens to generate after each prompt")
-      ->check(CLI::Range(1, 4096))
-      ->capture_default_str();
+  command
+      ->add_option("-n", args->new_tokens,
+                   "tokens to generate after each prompt; 0: 20 after prefill, 16 after others")
+      ->check(CLI::Range(0, 4096));
   add_common(*command, *args);
   command->footer(
       "Example: revenant trace -m MODEL --inputs golden.safetensors -o trace.safetensors --backend "

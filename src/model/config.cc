@@ -1,5 +1,6 @@
 #include "model/config.h"
 
+#include <algorithm>
 #include <nlohmann/json.hpp>
 #include <optional>
 
@@ -9,6 +10,8 @@ namespace revenant {
 namespace {
 
 using Json = nlohmann::json;
+
+constexpr int most_passes = 16;  // bounds the caches; the paper tries up to 4
 
 // One JSON object with the path to it, so that every complaint names the field.
 struct Fields {
@@ -161,6 +164,19 @@ void parse_clip(const Fields& root, Config& c) {
   c.image_lora_rank = root.size("image_lora_rank", 256);
 }
 
+void parse_trol(const Fields& x, TrolConfig& trol) {
+  trol.passes = x.size("trol_passes", 2);
+  if (trol.passes > most_passes) x.fail("trol_passes", "an integer in [1, 16]");
+  const std::string traverse = x.text("trol_traverse", name_of(trol.traverse));
+  const Traverse known[] = {Traverse::off, Traverse::prompt, Traverse::all};
+  const auto found = std::find_if(std::begin(known), std::end(known),
+                                  [&](Traverse t) { return name_of(t) == traverse; });
+  if (found == std::end(known)) x.fail("trol_traverse", "off, prompt or all");
+  trol.traverse = *found;
+  if (!trol.on && x.has("trol_traverse")) x.fail("trol_traverse", "a model with TroL");
+  if (!trol.on && x.has("trol_passes")) x.fail("trol_passes", "a model with TroL");
+}
+
 void parse_extension(const Fields& root, Config& c) {
   const Json none = Json::object();
   const Fields x =
@@ -171,7 +187,7 @@ void parse_extension(const Fields& root, Config& c) {
   c.phantom.eta_learnable = x.flag("phantom_eta_learnable", false);
   if (c.phantom.eta_learnable) x.fail("phantom_eta_learnable", "false (not supported)");
   c.trol.on = x.flag("trol", type == "trol" || type == "internlm");
-  c.trol.passes = x.size("trol_passes", 2);
+  parse_trol(x, c.trol);
   if (x.text("trol_gate", "tied") != "tied") x.fail("trol_gate", "tied");
   c.max_tiles = x.size("max_tiles", c.max_tiles);
   c.architecture =
@@ -241,6 +257,18 @@ const char* name_of(Backbone backbone) {
       return "phi3";
     case Backbone::llama:
       return "llama";
+  }
+  return "?";
+}
+
+const char* name_of(Traverse traverse) {
+  switch (traverse) {
+    case Traverse::off:
+      return "off";
+    case Traverse::prompt:
+      return "prompt";
+    case Traverse::all:
+      return "all";
   }
   return "?";
 }

@@ -34,9 +34,15 @@ struct PhantomConfig {
   bool eta_learnable = false;
 };
 
+// What passes more than once: the released code lets prompts of more than one token. `all` is the
+// paper's "question and answer" (table 10), `off` its "nothing".
+enum class Traverse { off, prompt, all };
+
 struct TrolConfig {
   bool on = false;
   int passes = 2;
+  Traverse traverse = Traverse::prompt;
+  int streams() const { return on && traverse != Traverse::off ? passes : 1; }
 };
 
 struct Config {
@@ -73,6 +79,7 @@ Config parse_config(const nlohmann::json& json, const std::string& subject);
 nlohmann::json with_settings(nlohmann::json json, const std::vector<std::string>& settings);
 
 const char* name_of(Backbone backbone);
+const char* name_of(Traverse traverse);
 
 // The prompt rule (text/prompt.h) of a model: "phantom-qwen2", "trol-phi3", ... Phantom and plain
 // models share templates; llama uses qwen2's ChatML.

@@ -101,6 +101,8 @@ std::vector<Comparison> compare_with_golden(const Arrays& golden, const Arrays& 
     const std::string kind = kind_of(name);
     if (kind.empty() || !produces(kind)) continue;
     if (kind == "gradients" && std::ranges::count(notes.zero_gradients, name.substr(11))) continue;
+    // There the reference's padded row goes astray; only batch_row.* is right.
+    if (notes.batch_from_single_rows && name == "batch_stop/tokens") continue;
     const bool replaced = notes.batch_from_single_rows && name.starts_with("batch/gen_");
     const auto it = found.find(name);
     comparisons.push_back(

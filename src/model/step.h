@@ -2,9 +2,12 @@
 // order, and no padding exists, so a served batch and a packed training batch are the same thing.
 #pragma once
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <vector>
+
+#include "model/config.h"
 
 namespace revenant {
 
@@ -14,7 +17,7 @@ struct Span {
   int first_row = 0, rows = 0;
   int start = 0;        // rows of the sequence that came before, in the cache
   int rope_length = 0;  // length that decides the rotary rule: the whole prompt's, then the current
-  bool prompt = true;   // prompt rows may traverse; generated rows never do
+  bool prompt = true;   // of a prompt, or generated: decides whether they traverse
   int generated = 0;  // of a prompt span without a cache: trailing rows that were generated one by
                       // one, each under the rotary rule of its own length (teacher forcing)
 };
@@ -33,13 +36,19 @@ struct Step {
     for (size_t i = 0; i < picture_rows.size(); ++i)
       picture[size_t(rows - count) + i] = picture_rows[i];
   }
-  // A prompt traverses only if it has more than one row (papers.md 4.2, 2).
-  bool traverses() const {
-    for (const Span& span : spans)
-      if (span.prompt && span.rope_length > 1) return true;
-    return false;
-  }
 };
+
+// Whether row `row` of the span takes part in pass 2 and above. In the released code a prompt does
+// if it has more than one row (papers.md 4.2, 2).
+inline bool traverses(const TrolConfig& trol, const Span& span, int row = 0) {
+  if (!trol.on || trol.traverse == Traverse::off) return false;
+  if (trol.traverse == Traverse::all) return true;
+  return span.prompt && span.rope_length > 1 && row < span.rows - span.generated;
+}
+inline bool traverses(const TrolConfig& trol, const Step& step) {
+  return std::any_of(step.spans.begin(), step.spans.end(),
+                     [&](const Span& span) { return traverses(trol, span); });
+}
 
 // Where in the model a verb is called: caches and observers need it.
 struct Site {

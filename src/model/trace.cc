@@ -163,6 +163,16 @@ std::vector<int> golden_tokens(const Arrays& inputs, const std::string& name) {
   return it == inputs.end() ? std::vector<int>{} : to_ids(it->second);
 }
 
+// Greedy tokens up to the stop token, which is kept; with `fill` the row goes on with it.
+void add_stopped(Array& out, std::span<const int64_t> tokens, int64_t stop, bool fill) {
+  bool ended = false;
+  for (const int64_t token : tokens) {
+    if (ended && !fill) break;
+    out.ints.push_back(ended ? stop : token);
+    ended = ended || token == stop;
+  }
+}
+
 void put_continuation(Arrays& out, const std::string& tokens, const std::string& logits,
                       const std::optional<Traced::Continuation>& made) {
   if (!made) return;
@@ -185,9 +195,15 @@ void trace_prompt(Traced& t, const Arrays& inputs, const std::string& group,
   }
   const bool main = group == "prefill/";
   const std::string tokens = main ? "gen/tokens" : group + "gen_tokens";
+  const int count = new_tokens ? new_tokens : main ? 20 : 16;
   put_continuation(
       out, tokens, main ? "gen/logits" : group + "gen_logits",
-      continue_prompt(t, ids, pointer(features), golden_tokens(inputs, tokens), new_tokens));
+      continue_prompt(t, ids, pointer(features), golden_tokens(inputs, tokens), count));
+  if (main && inputs.contains("gen_stop/stop_id") && out.contains(tokens)) {
+    Array& kept = out["gen_stop/tokens"];
+    add_stopped(kept, out[tokens].ints, inputs.at("gen_stop/stop_id").ints.at(0), false);
+    kept.shape = {1, int64_t(kept.ints.size())};
+  }
   if (!main) return;
   t.switch_mechanisms(false);
   out["off/logits"] =
@@ -247,7 +263,8 @@ void trace_batch(Traced& t, const Arrays& inputs, int new_tokens, Arrays& out) {
                 padded.floats.begin() + ((span.sequence + 1) * batch.width - span.rows) * vocab);
   out["batch/logits"] = std::move(padded);
   const std::vector<int> golden = golden_tokens(inputs, "batch/gen_tokens");
-  const size_t count = golden.empty() ? size_t(new_tokens) : golden.size() / size_t(rows);
+  const size_t count =
+      golden.empty() ? size_t(new_tokens ? new_tokens : 16) : golden.size() / size_t(rows);
   Array tokens{{rows, int64_t(count)}, {}, {}}, all{{rows, int64_t(count), vocab}, {}, {}};
   int64_t used = 0;  // picture rows given to earlier sequences
   for (size_t r = 0; r < batch.ids.size(); ++r) {
@@ -264,6 +281,14 @@ void trace_batch(Traced& t, const Arrays& inputs, int new_tokens, Arrays& out) {
     if (!made) return;
     tokens.ints.insert(tokens.ints.end(), made->tokens.begin(), made->tokens.end());
     all.floats.insert(all.floats.end(), made->logits.floats.begin(), made->logits.floats.end());
+  }
+  if (inputs.contains("batch_stop/stop_id")) {
+    constexpr size_t shown = 8;  // as in the goldens
+    Array& kept = out["batch_stop/tokens"];
+    for (size_t r = 0; r < batch.ids.size(); ++r)
+      add_stopped(kept, std::span(tokens.ints).subspan(r * count, std::min(shown, count)),
+                  inputs.at("batch_stop/stop_id").ints.at(0), true);
+    kept.shape = {rows, int64_t(std::min(shown, count))};
   }
   out["batch/gen_tokens"] = std::move(tokens);
   out["batch/gen_logits"] = std::move(all);

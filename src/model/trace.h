@@ -57,9 +57,10 @@ class Traced {
   }
 };
 
-// `new_tokens`: how many tokens to generate where the inputs do not hold a golden continuation.
-// An executor without a cache is teacher-forced with the golden continuation, if there is one.
-Arrays trace(Traced& traced, const Arrays& inputs, int new_tokens = 16);
+// `new_tokens`: how many tokens to generate where the inputs do not hold a golden continuation; 0:
+// as many as the goldens, 20 after prefill/ and 16 after others. An executor without a cache is
+// teacher-forced with the golden continuation, if there is one.
+Arrays trace(Traced& traced, const Arrays& inputs, int new_tokens = 0);
 
 // Mean over the rows with a target (>= 0) of its -log p, summed in double; logits [rows, vocab].
 double answer_loss(const Array& logits, std::span<const int64_t> targets);

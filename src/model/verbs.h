@@ -26,7 +26,7 @@
 //   add, sub, mul(x, y)                                  elementwise; mul's y may be [H], for every row
 //   lerp(a, b, t)                                        a + t (b - a); t broadcasts over the last dimension
 //   affine(x, scale, shift)                              scale x + shift
-//   gate_prompt(gate, step)                              gate, 0 on rows that do not traverse (generated, lone)
+//   gate_prompt(gate, step)                              gate, 0 on rows that do not traverse (step.h)
 //   gelu (exact), quick_gelu, silu, tanh, sigmoid
 //   note(site, name, x)                                  x; the only hook for observers
 //

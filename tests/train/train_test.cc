@@ -1,0 +1,222 @@
+// Recipes, schedules and the loop: what a resumed or accumulated run must equal.
+#include <gtest/gtest.h>
+
+#include <fcntl.h>
+#include <sys/file.h>
+#include <unistd.h>
+
+#include <filesystem>
+#include <set>
+#include <sstream>
+
+#include "base/error.h"
+#include "base/random.h"
+#include "image/image.h"
+#include "io/checkpoint.h"
+#include "train/batch.h"
+#include "train/checkpoint.h"
+#include "train/loop.h"
+
+namespace revenant {
+namespace {
+
+namespace fs = std::filesystem;
+using Json = nlohmann::json;
+
+// A set of noise pictures with two questions each, a config and a recipe over them.
+class TrainTest : public testing::Test {
+ protected:
+  void SetUp() override {
+    root_ = Path(testing::TempDir()) / ("train_" + std::to_string(::getpid()));
+    fs::remove_all(root_);
+    fs::create_directories(root_ / "images");
+    Random random(3);
+    Json rows = Json::array();
+    for (int i = 0; i < 24; ++i) {
+      Image image = blank_image(32, 32, uint8_t(random.below(256)));
+      for (uint8_t& level : image.rgb) level = uint8_t(level / 2 + random.below(128));
+      const std::string name = "images/" + std::to_string(i) + ".png";
+      write_file(root_ / name, encode_png(image));
+      for (const std::string question : {"What is it?", "Is it dark?"})
+        rows.push_back({{"id", std::to_string(i) + question},
+                        {"image", name},
+                        {"conversations",
+                         {{{"from", "human"}, {"value", "<image>\n" + question}},
+                          {{"from", "gpt"}, {"value", i % 2 ? "yes" : "a cat"}}}},
+                        {"rejected", "no"}});
+    }
+    write_file(root_ / "rows.json", rows.dump());
+    const Json config = {{"model_type", "phantom"},
+                         {"force_image_size", 32},
+                         {"vision_config",
+                          {{"hidden_size", 16},
+                           {"intermediate_size", 24},
+                           {"num_hidden_layers", 1},
+                           {"num_attention_heads", 2},
+                           {"patch_size", 8},
+                           {"image_size", 32}}},
+                         {"llm_config",
+                          {{"model_type", "qwen2"},
+                           {"hidden_size", 32},
+                           {"intermediate_size", 48},
+                           {"num_hidden_layers", 2},
+                           {"num_attention_heads", 2},
+                           {"num_key_value_heads", 1}}},
+                         {"revenant", {{"phantom_eta", 1.0}, {"max_tiles", 1}}}};
+    write_file(root_ / "config.json", config.dump());
+  }
+  void TearDown() override { fs::remove_all(root_); }
+
+  Recipe recipe(const std::string& output) const {
+    Recipe r;
+    r.output_dir = root_ / output;
+    r.config = root_ / "config.json";
+    r.tokenizer_vocab = 300;
+    r.data = {{root_ / "rows.json", "", 1}};
+    r.per_device_train_batch_size = 4;
+    r.questions_per_picture = 2;
+    r.max_steps = 6;
+    r.warmup_steps = 2;
+    r.save_steps = 3;
+    r.save_total_limit = 5;
+    r.logging_steps = 1;
+    return r;
+  }
+
+  Path root_;
+};
+
+std::vector<Json> log_of(const Path& output) {
+  std::vector<Json> lines;
+  std::istringstream text(read_file(output / "train.jsonl"));
+  for (std::string line; std::getline(text, line);) lines.push_back(Json::parse(line));
+  return lines;
+}
+
+TEST_F(TrainTest, ResumedEqualsUninterrupted) {
+  ASSERT_TRUE(train(recipe("whole")));
+  fs::create_directories(root_ / "resumed");
+  fs::copy(root_ / "whole/tokenizer", root_ / "resumed/tokenizer", fs::copy_options::recursive);
+  fs::copy(root_ / "whole/checkpoint-3", root_ / "resumed/checkpoint-3",
+           fs::copy_options::recursive);
+  ASSERT_TRUE(train(recipe("resumed")));
+  for (const char* file : {"checkpoint-6/model.safetensors", "checkpoint-6/optimizer.safetensors",
+                           "model.safetensors"})
+    EXPECT_EQ(read_file(root_ / "whole" / file), read_file(root_ / "resumed" / file)) << file;
+  EXPECT_EQ(log_of(root_ / "resumed").front()["step"], 4);
+}
+
+TEST_F(TrainTest, DamagedCheckpointIsPassedOver) {
+  ASSERT_TRUE(train(recipe("whole")));
+  fs::resize_file(root_ / "whole/checkpoint-6/model.safetensors", 100);
+  ASSERT_TRUE(train(recipe("whole")));
+  EXPECT_EQ(log_of(root_ / "whole")[6]["step"], 4);  // went on from checkpoint-3
+}
+
+TEST_F(TrainTest, AccumulatedEqualsOneBatch) {
+  Recipe one = recipe("one"), many = recipe("many");
+  one.per_device_train_batch_size = 8;
+  many.per_device_train_batch_size = 1;
+  many.gradient_accumulation_steps = 8;
+  ASSERT_TRUE(train(one));
+  ASSERT_TRUE(train(many));
+  const auto a = log_of(root_ / "one"), b = log_of(root_ / "many");
+  for (size_t i = 0; i < a.size(); ++i) {
+    EXPECT_NEAR(a[i]["loss"].get<double>(), b[i]["loss"].get<double>(), 1e-4) << "step " << i + 1;
+    EXPECT_NEAR(a[i]["grad_norm"].get<double>(), b[i]["grad_norm"].get<double>(),
+                1e-3 * a[i]["grad_norm"].get<double>());
+  }
+}
+
+TEST_F(TrainTest, LossFallsOnWhatCanBeLearnt) {
+  Recipe r = recipe("learn");
+  r.max_steps = 60;
+  r.save_steps = 100;
+  r.learning_rate = 1e-2;
+  ASSERT_TRUE(train(r));
+  const auto lines = log_of(root_ / "learn");
+  EXPECT_LT(lines.back()["loss"].get<double>(), 0.3 * lines.front()["loss"].get<double>());
+}
+
+TEST_F(TrainTest, DataOrderIsAFunctionOfSeedAndStep) {
+  const Recipe r = recipe("order");
+  const TrainingData data = read_training_data(r);
+  std::set<size_t> first_epoch;
+  for (int step = 0; step < 6; ++step) {
+    const auto picks = picks_of_step(data, r, step), again = picks_of_step(data, r, step);
+    for (size_t i = 0; i < picks.size(); ++i) {
+      EXPECT_EQ(picks[i].group.begin, again[i].group.begin);
+      EXPECT_EQ(picks[i].seed, again[i].seed);
+      first_epoch.insert(picks[i].group.begin);
+    }
+  }
+  EXPECT_EQ(first_epoch.size(), 24u);  // each picture once
+}
+
+TEST_F(TrainTest, OneRunAnOutputDirectory) {
+  fs::create_directories(root_ / "busy");
+  const int fd = ::open((root_ / "busy/.lock").c_str(), O_RDWR | O_CREAT, 0644);
+  ASSERT_EQ(::flock(fd, LOCK_EX | LOCK_NB), 0);
+  EXPECT_THROW(train(recipe("busy")), Error);
+  ::close(fd);
+}
+
+TEST_F(TrainTest, LabelsAreTheAnswerAndItsEnd) {
+  Recipe r = recipe("labels");
+  r.max_steps = 1;
+  ASSERT_TRUE(train(r));
+  const Tokenizer tokenizer = Tokenizer::open(root_ / "labels");
+  const TorchModel model = load_torch_model(root_ / "labels");
+  const PromptRule& rule = prompt_rule("phantom-qwen2");
+  const TrainingData data = read_training_data(r);
+  const BatchMaker maker{model.config, tokenizer, rule, tile_rule_of(model.config), 2};
+  const auto picks = picks_of_step(data, r, 0);
+  const TorchBatch batch = maker.make(std::span(picks).first(1));
+  ASSERT_EQ(batch.step.spans.size(), 2u);
+  for (const Span& span : batch.step.spans) {
+    std::vector<int32_t> targets;
+    for (int i = 0; i < span.rows; ++i)
+      if (const auto label = batch.labels[size_t(span.first_row + i)]; label >= 0)
+        targets.push_back(int32_t(label));
+    const std::string answer = picks[0].group.begin / 2 % 2 ? "yes" : "a cat";
+    EXPECT_EQ(tokenizer.decode(targets, true), answer + "<|im_end|>");
+  }
+  EXPECT_EQ(batch.pixels.size(0), 1);
+  EXPECT_EQ(batch.tile_of_slot, (std::vector<int64_t>{0, 0}));
+}
+
+TEST(Recipe, UnknownKeysAndWrongTypesAreNamed) {
+  const Path file = Path(testing::TempDir()) / "recipe.yaml";
+  const std::string good = "output_dir: o\nconfig: c\ndata:\n  - {path: d.json}\n";
+  write_file(file, good);
+  EXPECT_EQ(read_recipe(file, {"max_steps=7"}).max_steps, 7);
+  const auto message = [&](const std::string& text,
+                           std::vector<std::string> settings = {}) -> std::string {
+    write_file(file, text);
+    try {
+      read_recipe(file, settings);
+    } catch (const Error& error) {
+      return error.what();
+    }
+    return "";
+  };
+  EXPECT_NE(message(good + "learning_rat: 1\n").find("learning_rat"), std::string::npos);
+  EXPECT_NE(message(good + "max_steps: many\n").find("max_steps"), std::string::npos);
+  EXPECT_NE(message(good, {"seed"}).find("key=value"), std::string::npos);
+  EXPECT_NE(message("output_dir: o\nconfig: c\n").find("data"), std::string::npos);
+}
+
+TEST(Recipe, ScheduleWarmsUpThenFollowsTheCosine) {
+  Recipe r;
+  r.learning_rate = 1;
+  r.min_learning_rate = 0.1;
+  r.warmup_steps = 10;
+  r.max_steps = 110;
+  EXPECT_DOUBLE_EQ(learning_rate_at(r, 0), 0.1);
+  EXPECT_DOUBLE_EQ(learning_rate_at(r, 10), 1);
+  EXPECT_NEAR(learning_rate_at(r, 60), 0.55, 1e-12);
+  EXPECT_NEAR(learning_rate_at(r, 110), 0.1, 1e-12);
+}
+
+}  // namespace
+}  // namespace revenant

@@ -1,0 +1,20 @@
+#!/usr/bin/env bash
+# Measures a model on every test split of data/: as it is, with blank and with shuffled pictures.
+#   tools/evaluate.sh MODEL OUT_DIR [LIMIT]     writes OUT_DIR/{own,blank,shuffle}.json and tables
+# Resumable: a finished part is not run again.
+set -euo pipefail
+model=$1 out=$2 limit=${3:-0}
+revenant=${REVENANT:-build/release/bin/revenant}
+mkdir -p "$out"
+for set in easy-vqa/test fashion-mnist/test scenes/test scenes/test_unseen_style \
+           emoji/test_openmoji emoji/test_noto emoji/test_modern; do
+  for shown in own blank shuffle; do
+    name=${set//\//_}.$shown
+    [ -s "$out/$name.json" ] && continue
+    flag=(); [ $shown = own ] || flag=(--$shown)
+    [ "$limit" = 0 ] || flag+=(--limit "$limit")
+    "$revenant" eval -m "$model" --data "data/$set.json" --train "data/${set%/*}/train.json" "${flag[@]}" \
+      --json "$out/$name.tmp" > "$out/$name.txt"
+    mv "$out/$name.tmp" "$out/$name.json"
+  done
+done
