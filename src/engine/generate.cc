@@ -6,6 +6,7 @@
 #include <optional>
 
 #include "base/error.h"
+#include "engine/beam.h"
 
 namespace revenant {
 namespace {
@@ -21,6 +22,8 @@ class Running {
       : request_(request), random_(request.options.sampling.seed) {
     const GenerateOptions& o = request.options;
     check(o.sampling);
+    if (o.beams > 1 && o.sampling.temperature > 0)
+      throw Error("generate", "beams", "temperature 0", std::to_string(o.sampling.temperature));
     if (!o.stop_strings.empty() && !o.speech)
       throw Error("generate", "stop strings", "a tokenizer", "none");
     if (o.speech) decoder_.emplace(o.speech->tokenizer, false);
@@ -33,12 +36,54 @@ class Running {
     made_.timings.prompt_seconds = seconds() - begin;
     made_.timings.prompt_tokens = int(request_.ids.size());
     began_ = seconds();
-    if (!done_) take(first.row(0), first.width);
+    if (done_) return;
+    const GenerateOptions& o = request_.options;
+    if (o.beams > 1)
+      beams_.emplace(*request_.session, BeamOptions{o.beams,
+                                                    o.max_new_tokens,
+                                                    {o.stop_ids.begin(), o.stop_ids.end()},
+                                                    o.sampling.repetition_penalty});
+    take(first, 0);
   }
 
-  void take(const float* logits, int vocab) {
+  // What it adds to the next step.
+  void join(std::vector<Session*>& sessions, std::vector<int>& ids) const {
+    const std::span<Session* const> mine =
+        beams_ ? beams_->sessions() : std::span(&request_.session, 1);
+    const std::vector<int> last = beams_ ? beams_->last_ids() : std::vector{made_.ids.back()};
+    sessions.insert(sessions.end(), mine.begin(), mine.end());
+    ids.insert(ids.end(), last.begin(), last.end());
+  }
+
+  // Its rows of the step begin at `row`; returns where they end.
+  int take(const Tensor& logits, int row) {
+    if (beams_) return take_beams(logits, row);
+    const std::span<const float> mine = {logits.row(row), size_t(logits.width)};
+    accept(pick(request_.options.sampling, mine, made_.ids, random_));
+    return row + 1;
+  }
+
+  bool done() const { return done_; }
+  Generated result() const { return made_; }
+
+ private:
+  int take_beams(const Tensor& logits, int row) {
+    const int end = row + int(beams_->sessions().size());
+    beams_->take(logits, row);
+    const bool go_on = !request_.options.go_on || request_.options.go_on();
+    if (go_on && !beams_->search().done()) return end;
+    const Hypothesis best = beams_->search().best();
+    beams_->close();
+    beams_.reset();
+    made_.score = best.score;
+    for (const int id : best.ids)
+      if (!done_) accept(id);
+    if (!done_) finish(Finish::cancelled, best.ids.back());
+    return end;
+  }
+
+  void accept(int id) {
     const GenerateOptions& o = request_.options;
-    const int id = pick(o.sampling, {logits, size_t(vocab)}, made_.ids, random_);
     made_.ids.push_back(id);
     const bool stop = std::count(o.stop_ids.begin(), o.stop_ids.end(), id) > 0;
     const bool full = int(made_.ids.size()) >= o.max_new_tokens;
@@ -49,12 +94,6 @@ class Running {
     if (!give(id, held_back())) finish(Finish::cancelled, id);
   }
 
-  bool done() const { return done_; }
-  Session* session() const { return request_.session; }
-  int last() const { return made_.ids.back(); }
-  Generated result() const { return made_; }
-
- private:
   bool cut_at_stop_string() {
     size_t at = std::string::npos;
     for (const std::string& stop : request_.options.stop_strings)
@@ -94,6 +133,7 @@ class Running {
 
   const Request& request_;
   Random random_;
+  std::optional<Beams> beams_;
   std::optional<StreamDecoder> decoder_;
   std::string waiting_;
   Generated made_;
@@ -104,12 +144,10 @@ class Running {
 void step_together(const std::vector<Running*>& active) {
   std::vector<Session*> sessions;
   std::vector<int> ids;
-  for (const Running* r : active) {
-    sessions.push_back(r->session());
-    ids.push_back(r->last());
-  }
+  for (const Running* r : active) r->join(sessions, ids);
   const Tensor logits = Session::step(sessions, ids);
-  for (size_t i = 0; i < active.size(); ++i) active[i]->take(logits.row(int(i)), logits.width);
+  int row = 0;
+  for (Running* r : active) row = r->take(logits, row);
 }
 
 }  // namespace

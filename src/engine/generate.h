@@ -20,11 +20,13 @@ using OnToken = std::function<bool(int id, std::string_view text)>;
 
 struct GenerateOptions {
   Sampling sampling;
+  int beams = 1;  // above 1: the best of so many beams (beam.h), with temperature 0 only
   int max_new_tokens = 512;
   std::vector<int> stop_ids;
   std::vector<std::string> stop_strings;  // the text ends before them; they need a tokenizer
   const Speech* speech = nullptr;         // gives the text; null: ids only
-  OnToken on_token;
+  OnToken on_token;                       // of beams only at the end, when the tokens are known
+  std::function<bool()> go_on;            // asked at every step of beams; false ends the search
 };
 
 struct Timings {
@@ -36,13 +38,16 @@ struct Generated {
   std::vector<int> ids;  // a stop token that ended the answer is the last of them
   std::string text;      // without it
   Finish finish_reason = Finish::length;
+  double score = 0;  // of beams: mean log-probability of the tokens
   Timings timings;
 };
 
 struct Request {
-  Session* session = nullptr;  // new, or with an earlier part of the same history
-  std::vector<int> ids;        // the whole prompt
-  Tensor features;             // a row for each of its picture tokens
+  // New, or with an earlier part of the same history. Holds the answer afterwards, or after beams
+  // the prompt alone.
+  Session* session = nullptr;
+  std::vector<int> ids;  // the whole prompt
+  Tensor features;       // a row for each of its picture tokens
   GenerateOptions options;
 };
 

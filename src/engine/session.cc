@@ -14,6 +14,17 @@ int count_pictures(const std::vector<uint8_t>& marks, int begin, int end) {
   return int(std::count(marks.begin() + begin, marks.begin() + end, 1));
 }
 
+// `mine` from `same` on as in `theirs`.
+template <class T>
+void graft(std::vector<T>& mine, const std::vector<T>& theirs, size_t same) {
+  mine.resize(same);
+  mine.insert(mine.end(), theirs.begin() + std::ptrdiff_t(same), theirs.end());
+}
+
+bool traversed(const Config& c, bool prompt, int length) {
+  return traverses(c.trol, Span{.rope_length = length, .prompt = prompt});
+}
+
 void check_id(const Config& c, int id) {
   if (id < 0 || id >= c.embedding_rows)
     throw Error("session", "token", "an id in [0, " + std::to_string(c.embedding_rows) + ")",
@@ -68,7 +79,7 @@ int Session::reusable(int length) const {
   const int rule = rope_rule_key(c.rope, length);
   int rows = 0;
   while (rows < sequence_.rows && made_[size_t(rows)].rope_rule == rule &&
-         made_[size_t(rows)].traversed == (c.trol.on && length > 1))
+         made_[size_t(rows)].traversed == traversed(c, true, length))
     ++rows;
   return rows;
 }
@@ -94,7 +105,7 @@ Tensor Session::compute(int end, int length) {
         forward(native, step, sequences, std::span(ids_).subspan(size_t(begin), size_t(count)),
                 pictures ? &features : nullptr);
     last = last_rows(native, x, step);
-    made_.resize(size_t(end), {rope_rule_key(c.rope, length), c.trol.on && length > 1});
+    made_.resize(size_t(end), {rope_rule_key(c.rope, length), traversed(c, true, length)});
   }
   return logits(native, last);
 }
@@ -125,8 +136,10 @@ Tensor Session::step(std::span<Session* const> sessions, std::span<const int> id
     s.ids_.push_back(ids[i]);
     s.pictures_.push_back(0);
     const int length = int(s.ids_.size());
-    s.made_.push_back({rope_rule_key(model.config().rope, length), false});
-    step.add(int(i), length - 1, 1, length, length == 1);
+    const bool prompt = length == 1;
+    s.made_.push_back(
+        {rope_rule_key(model.config().rope, length), traversed(model.config(), prompt, length)});
+    step.add(int(i), length - 1, 1, length, prompt);
     sequences.push_back(&s.sequence_);
   }
   const Native native = model.native();
@@ -144,9 +157,29 @@ void Session::rewind(int tokens) {
 }
 
 void Session::end_prompt() {
-  if (!model_->config().trol.on) return;
+  if (model_->config().trol.traverse == Traverse::all) return;  // what is generated needs it
   sequence_.forget_later_passes();
   for (Made& made : made_) made.traversed = false;
+}
+
+Session Session::fork() const {
+  Session other(*model_);
+  other.follow(*this, 0);
+  return other;
+}
+
+void Session::follow(const Session& other, int same) {
+  CHECK(model_ == other.model_ && same >= 0 && same <= std::min(cached(), other.cached()));
+  const Config& c = model_->config();
+  const int streams = c.trol.traverse == Traverse::all ? c.trol.streams() : 1;
+  sequence_.copy_rows(other.sequence_, same, streams);
+  const size_t pictures = size_t(count_pictures(other.pictures_, 0, same));
+  graft(features_, other.features_, pictures * size_t(c.hidden));
+  graft(ids_, other.ids_, size_t(same));
+  graft(pictures_, other.pictures_, size_t(same));
+  graft(made_, other.made_, size_t(same));
+  if (streams < c.trol.streams())
+    for (size_t i = size_t(same); i < made_.size(); ++i) made_[i].traversed = false;
 }
 
 }  // namespace revenant

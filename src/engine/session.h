@@ -32,8 +32,15 @@ class Session {
   // Drops what only a prompt that goes on would need; a later feed computes it again.
   void end_prompt();
 
+  // A search that goes several ways: another session with this history. It may be continued by
+  // steps; what only a prompt that goes on would need is not copied.
+  Session fork() const;
+  // Takes over the history of a fork, of which the first `same` tokens are known to be this one's.
+  void follow(const Session& other, int same);
+
   const Model& model() const { return *model_; }
   const std::vector<int>& ids() const { return ids_; }
+  int cached() const { return sequence_.rows; }  // tokens with rows in the cache
   size_t cache_bytes() const { return sequence_.bytes(); }
 
  private:

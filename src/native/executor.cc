@@ -231,7 +231,7 @@ Tensor Executor::gate_prompt(const Tensor& gate, const Step& step) {
   Tensor out(gate.rows, 1, 1);
   for (const Span& span : step.spans)
     for (int r = span.first_row; r < span.first_row + span.rows; ++r)
-      *out.row(r) = traverses(span) ? *gate.row(r) : 0.0f;
+      *out.row(r) = traverses(c_.trol, span) ? *gate.row(r) : 0.0f;
   return out;
 }
 

@@ -97,7 +97,4 @@ class Executor : public Verbs<Executor> {
   std::optional<RopeRows> rotation_;  // of this executor's step
 };
 
-// Rows of a span take part in pass 2 and above only if it is a prompt of more than one token.
-inline bool traverses(const Span& span) { return span.prompt && span.rope_length > 1; }
-
 }  // namespace revenant

@@ -19,7 +19,7 @@ std::vector<Piece> cut(const Step& step, const Config& c, int pass) {
   std::vector<Piece> pieces;
   for (size_t s = 0; s < step.spans.size(); ++s) {
     const Span& span = step.spans[s];
-    if (pass > 1 && !traverses(span)) continue;
+    if (pass > 1 && !traverses(c.trol, span)) continue;
     for (int r = 0; r < span.rows; r += rows_together)
       for (int head = 0; head < c.kv_heads; ++head)
         pieces.push_back(
@@ -110,7 +110,7 @@ Tensor Executor::attend_heads(const Tensor& q, const Tensor& k, const Tensor& v,
 // way later rows will.
 void Executor::remember(Site site, const Haunted<Tensor>& a, const Step& step) {
   for (const Span& span : step.spans) {
-    if (site.pass > 1 && !traverses(span)) continue;
+    if (site.pass > 1 && !traverses(c_.trol, span)) continue;
     Stream& stream = sequence_of(span).stream(site.layer, site.pass);
     copy_rows(a.plain.k, span.first_row, span.rows, stream.k, span.start);
     copy_rows(a.plain.v, span.first_row, span.rows, stream.v, span.start);

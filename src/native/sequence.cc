@@ -1,5 +1,6 @@
 #include "native/sequence.h"
 
+#include <cstring>
 #include <new>
 
 namespace revenant {
@@ -13,6 +14,28 @@ void CacheRows::reserve(size_t rows, size_t width) {
   data_.reset(static_cast<float*>(grown));
   capacity_ = capacity;
   width_ = width;
+}
+
+void CacheRows::copy(const CacheRows& from, size_t first, size_t end) {
+  if (from.width_ == 0 || first == end) return;
+  reserve(end, from.width_);
+  std::memcpy(data() + first * width_, from.data() + first * width_,
+              (end - first) * width_ * sizeof(float));
+}
+
+void Stream::copy(const Stream& from, size_t first, size_t end) {
+  k.copy(from.k, first, end);
+  v.copy(from.v, first, end);
+  ghost_k.copy(from.ghost_k, first, end);
+  ghost_v.copy(from.ghost_v, first, end);
+}
+
+void Sequence::copy_rows(const Sequence& from, int same, int streams) {
+  for (size_t pass = 0; pass < size_t(streams); ++pass)
+    for (size_t layer = 0; layer < streams_[pass].size(); ++layer)
+      streams_[pass][layer].copy(from.streams_[pass][layer], size_t(same), size_t(from.rows));
+  if (same == 0) anchors_ = from.anchors_;
+  rows = from.rows;
 }
 
 void Sequence::forget_later_passes() {

@@ -16,6 +16,7 @@ class CacheRows {
   float* data() { return data_.get(); }
   const float* data() const { return data_.get(); }
   void reserve(size_t rows, size_t width);
+  void copy(const CacheRows& from, size_t first, size_t end);  // rows [first, end)
   size_t bytes() const { return capacity_ * width_ * sizeof(float); }
 
  private:
@@ -30,6 +31,7 @@ class CacheRows {
 // unscaled ghosts too, once a token.
 struct Stream {
   CacheRows k, v, ghost_k, ghost_v;
+  void copy(const Stream& from, size_t first, size_t end);
 };
 
 // q, k, v of the sequence's first row in one layer.
@@ -40,7 +42,7 @@ struct Anchor {
 class Sequence {
  public:
   explicit Sequence(const Config& config)
-      : streams_(size_t(config.trol.on ? config.trol.passes : 1)), anchors_(size_t(config.layers)) {
+      : streams_(size_t(config.trol.streams())), anchors_(size_t(config.layers)) {
     for (auto& stream : streams_) stream.resize(size_t(config.layers));
   }
 
@@ -50,6 +52,8 @@ class Sequence {
   Anchor& anchor(int layer) { return anchors_[size_t(layer)]; }
   // Second passes are needed only while the prompt may go on.
   void forget_later_passes();
+  // Becomes `from`, of which it has the first `same` rows already; only the first passes' streams.
+  void copy_rows(const Sequence& from, int same, int streams);
   size_t bytes() const;
 
  private:

@@ -29,7 +29,7 @@ TorchRows::TorchRows(const Config& c, const Step& step, torch::Dtype dtype) {
     for (int i = 0; i < span.rows; ++i) {
       place_of_row.push_back(int64_t(&span - step.spans.data()) * longest + i);
       traverse_rows[size_t(span.first_row + i)] =
-          span.prompt && span.rope_length > 1 && i < span.rows - span.generated;
+          traverses(c.trol, span, i);
     }
   }
   for (int r = 0; r < step.rows; ++r)

@@ -126,5 +126,30 @@ TEST(GoldenGeneration, BatchStopsRowByRow) {
   });
 }
 
+// Ten new tokens; no case ends before.
+void expect_beams(const Case& c, int beams) {
+  const std::string group = "beam" + std::to_string(beams) + "/";
+  const Ids expected = c.ids(group + "tokens");
+  GenerateOptions options;
+  options.beams = beams;
+  options.max_new_tokens = int(expected.size());
+  if (c.config().eos_token >= 0) options.stop_ids = {c.config().eos_token};
+  Session session(model_of(c));
+  const Ids prompt = c.ids("prefill/input_ids");
+  const Generated made = generate({&session, prompt, features_of(c, "vision"), options});
+  EXPECT_EQ(made.ids, expected);
+  const float score = float(made.score);
+  EXPECT_LE(misfit(&score, c.golden.f32(group + "score")), 1);
+  EXPECT_EQ(session.ids(), prompt);  // given back as it was
+}
+
+TEST(GoldenGeneration, ThreeBeams) {
+  for_each_case("beam3/tokens", [](const Case& c) { expect_beams(c, 3); });
+}
+
+TEST(GoldenGeneration, FiveBeams) {
+  for_each_case("beam5/tokens", [](const Case& c) { expect_beams(c, 5); });
+}
+
 }  // namespace
 }  // namespace revenant
