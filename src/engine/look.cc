@@ -1,0 +1,288 @@
+#include "engine/look.h"
+
+#include <algorithm>
+#include <cmath>
+#include <map>
+#include <string>
+
+#include "base/error.h"
+
+namespace revenant {
+namespace {
+
+// Prompt rows that are computed together; bounds memory, never shows in results.
+constexpr int rows_together = 512;
+
+double dot(const float* a, const float* b, int n) {
+  double sum = 0;
+  for (int i = 0; i < n; ++i) sum += double(a[i]) * double(b[i]);
+  return sum;
+}
+
+// Sums of two non-negative measures; numbers are the ratios of what was added.
+struct Ratios {
+  Ratios(size_t rows, size_t columns) : columns(columns), part(rows * columns), whole(part) {}
+  void add(size_t row, size_t column, double more_part, double more_whole) {
+    part[row * columns + column] += more_part;
+    whole[row * columns + column] += more_whole;
+  }
+  // `root`: the sums are of squares.
+  Numbers numbers(bool root) const {
+    Numbers out({columns ? part.size() / columns : 0, columns});
+    for (size_t i = 0; i < part.size(); ++i) {
+      const double ratio = whole[i] > 0 ? part[i] / whole[i] : 0;
+      out.values[i] = float(root ? std::sqrt(ratio) : ratio);
+    }
+    return out;
+  }
+  size_t columns;
+  std::vector<double> part, whole;
+};
+
+// |scale a|^2 and |b|^2 of every head of every row, to a ratio by head and one by row.
+template <class A>
+void add_squares(const A& a, const Tensor& b, size_t layer, int first, Ratios& by_head,
+                 Ratios& by_row) {
+  for (int r = 0; r < b.rows; ++r)
+    for (int h = 0; h < b.heads; ++h) {
+      const float* whole = b.row(r) + size_t(h) * size_t(b.width);
+      double part = 0;
+      for (int i = 0; i < b.width; ++i) {
+        const double x = a(r, h * b.width + i);
+        part += x * x;
+      }
+      const double square = dot(whole, whole, b.width);
+      by_head.add(layer, size_t(h), part, square);
+      by_row.add(layer, size_t(first + r), part, square);
+    }
+}
+
+class Watcher : public Observer {
+ public:
+  Watcher(const Config& config, Sequence& sequence, int prompt, int most_rows, bool heads)
+      : c_(config),
+        sequence_(sequence),
+        most_(size_t(most_rows)),
+        heads_(heads),
+        value_head_(layers(), size_t(c_.kv_heads)),
+        value_row_(layers(), most_),
+        output_head_(layers(), size_t(c_.heads)),
+        output_row_(layers(), most_),
+        score_(layers(), size_t(c_.heads)) {
+    if (c_.phantom.on) half_weight_ = Numbers({layers(), most_, size_t(c_.heads)});
+    if (c_.trol.on && prompt > 1)
+      gates_.assign(size_t(c_.trol.passes - 1), Numbers({layers(), size_t(prompt)}));
+  }
+
+  // What the next forward computes: rows from `first`; its last row `chooses` an answer's token.
+  void expect(int first, bool chooses) {
+    first_ = first;
+    if (chooses) attention_.push_back(Numbers());
+    chooses_ = chooses;
+  }
+
+  void note(Site site, std::string_view name, const Tensor& value) override {
+    if (name == "trol_gate") {
+      for (int r = 0; r < value.rows; ++r)
+        gates_[size_t(site.pass - 2)].at(size_t(site.layer), size_t(first_ + r)) = *value.row(r);
+    } else if (site.pass == 1 && wanted(name)) {
+      held_[std::string(name)] = value;
+    } else if (site.pass == 1 && name == "attn_output") {
+      finish_layer(size_t(site.layer), site.layer);
+    }
+  }
+
+  Look result(std::vector<int> ids, int prompt) {
+    Look look;
+    const size_t rows = ids.size();
+    look.ids = std::move(ids);
+    look.prompt = prompt;
+    look.trol_gate = std::move(gates_);
+    look.attention = std::move(attention_);
+    if (c_.phantom.on)
+      look.ghosts = {first_rows(half_weight_, rows),
+                     value_head_.numbers(true),
+                     first_rows(value_row_.numbers(true), rows),
+                     output_head_.numbers(true),
+                     first_rows(output_row_.numbers(true), rows),
+                     score_.numbers(false)};
+    return look;
+  }
+
+ private:
+  size_t layers() const { return size_t(c_.layers); }
+  static bool wanted(std::string_view name) {
+    for (const auto* one : {"q", "v", "q_ghost", "v_ghost", "o1", "o2", "gate"})
+      if (name == one) return true;
+    return false;
+  }
+
+  // All notes of the layer's attention are there, and its rows are in the cache.
+  void finish_layer(size_t layer, int index) {
+    if (c_.phantom.on) add_ghosts(layer);
+    if (chooses_) add_attention(layer, sequence_.stream(index, 1));
+    held_.clear();
+  }
+
+  void add_ghosts(size_t layer) {
+    const Tensor &gate = held_["gate"], &v_ghost = held_["v_ghost"], &o1 = held_["o1"],
+                 &o2 = held_["o2"];
+    const double eta = c_.phantom.eta;
+    for (int r = 0; r < gate.rows; ++r)
+      for (int h = 0; h < c_.heads; ++h)
+        half_weight_.at(layer, size_t(first_ + r), size_t(h)) = gate.row(r)[h];
+    add_squares([&](int r, int i) { return eta * double(v_ghost.row(r)[i]); }, held_["v"], layer,
+                first_, value_head_, value_row_);
+    add_squares([&](int r, int i) { return double(o2.row(r)[i]) - double(o1.row(r)[i]); }, o1,
+                layer, first_, output_head_, output_row_);
+  }
+
+  // The last row's softmax((q.k + eta^2 gq.gk) / sqrt(d)) over the cached rows and itself.
+  void add_attention(size_t layer, const Stream& stream) {
+    const Tensor& q = held_["q"];
+    const size_t keys = size_t(first_ + q.rows), d = size_t(c_.head_dim), heads = size_t(c_.heads);
+    Numbers& to = attention_.back();
+    if (layer == 0) to = Numbers({layers(), heads_ ? heads : 1, keys});
+    std::vector<double> scores(keys);
+    for (size_t h = 0; h < heads; ++h) {
+      const size_t kv = h / size_t(c_.heads / c_.kv_heads);
+      score_row(layer, h, stream, kv * d, scores);
+      const double top = *std::max_element(scores.begin(), scores.end());
+      double sum = 0;
+      for (double& s : scores) sum += s = std::exp(s - top);
+      for (size_t j = 0; j < keys; ++j)
+        to.at(layer, heads_ ? h : 0, j) += float(scores[j] / sum / (heads_ ? 1 : double(heads)));
+    }
+  }
+
+  void score_row(size_t layer, size_t h, const Stream& stream, size_t at,
+                 std::vector<double>& scores) {
+    const Tensor &q = held_["q"], &gq = held_["q_ghost"];
+    const int d = c_.head_dim;
+    const size_t stride = size_t(c_.kv_heads) * size_t(d), head = h * size_t(d);
+    const double scale = 1 / std::sqrt(double(d)), eta2 = c_.phantom.eta * c_.phantom.eta;
+    for (size_t j = 0; j < scores.size(); ++j) {
+      const double plain = dot(q.row(q.rows - 1) + head, stream.k.data() + j * stride + at, d);
+      const double ghost = c_.phantom.on ? eta2 * dot(gq.row(gq.rows - 1) + head,
+                                                      stream.ghost_k.data() + j * stride + at, d)
+                                         : 0;
+      score_.add(layer, h, std::abs(ghost), std::abs(plain));
+      scores[j] = (plain + ghost) * scale;
+    }
+  }
+
+  // [L, most, ...] to [L, rows, ...]
+  static Numbers first_rows(const Numbers& from, size_t rows) {
+    Numbers to({from.shape[0], rows, from.shape.size() > 2 ? from.shape[2] : 1});
+    const size_t width = to.shape[2];
+    for (size_t l = 0; l < from.shape[0]; ++l)
+      std::copy_n(from.values.begin() + long(l * from.shape[1] * width), rows * width,
+                  to.values.begin() + long(l * rows * width));
+    to.shape.resize(from.shape.size());
+    return to;
+  }
+
+  const Config& c_;
+  Sequence& sequence_;
+  size_t most_;
+  bool heads_, chooses_ = false;
+  int first_ = 0;
+  std::map<std::string, Tensor> held_;  // this layer's notes so far
+  Numbers half_weight_;
+  std::vector<Numbers> gates_, attention_;
+  Ratios value_head_, value_row_, output_head_, output_row_, score_;
+};
+
+// One sequence under observation.
+struct Watched {
+  const Model& model;
+  Sequence sequence;
+  Watcher watcher;
+  Watched(const Model& m, int prompt, int most_rows, bool heads)
+      : model(m), sequence(m.config()), watcher(m.config(), sequence, prompt, most_rows, heads) {}
+
+  Tensor forward(const Step& step, std::span<const int> ids, const Tensor* features, bool chooses) {
+    Sequence* const sequences[] = {&sequence};
+    const Native native = model.native(&watcher);
+    watcher.expect(step.spans[0].start, chooses);
+    const Tensor x = revenant::forward(native, step, sequences, ids, features);
+    return chooses ? logits(model.native(), last_rows(model.native(), x, step)) : Tensor();
+  }
+
+  Tensor prompt(std::span<const int> ids, const Tensor& features) {
+    const int image = model.image_token(), all = int(ids.size());
+    Tensor last;
+    for (int begin = 0, used = 0; begin < all; begin += rows_together) {
+      const auto part = ids.subspan(size_t(begin), size_t(std::min(rows_together, all - begin)));
+      std::vector<uint8_t> marks;
+      for (const int id : part) marks.push_back(id == image);
+      const int pictures = int(std::count(marks.begin(), marks.end(), 1));
+      Step step;
+      step.add(0, begin, int(part.size()), all, true, marks);
+      const Tensor rows = pictures ? features.slice(used, pictures) : Tensor();
+      last = forward(step, part, pictures ? &rows : nullptr, begin + int(part.size()) == all);
+      used += pictures;
+    }
+    return last;
+  }
+
+  Tensor step(std::span<const int> ids, bool chooses) {
+    Step step;
+    step.add(0, int(ids.size()) - 1, 1, int(ids.size()), false);
+    return forward(step, ids.last(1), nullptr, chooses);
+  }
+};
+
+void check(const Model& model, std::span<const int> ids, const Tensor& features,
+           const LookOptions& options) {
+  check(options.sampling);
+  if (ids.empty()) throw Error("look", "prompt", "at least one token", "none");
+  for (const int id : ids)
+    if (id < 0 || id >= model.config().embedding_rows)
+      throw Error("look", "token",
+                  "an id in [0, " + std::to_string(model.config().embedding_rows) + ")",
+                  std::to_string(id));
+  if (options.max_new_tokens < 1)
+    throw Error("look", "answer", "at least one token", std::to_string(options.max_new_tokens));
+  const auto marks = std::count(ids.begin(), ids.end(), model.image_token());
+  if (marks != (features.empty() ? 0 : features.rows))
+    throw Error("look", "picture tokens", std::to_string(marks) + " rows of features",
+                std::to_string(features.empty() ? 0 : features.rows));
+}
+
+}  // namespace
+
+Numbers::Numbers(std::vector<size_t> dimensions, float fill) : shape(std::move(dimensions)) {
+  size_t count = 1;
+  for (const size_t n : shape) count *= n;
+  values.assign(count, fill);
+}
+
+size_t Numbers::index(size_t i, size_t j, size_t k) const {
+  return shape.size() < 3 ? i * shape[1] + j : (i * shape[1] + j) * shape[2] + k;
+}
+
+Look look(const Model& model, std::span<const int> ids, const Tensor& features,
+          const LookOptions& options) {
+  check(model, ids, features, options);
+  const int prompt = int(ids.size());
+  std::vector<int> all(ids.begin(), ids.end());
+  Watched watched(model, prompt, prompt + options.max_new_tokens, options.heads);
+  Random random(options.sampling.seed);
+  Tensor next = watched.prompt(ids, features);
+  bool stopped = false;
+  for (int made = 1; made <= options.max_new_tokens; ++made) {
+    const std::span<const float> row(next.data(), size_t(next.width));
+    const int id = pick(options.sampling, row, std::span(all).subspan(size_t(prompt)), random);
+    all.push_back(id);
+    stopped = std::count(options.stop_ids.begin(), options.stop_ids.end(), id) > 0;
+    const bool last = stopped || made == options.max_new_tokens;
+    next = watched.step(all, !last);  // the last token, too, has a row
+    if (last) break;
+  }
+  Look seen = watched.watcher.result(std::move(all), prompt);
+  seen.stopped = stopped;
+  return seen;
+}
+
+}  // namespace revenant
