@@ -22,7 +22,7 @@ void graft(std::vector<T>& mine, const std::vector<T>& theirs, size_t same) {
 }
 
 bool traversed(const Config& c, bool prompt, int length) {
-  return traverses(c.trol, Span{.rope_length = length, .prompt = prompt});
+  return traverses(c.trol, Span{.rows = 1, .rope_length = length, .prompt = prompt});
 }
 
 void check_id(const Config& c, int id) {

@@ -67,6 +67,23 @@ TEST(GoldenGeneration, StopToken) {
   });
 }
 
+// One pass everywhere; the goldens have the gate forced to 0.
+TEST(GoldenGeneration, TraverseOff) {
+  for_each_case("prefill/layer.0.pass2", [](const Case& c) {
+    std::vector<std::string> settings = settings_of(c.notes);
+    settings.push_back("revenant.trol_traverse=off");
+    const Model model(golden::conformance_root() / c.name, {settings, 2});
+    const Ids ids = c.ids("prefill/input_ids");
+    const Tensor features = features_of(c, "vision");
+    Sequence sequence(model.config());
+    Sequence* const sequences[] = {&sequence};
+    Step step;
+    step.add(0, 0, int(ids.size()), int(ids.size()), true, c.pictures(ids));
+    const Tensor x = forward(model.native(), step, sequences, ids, &features);
+    EXPECT_TRUE(matches(logits(model.native(), x), c.golden, "off/logits"));
+  });
+}
+
 struct Batch {
   std::deque<Session> sessions;
   std::vector<Request> requests;
@@ -133,7 +150,7 @@ void expect_beams(const Case& c, int beams) {
   GenerateOptions options;
   options.beams = beams;
   options.max_new_tokens = int(expected.size());
-  if (c.config().eos_token >= 0) options.stop_ids = {c.config().eos_token};
+  options.stop_ids = {c.config().eos_token};
   Session session(model_of(c));
   const Ids prompt = c.ids("prefill/input_ids");
   const Generated made = generate({&session, prompt, features_of(c, "vision"), options});
