@@ -28,8 +28,7 @@ TorchRows::TorchRows(const Config& c, const Step& step, torch::Dtype dtype) {
       row_of_place.push_back(span.first_row + std::min(i, span.rows - 1));
     for (int i = 0; i < span.rows; ++i) {
       place_of_row.push_back(int64_t(&span - step.spans.data()) * longest + i);
-      traverse_rows[size_t(span.first_row + i)] =
-          traverses(c.trol, span, i);
+      traverse_rows[size_t(span.first_row + i)] = traverses(c.trol, span, i);
     }
   }
   for (int r = 0; r < step.rows; ++r)
@@ -41,8 +40,11 @@ TorchRows::TorchRows(const Config& c, const Step& step, torch::Dtype dtype) {
   traversing = torch::tensor(traverse_rows).view({-1, 1}).to(dtype);
 }
 
-Qkv<torch::Tensor> TorchExecutor::anchor(Site, const Qkv<Tensor>& a, const Step&) {
-  return {take(a.q, rows_->first), take(a.k, rows_->first), take(a.v, rows_->first)};
+Qkv<torch::Tensor> TorchExecutor::anchor(Site site, const Qkv<Tensor>& a, const Step&) {
+  if (site.pass == 1)
+    anchors_[site.layer] = {take(a.q, rows_->first), take(a.k, rows_->first),
+                            take(a.v, rows_->first)};
+  return anchors_.at(site.layer);
 }
 
 torch::Tensor TorchExecutor::attend_heads(const Tensor& q, const Tensor& k, const Tensor& v,

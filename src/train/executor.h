@@ -5,6 +5,7 @@
 #include <torch/types.h>
 
 #include <functional>
+#include <map>
 #include <string_view>
 
 #include "model/rope.h"
@@ -107,6 +108,7 @@ class TorchExecutor : public Verbs<TorchExecutor> {
   const Config& c_;
   const TorchRows* rows_;
   const TorchNote* observer_;
+  std::map<int, Qkv<Tensor>> anchors_;  // by layer
 };
 
 }  // namespace revenant

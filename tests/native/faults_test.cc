@@ -3,6 +3,7 @@
 #include "model/decoder.h"
 #include "model/tower.h"
 #include "support/cases.h"
+#include "support/random_network.h"
 
 namespace revenant {
 namespace {
@@ -209,6 +210,143 @@ TEST(Faults, LongAndShortRotaryFactorsSwapped) {
     std::swap(p.config.rope.long_factors, p.config.rope.short_factors);
     EXPECT_GT(prompt_misfit(c, p), 10);
   });
+}
+
+// Both passes mixed by a gate that looks at the second one's output.
+struct GateFromSecondOutput : Executor {
+  using Executor::Executor;
+  static inline const Linear<Matrix>* gate = nullptr;
+  Tensor lerp(const Tensor& a, const Tensor& b, const Tensor&) {
+    return Executor::lerp(a, b, affine(tanh(linear(*gate, b)), 0.5f, 0.5f));
+  }
+};
+
+TEST(Faults, GateReadFromTheSecondOutput) {
+  for_each_trol([](const Case& c, const Planted& p) {
+    GateFromSecondOutput::gate = &p.weights.layers[0].trol_gate;
+    EXPECT_GT(prompt_misfit<GateFromSecondOutput>(c, p), 10);
+  });
+}
+
+// q is rotated before k in every layer; k loses the factor on cos and sin.
+struct KeysWithoutRopeFactor : Executor {
+  using Executor::Executor;
+  int calls = 0;
+  Tensor rope(const Tensor& x, const Step& step) {
+    const Tensor rotated = Executor::rope(x, step);
+    return calls++ % 2 == 0 ? rotated : affine(rotated, 1 / factor, 0);
+  }
+  static inline float factor = 1;
+};
+
+TEST(Faults, RotaryFactorMissingOnKeys) {
+  for_each_case("prefill/logits", [](const Case& c) {
+    const Planted p{c.config(), c.network->weights};
+    KeysWithoutRopeFactor::factor = rope_rule(p.config.rope, p.config.head_dim, 1).factor;
+    if (KeysWithoutRopeFactor::factor == 1) return;
+    EXPECT_GT(prompt_misfit<KeysWithoutRopeFactor>(c, p), 10);
+  });
+}
+
+// The tower through an executor of type E.
+template <class E>
+double vision_misfit(const Case& c, const Planted& p) {
+  E e(p.config, kernels(), threads());
+  const std::vector<float> pixels = c.pixels("vision");
+  const Tensor seen = see(e, p.config, p.weights, std::span<const float>(pixels), c.tiles("vision"),
+                          c.side("vision"));
+  return misfit(seen.data(), c.golden.f32("vision/projected"));
+}
+
+template <class F>
+void for_each_clip(const F& test) {
+  for_each_case("clip_pos/original", [&](const Case& c) {
+    const Planted p{c.config(), c.network->weights};
+    EXPECT_LE(vision_misfit<Executor>(c, p), 1);
+    test(c, p);
+  });
+}
+
+// The tower's final norm, which the released checkpoints carry and nothing uses.
+struct ClipFinalNorm : Executor {
+  using Executor::Executor;
+  static inline Norm<Matrix> norm;
+  Tensor drop_class(const Tensor& x, int tiles) {
+    return Executor::drop_class(layer_norm(x, norm), tiles);
+  }
+};
+
+Matrix vector_of(const std::vector<float>& values, int columns = 1) {
+  Matrix m;
+  m.rows = int(values.size()) / columns;
+  m.columns = columns;
+  m.map = {0, m.rows, 0};
+  m.values = std::make_shared<std::vector<float>>(values);
+  return m;
+}
+
+TEST(Faults, ClipWithItsFinalNorm) {
+  for_each_clip([](const Case& c, const Planted& p) {
+    const std::string name = "vit.vision_tower.vision_model.post_layernorm.";
+    const Checkpoint& checkpoint = c.network->checkpoint;
+    ClipFinalNorm::norm = {vector_of(to_floats(checkpoint.tensor(name + "weight"))),
+                           vector_of(to_floats(checkpoint.tensor(name + "bias"))), 1e-5};
+    EXPECT_GT(vision_misfit<ClipFinalNorm>(c, p), 10);
+  });
+}
+
+// The class token stays and the last patch goes.
+struct ClassTokenKept : Executor {
+  using Executor::Executor;
+  Tensor drop_class(const Tensor& x, int tiles) {
+    const int tokens = x.rows / tiles;
+    std::vector<int> rows;
+    for (int r = 0; r < x.rows; ++r)
+      if (r % tokens != tokens - 1) rows.push_back(r);
+    return take(x, rows);
+  }
+};
+
+TEST(Faults, ClassTokenKept) {
+  for_each_clip(
+      [](const Case& c, const Planted& p) { EXPECT_GT(vision_misfit<ClassTokenKept>(c, p), 10); });
+}
+
+TEST(Faults, PositionTableUnresized) {
+  for_each_clip([](const Case& c, Planted p) {
+    std::vector<float> table = c.golden.f32("clip_pos/original");
+    table.resize(c.golden.f32("clip_pos/resized").size());
+    p.weights.tower.positions = vector_of(table, p.config.vision.hidden);
+    EXPECT_GT(vision_misfit<Executor>(c, p), 10);
+  });
+}
+
+// With both mechanisms the anchor is the first pass's (design.md); no golden case has both, so what
+// the fault changes is measured against the sound executor, which the cross tests hold to torch.
+struct AnchorFromEveryPass : Executor {
+  using Executor::Executor;
+  Qkv<Tensor> anchor(Site site, const Qkv<Tensor>& a, const Step& step) {
+    return Executor::anchor({site.layer, 1}, a, step);
+  }
+};
+
+TEST(Faults, AnchorTakenFromTheSecondPass) {
+  const Config config = random_config({.phantom = true, .trol = true});
+  const Weights<Matrix> weights = random_weights(config, 5);
+  Ids ids;
+  for (int i = 0; i < 20; ++i) ids.push_back(i);
+  const auto run = [&](auto executor_type) {
+    Sequence sequence(config);
+    Sequence* const sequences[] = {&sequence};
+    Step step;
+    step.add(0, 0, int(ids.size()), int(ids.size()), true);
+    typename decltype(executor_type)::type e(config, kernels(), threads(), sequences);
+    const Tensor x = embed_prompt(e, weights, ids, static_cast<const Tensor*>(nullptr), step);
+    const Tensor y = e.linear(weights.output, decode(e, config, weights, x, step));
+    return std::vector<float>(y.data(), y.data() + y.size());
+  };
+  const auto sound = run(std::type_identity<Executor>{});
+  EXPECT_GT(misfit(run(std::type_identity<AnchorFromEveryPass>{}).data(), sound), 10);
 }
 
 }  // namespace

@@ -1,5 +1,6 @@
 // The native executor against the authors' numbers, every case that the folder has.
 #include "model/phantom.h"
+#include "model/resample.h"
 #include "support/cases.h"
 
 namespace revenant {
@@ -182,6 +183,23 @@ TEST(Golden, Batch) {
       const size_t first = (r + 1) * padded * width - count;
       EXPECT_LE(misfit(all.row(step.spans[r].first_row), expected, first, count), 1) << "row " << r;
     }
+  });
+}
+
+// TroL's CLIP table: the checkpoint stores what this resampling makes of the original.
+TEST(Golden, PositionTableResampled) {
+  for_each_case("clip_pos/original", [](const Case& c) {
+    const auto original = c.golden.f32("clip_pos/original");
+    const int width = c.config().vision.hidden, to = c.config().vision.grid();
+    const int from = int(std::lround(std::sqrt(double(original.size()) / width - 1)));
+    const auto matrix = position_matrix(from, to);
+    const size_t columns = 1 + size_t(from) * from;
+    std::vector<float> resized(matrix.size() / columns * size_t(width));
+    for (size_t r = 0; r < matrix.size() / columns; ++r)
+      for (size_t k = 0; k < columns; ++k)
+        for (size_t j = 0; j < size_t(width); ++j)
+          resized[r * width + j] += matrix[r * columns + k] * original[k * width + j];
+    EXPECT_LE(misfit(resized.data(), c.golden.f32("clip_pos/resized")), 1);
   });
 }
 
