@@ -1,0 +1,182 @@
+// revenant view: gates, ghosts and attention of one answer, as a page of its own and as JSON.
+#include <chrono>
+#include <cstdio>
+#include <filesystem>
+#include <nlohmann/json.hpp>
+
+#include "base/error.h"
+#include "cli/commands.h"
+#include "cli/options.h"
+#include "engine/look.h"
+#include "image/resize.h"
+
+namespace revenant {
+
+extern const char* const view_page;  // view_page.html
+
+namespace {
+
+using nlohmann::json;
+
+constexpr int most_pixels_a_side = 896;  // of a picture inside the page
+
+struct Args {
+  SpeakArgs speak;
+  std::string prompt;
+  Path output = "view.html", json_file;
+  bool heads = false;
+};
+
+std::string base64(std::string_view bytes) {
+  constexpr char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+  std::string out;
+  for (size_t i = 0; i < bytes.size(); i += 3) {
+    const auto byte = [&](size_t j) {
+      return i + j < bytes.size() ? uint32_t(uint8_t(bytes[i + j])) : 0;
+    };
+    const uint32_t three = byte(0) << 16 | byte(1) << 8 | byte(2);
+    for (size_t j = 0; j < 4; ++j)
+      out += i + j <= bytes.size() ? digits[three >> (18 - 6 * j) & 63] : '=';
+  }
+  return out;
+}
+
+std::string data_uri(const Image& image) {
+  const double shrink =
+      std::min(1.0, double(most_pixels_a_side) / double(std::max(image.width, image.height)));
+  const auto side = [&](int n) { return std::max(1, int(n * shrink + 0.5)); };
+  const Image small =
+      shrink < 1 ? resize_bicubic(image, side(image.width), side(image.height)) : image;
+  return "data:image/png;base64," + base64(encode_png(small));
+}
+
+// How a picture's tokens lie over it: tile by tile, each tile row by row, the thumbnail last.
+json picture_json(const Model& model, const Image& image, std::pair<int, int> rows) {
+  const TileRule rule = model.tile_rule();
+  const Grid grid = rule.whole ? Grid{} : choose_grid(image.width, image.height, rule);
+  const Config& c = model.config();
+  return {{"width", image.width},
+          {"height", image.height},
+          {"columns", grid.columns},
+          {"rows", grid.rows},
+          {"thumbnail", rows.second - rows.first > grid.cells() * c.tokens_per_tile()},
+          {"tile_side", c.vision.grid() / c.shuffle},
+          {"first_row", rows.first},
+          {"tokens", rows.second - rows.first}};
+}
+
+// Text that is only complete with a later token stands at that one.
+json tokens_json(const Model& model, const Look& look) {
+  json tokens = json::array();
+  StreamDecoder decoder(model.speech().tokenizer, true);
+  const int n = int(look.ids.size());
+  for (int i = 0; i < n; ++i) {
+    const int id = look.ids[size_t(i)];
+    const bool picture = i < look.prompt && id == model.image_token();
+    if (i == look.prompt) decoder = {model.speech().tokenizer, true};
+    std::string text = decoder.push(id);
+    if (i + 1 == n || i + 1 == look.prompt) text += decoder.finish();
+    tokens.push_back({{"id", id},
+                      {"text", picture ? "" : text},
+                      {"kind", picture           ? "picture"
+                               : i < look.prompt ? "prompt"
+                                                 : "answer"}});
+  }
+  return tokens;
+}
+
+// No character of it can end a script element or begin a comment.
+std::string inside_script(const json& value) {
+  std::string out;
+  for (const char c : value.dump()) {
+    if (c == '<' || c == '>' || c == '&') {
+      constexpr char digits[] = "0123456789abcdef";
+      out += std::string("\\u00") + digits[c >> 4] + digits[c & 15];
+    } else {
+      out += c;
+    }
+  }
+  return out;
+}
+
+std::string page_of(json value, std::span<const Image> pictures) {
+  for (size_t i = 0; i < pictures.size(); ++i)
+    value["pictures"][i]["image"] = data_uri(pictures[i]);
+  std::string page = view_page;
+  constexpr std::string_view mark = "@LOOK@";
+  return page.replace(page.find(mark), mark.size(), inside_script(value));
+}
+
+int most_tokens(const SpeakArgs& args, int prompt) {
+  if (args.context == 0) return args.max_new_tokens;
+  if (prompt >= args.context)
+    throw Error("view", "prompt", "fewer tokens than --ctx-size " + std::to_string(args.context),
+                std::to_string(prompt));
+  return std::min(args.max_new_tokens, args.context - prompt);
+}
+
+json gather(const Model& model, const Args& args, std::span<const Image> pictures) {
+  const Speech& speech = model.speech();
+  const Pictures encoded = model.encode(pictures);
+  const Turn turn{args.prompt, int(pictures.size()), ""};
+  const EncodedPrompt prompt = encode_prompt(
+      speech.tokenizer, speech.rule, chat_pieces(speech.rule, std::span(&turn, 1)), encoded.tokens);
+  const Look seen = look(model, prompt.ids, encoded.features,
+                         {args.speak.sampling, most_tokens(args.speak, int(prompt.ids.size())),
+                          speech.stop_ids, args.heads});
+  json out = to_json(seen, model.config());
+  const Path directory = std::filesystem::absolute(args.speak.model.directory).lexically_normal();
+  out["model"]["name"] =
+      (directory.has_filename() ? directory : directory.parent_path()).filename().string();
+  out["question"] = args.prompt;
+  out["answer"] = filter_output(
+      speech.rule,
+      speech.tokenizer.decode(std::span(seen.ids).subspan(size_t(seen.prompt)), false));
+  out["tokens"] = tokens_json(model, seen);
+  out["pictures"] = json::array();
+  for (size_t i = 0; i < pictures.size(); ++i)
+    out["pictures"].push_back(picture_json(model, pictures[i], prompt.picture_spans[i]));
+  return out;
+}
+
+void view(const Args& args) {
+  const auto begin = std::chrono::steady_clock::now();
+  if (args.prompt.empty()) throw Error("view", "prompt", "text by -p", "nothing");
+  const Model model(args.speak.model.directory, args.speak.model.options);
+  tell_warnings(model.warnings());
+  model.speech();  // what is wrong with the tokenizer is said before any work is done
+  std::vector<Image> pictures;
+  for (const Path& image : args.speak.images) pictures.push_back(read_image(image));
+  const json seen = gather(model, args, pictures);
+  write_file(args.output, page_of(seen, pictures));
+  if (args.json_file == "-") {
+    std::printf("%s\n", seen.dump().c_str());
+  } else {
+    if (!args.json_file.empty()) write_file(args.json_file, seen.dump() + "\n");
+    std::printf("%s\n", seen["answer"].get_ref<const std::string&>().c_str());
+  }
+  const std::chrono::duration<double> took = std::chrono::steady_clock::now() - begin;
+  if (args.speak.verbose)
+    std::fprintf(stderr, "%zu tokens, %.3f s; page: %s\n", seen["tokens"].size(), took.count(),
+                 args.output.c_str());
+}
+
+}  // namespace
+
+void add_view(CLI::App& app) {
+  auto args = std::make_shared<Args>();
+  args->speak.max_new_tokens = 64;
+  CLI::App* command = app.add_subcommand(
+      "view", "Answers one question and shows gates, ghosts and attention on a page");
+  add_speak_options(*command, args->speak);
+  command->add_option("-p,--prompt", args->prompt, "the question, plain text")->required();
+  command->add_option("-o,--output", args->output, "HTML file, complete in itself")
+      ->capture_default_str();
+  command->add_option("--json", args->json_file, "the numbers too; -: to stdout, not the answer");
+  command->add_flag("--heads", args->heads, "attention of every head, not only their mean (large)");
+  command->footer(
+      "Example: revenant view -m MODEL --image cat.jpg -p \"What is this?\" -o view.html");
+  command->callback([args] { view(*args); });
+}
+
+}  // namespace revenant
