@@ -60,7 +60,16 @@ json mechanisms_json(const Config& c) {
   return on;
 }
 
-json parameters_json(const Config& c) {
+// CLIP's last norm; position_ids and the like are no parameters.
+int64_t unused_parameters(const Checkpoint& checkpoint) {
+  int64_t count = 0;
+  for (const auto& [name, view] : checkpoint.tensors())
+    if (is_known_unused(name) && (name.ends_with(".weight") || name.ends_with(".bias")))
+      count += view.count();
+  return count;
+}
+
+json parameters_json(const Config& c, const Checkpoint& checkpoint) {
   const std::vector<int64_t> counts = parameter_counts(c);
   json parts = json::object();
   int64_t total = 0;
@@ -68,7 +77,13 @@ json parameters_json(const Config& c) {
     parts[name_of(Part(part))] = counts[part];
     total += counts[part];
   }
+  if (const int64_t unused = unused_parameters(checkpoint)) {
+    parts["unused"] = unused;
+    total += unused;
+  }
   parts["total"] = total;
+  if (c.trol.on)  // as published: TroL's gate lies in a file of its own
+    parts["total without TroL's gate"] = total - (c.hidden + 1);
   return parts;
 }
 
@@ -114,7 +129,7 @@ json describe(const Network& network) {
   const json files = files_json(network.checkpoint);
   return {{"config", config_json(network.config)},
           {"mechanisms", mechanisms_json(network.config)},
-          {"parameters", parameters_json(network.config)},
+          {"parameters", parameters_json(network.config, network.checkpoint)},
           {"tensors", network.checkpoint.tensors().size()},
           {"dtypes", dtypes_json(network.checkpoint)},
           {"files", files},

@@ -2,6 +2,7 @@
 // in the older one. No code of the file is ever run; see io/pickle.h.
 #pragma once
 
+#include <span>
 #include <string>
 #include <utility>
 #include <vector>
@@ -20,5 +21,9 @@ struct TorchTensor {
 
 // In the dictionary's order. Throws Error that names the file and the opcode, name or tensor.
 std::vector<std::pair<std::string, TorchTensor>> read_torch_file(const Path& file);
+
+// The zip form, as torch.save writes an OrderedDict; atomic. Tensors over the same bytes share one
+// storage, as tied parameters do. At most 2 GB.
+void write_torch_file(const Path& file, std::span<const NamedTensor> tensors);
 
 }  // namespace revenant

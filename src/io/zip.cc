@@ -47,6 +47,21 @@ uint32_t crc32(Bytes bytes) {
   return ~c;
 }
 
+template <class... T>
+void append(std::string& text, T... values) {
+  (text.append(reinterpret_cast<const char*>(&values), sizeof values), ...);
+}
+
+// What local headers and central lines share: version, flags, method, time and date (1980-01-01,
+// so that equal content gives equal files), checksum, sizes, length of the name.
+std::string common_fields(const std::string& name, const std::string& data) {
+  const uint32_t size = uint32_t(data.size());
+  std::string fields;
+  append(fields, uint16_t(20), uint16_t(0), stored, uint16_t(0), uint16_t(0x21),
+         crc32(std::as_bytes(std::span(data))), size, size, uint16_t(name.size()));
+  return fields;
+}
+
 struct Archive {
   Bytes bytes;
   const std::string& subject;
@@ -143,6 +158,34 @@ ZipEntries read_zip(Bytes bytes, const std::string& subject) {
   zip.require(at == first + size, "central directory: bytes after its last line");
   check_disjoint(zip, std::move(ranges));
   return entries;
+}
+
+std::string write_zip(std::span<const std::pair<std::string, std::string>> entries,
+                      const std::string& subject) {
+  constexpr size_t alignment = 64;
+  std::string body, directory;
+  for (const auto& [name, data] : entries) {
+    if (body.size() + directory.size() + data.size() > UINT32_MAX / 2 || entries.size() > 0xffff)
+      throw Error("zip", subject, "at most 2 GB and 65535 entries", "more");
+    const std::string common = common_fields(name, data);
+    const size_t offset = body.size(), begin = offset + local_size + name.size() + 4;
+    const uint16_t padding = uint16_t((alignment - begin % alignment) % alignment);
+    append(body, local_mark);
+    body += common;
+    append(body, uint16_t(4 + padding));
+    body += name + "FB";  // torch's tag of an extra field that only pads
+    append(body, padding);
+    body += std::string(padding, 'Z') + data;
+    append(directory, central_mark, uint16_t(20));
+    directory += common;
+    append(directory, uint16_t(0), uint16_t(0), uint16_t(0), uint16_t(0), uint32_t(0),
+           uint32_t(offset));
+    directory += name;
+  }
+  const uint32_t size = uint32_t(directory.size()), at = uint32_t(body.size());
+  const uint16_t count = uint16_t(entries.size());
+  append(directory, end_mark, uint16_t(0), uint16_t(0), count, count, size, at, uint16_t(0));
+  return body + directory;
 }
 
 }  // namespace revenant
