@@ -13,7 +13,7 @@ namespace {
 
 constexpr void (*commands[])(CLI::App&) = {
     add_run,  add_chat,  add_eval,        add_inspect, add_tokenize, add_tiles,
-    add_data, add_trace, add_conformance, add_synth,   add_train,
+    add_data, add_trace, add_conformance, add_synth,   add_view,     add_train,
 };
 
 // Whatever a file put into the message, it stays one line without control characters.
