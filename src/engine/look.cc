@@ -59,7 +59,7 @@ void add_squares(const A& a, const Tensor& b, size_t layer, int first, Ratios& b
 
 class Watcher : public Observer {
  public:
-  Watcher(const Config& config, Sequence& sequence, int prompt, int most_rows, bool heads)
+  Watcher(const Config& config, Sequence& sequence, int most_rows, bool heads)
       : c_(config),
         sequence_(sequence),
         most_(size_t(most_rows)),
@@ -70,8 +70,6 @@ class Watcher : public Observer {
         output_row_(layers(), most_),
         score_(layers(), size_t(c_.heads)) {
     if (c_.phantom.on) half_weight_ = Numbers({layers(), most_, size_t(c_.heads)});
-    if (c_.trol.on && prompt > 1)
-      gates_.assign(size_t(c_.trol.passes - 1), Numbers({layers(), size_t(prompt)}));
   }
 
   // What the next forward computes: rows from `first`; its last row `chooses` an answer's token.
@@ -83,6 +81,8 @@ class Watcher : public Observer {
 
   void note(Site site, std::string_view name, const Tensor& value) override {
     if (name == "trol_gate") {
+      if (gates_.empty()) gates_.assign(size_t(c_.trol.passes - 1), Numbers({layers(), most_}));
+      gated_ = size_t(first_ + value.rows);
       for (int r = 0; r < value.rows; ++r)
         gates_[size_t(site.pass - 2)].at(size_t(site.layer), size_t(first_ + r)) = *value.row(r);
     } else if (site.pass == 1 && wanted(name)) {
@@ -97,7 +97,7 @@ class Watcher : public Observer {
     const size_t rows = ids.size();
     look.ids = std::move(ids);
     look.prompt = prompt;
-    look.trol_gate = std::move(gates_);
+    for (const Numbers& gate : gates_) look.trol_gate.push_back(first_rows(gate, gated_));
     look.attention = std::move(attention_);
     if (c_.phantom.on)
       look.ghosts = {first_rows(half_weight_, rows),
@@ -184,7 +184,7 @@ class Watcher : public Observer {
 
   const Config& c_;
   Sequence& sequence_;
-  size_t most_;
+  size_t most_, gated_ = 0;  // rows at most; rows that traverse
   bool heads_, chooses_ = false;
   int first_ = 0;
   std::map<std::string, Tensor> held_;  // this layer's notes so far
@@ -198,8 +198,8 @@ struct Watched {
   const Model& model;
   Sequence sequence;
   Watcher watcher;
-  Watched(const Model& m, int prompt, int most_rows, bool heads)
-      : model(m), sequence(m.config()), watcher(m.config(), sequence, prompt, most_rows, heads) {}
+  Watched(const Model& m, int most_rows, bool heads)
+      : model(m), sequence(m.config()), watcher(m.config(), sequence, most_rows, heads) {}
 
   Tensor forward(const Step& step, std::span<const int> ids, const Tensor* features, bool chooses) {
     Sequence* const sequences[] = {&sequence};
@@ -267,7 +267,7 @@ Look look(const Model& model, std::span<const int> ids, const Tensor& features,
   check(model, ids, features, options);
   const int prompt = int(ids.size());
   std::vector<int> all(ids.begin(), ids.end());
-  Watched watched(model, prompt, prompt + options.max_new_tokens, options.heads);
+  Watched watched(model, prompt + options.max_new_tokens, options.heads);
   Random random(options.sampling.seed);
   Tensor next = watched.prompt(ids, features);
   bool stopped = false;

@@ -38,7 +38,7 @@ struct Look {
   std::vector<int> ids;            // [N] prompt, then answer
   int prompt = 0;                  // P
   bool stopped = false;            // by a stop token, the last of ids
-  std::vector<Numbers> trol_gate;  // of pass 2, 3, ...: [L, P] share of that pass, 0..1
+  std::vector<Numbers> trol_gate;  // of pass 2, 3, ...: [L, rows that traverse] share of it, 0..1
   LookGhosts ghosts;               // empty without Phantom
   // [A][L, 1 or h, P + a]: softmax weights of the row that chose answer token a (row P - 1 + a)
   // over the rows before it and itself, first pass; the mean of the heads, or each.

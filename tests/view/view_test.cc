@@ -96,6 +96,13 @@ TEST_F(View, NumbersHaveTheShapesOfTheDocs) {
   EXPECT_NEAR(sum, 1, 1e-3);
 }
 
+TEST_F(View, GatesAreThoseOfTheRowsThatTraverse) {
+  const json all = numbers({"-p", "x", "--config-set", "revenant.trol_traverse=all"});
+  EXPECT_EQ(all["trol"]["gate"][0][1].size(), all["tokens"].size());
+  const json none = numbers({"-p", "x", "--config-set", "revenant.trol_traverse=off"});
+  EXPECT_EQ(none["trol"]["gate"], json::array());
+}
+
 // Every field stands in docs/view.md, and nothing stands there that does not exist.
 TEST_F(View, FieldsAreDocumented) {
   const std::string docs = read_file(Path(REVENANT_SOURCE_DIR) / "docs" / "view.md");
