@@ -1,6 +1,7 @@
 #include "cli/conversation.h"
 
 #include <cstdio>
+#include <utility>
 
 #include "base/error.h"
 #include "eval/join.h"
@@ -48,6 +49,7 @@ void Conversation::reset() {
 GenerateOptions Conversation::options_for(int prompt_tokens) const {
   GenerateOptions options;
   options.sampling = args_.sampling;
+  options.beams = args_.beams;
   options.max_new_tokens = args_.max_new_tokens;
   options.stop_ids = model_.speech().stop_ids;
   options.speech = &model_.speech();
@@ -68,6 +70,7 @@ void Conversation::ask(const std::string& question, const std::function<bool()>&
   const EncodedPrompt prompt = encode_prompt(speech.tokenizer, speech.rule,
                                              chat_pieces(speech.rule, turns), pictures.tokens);
   GenerateOptions options = options_for(int(prompt.ids.size()));
+  options.go_on = go_on;
   TrimmedStream stream;
   options.on_token = [&](int, std::string_view text) {
     put(stream.push(text));
@@ -76,11 +79,17 @@ void Conversation::ask(const std::string& question, const std::function<bool()>&
   const Generated made =
       generate({&session_, {prompt.ids.begin(), prompt.ids.end()}, pictures.features, options});
   put("\n");
+  tell_length(made.timings.prompt_tokens + made.timings.generated_tokens);
   if (args_.verbose) tell(made.timings);
   turns.back().answer = filter_output(speech.rule, made.text);
   if (turns.back().answer.empty()) return;  // nothing was said: the pictures wait for a question
   turns_ = std::move(turns);
   new_pictures_ = 0;
+}
+
+void Conversation::tell_length(int tokens) {
+  const std::string warning = length_warning(model_.config(), tokens);
+  if (!warning.empty() && !std::exchange(warned_, true)) tell_warnings({warning});
 }
 
 void Conversation::tell(const Timings& t) const {

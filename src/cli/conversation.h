@@ -22,13 +22,15 @@ class Conversation {
  private:
   GenerateOptions options_for(int prompt_tokens) const;
   void tell(const Timings& timings) const;
+  void tell_length(int tokens);  // once, if the model was not made for so many
 
   const Model& model_;
   const SpeakArgs& args_;
   Session session_;
   std::vector<Turn> turns_;
   std::vector<Pictures> pictures_;  // of all turns and the next one
-  int new_pictures_ = 0;            // of the next one
+  bool warned_ = false;
+  int new_pictures_ = 0;  // of the next one
 };
 
 // Text as it comes, without the white space around it.

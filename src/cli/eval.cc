@@ -45,7 +45,12 @@ std::vector<Prediction> predict_with_progress(const Args& args, const std::vecto
     std::snprintf(rate, sizeof rate, "%.1f rows/s", double(done) / std::max(passed.count(), 1e-9));
     progress.show(done, total, rate);
   };
-  return predict(model, rows, options);
+  std::vector<Prediction> predictions = predict(model, rows, options);
+  int longest = 0;
+  for (const Prediction& p : predictions) longest = std::max(longest, p.tokens);
+  const std::string warning = length_warning(model.config(), longest);
+  if (!warning.empty()) tell_warnings({warning});
+  return predictions;
 }
 
 nlohmann::json names_of(const std::vector<Path>& files) {
@@ -68,6 +73,7 @@ void eval(const Args& args) {
       {"pictures", shown},
       {"majority_of", names_of(args.train.empty() ? args.data : args.train)},
       {"max_new_tokens", args.predict.max_new_tokens},
+      {"beams", std::max(1, args.predict.beams)},
       {"groups", table_json(groups)}};
   const std::string text =
       report.dump(1, ' ', false, nlohmann::json::error_handler_t::replace) + "\n";
@@ -92,6 +98,7 @@ void add_eval(CLI::App& app) {
   command->add_option("-n,--predict", args->predict.max_new_tokens, "most tokens of an answer")
       ->check(CLI::PositiveNumber)
       ->capture_default_str();
+  add_beam_option(*command, args->predict.beams);
   command->add_option("--batch", args->predict.batch, "pictures at a time")
       ->check(CLI::Range(1, 4096))
       ->capture_default_str();

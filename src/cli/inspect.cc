@@ -56,7 +56,7 @@ json mechanisms_json(const Config& c) {
   json on = json::object();
   if (c.phantom.on)
     on["phantom"] = {{"eta", c.phantom.eta}, {"eta_learnable", c.phantom.eta_learnable}};
-  if (c.trol.on) on["trol"] = {{"passes", c.trol.passes}};
+  if (c.trol.on) on["trol"] = {{"passes", c.trol.passes}, {"traverse", name_of(c.trol.traverse)}};
   return on;
 }
 
@@ -122,7 +122,7 @@ json memory_json(const Config& c, const json& files) {
   const int64_t cache = 1000 * rows * c.layers * c.kv_heads * c.head_dim * int64_t(sizeof(float));
   return {{"weights", weights},
           {"cache_per_1000_tokens", cache},
-          {"cache_per_1000_prompt_tokens", cache * (c.trol.on ? c.trol.passes : 1)}};
+          {"cache_per_1000_prompt_tokens", cache * c.trol.streams()}};
 }
 
 json describe(const Network& network) {

@@ -37,6 +37,33 @@ void add_model_options(CLI::App& command, ModelArgs& args) {
   command
       .add_option("--config-set", args.options.settings, "key=value over config.json; may repeat")
       ->allow_extra_args(false);
+  std::vector<std::string>& settings = args.options.settings;
+  command
+      .add_option_function<std::string>(
+          "--traverse",
+          [&settings](const std::string& rows) {
+            settings.push_back("revenant.trol_traverse=" + rows);
+          },
+          "TroL: what passes its layers again. prompt: as released; off (nothing) and all\n"
+          "(generated tokens too) deviate from the released code (paper, table 10)")
+      ->check(CLI::IsMember({"off", "prompt", "all"}));
+  command
+      .add_option_function<int>(
+          "--passes",
+          [&settings](int passes) {
+            settings.push_back("revenant.trol_passes=" + std::to_string(passes));
+          },
+          "TroL: passes of what traverses, 2 to 4. 2: as released; more deviate from the\n"
+          "released code (paper, table 8)")
+      ->check(CLI::Range(2, 4));
+}
+
+void add_beam_option(CLI::App& command, int& beams) {
+  command
+      .add_option("--beams", beams,
+                  "beam search; the papers' numbers have 3 (Phantom), 5 (TroL). 0, 1: none")
+      ->check(CLI::Range(0, 64))
+      ->capture_default_str();
 }
 
 void tell_warnings(const std::vector<std::string>& warnings) {
@@ -51,10 +78,17 @@ void add_speak_options(CLI::App& command, SpeakArgs& args) {
       ->check(CLI::PositiveNumber)
       ->capture_default_str();
   command
-      .add_option("-c,--ctx-size", args.context, "most tokens of prompt and answer; 0: no limit")
+      .add_option("-c,--ctx-size", args.context,
+                  "most tokens of prompt and answer; a longer prompt is an error. 0: no limit;\n"
+                  "beyond max_position_embeddings a warning, unless the rotary rule stretches")
       ->check(CLI::NonNegativeNumber)
       ->capture_default_str();
   add_sampling_options(command, args.sampling);
+  add_beam_option(command, args.beams);
+  command.parse_complete_callback([&args] {
+    if (args.beams > 1 && args.sampling.temperature > 0)
+      throw CLI::ValidationError("--beams", "does not sample: --temp must be 0");
+  });
   command.add_flag("-v,--verbose", args.verbose, "timings on stderr");
 }
 

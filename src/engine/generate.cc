@@ -164,6 +164,13 @@ const char* name_of(Finish finish) {
   return "?";
 }
 
+std::string length_warning(const Config& config, int tokens) {
+  const int reach = rope_reach(config.rope);
+  if (reach == 0 || tokens <= reach) return "";
+  return std::to_string(tokens) + " tokens of prompt and answer: the model was made for at most " +
+         std::to_string(reach) + " (max_position_embeddings)";
+}
+
 std::vector<Generated> generate(std::span<const Request> requests) {
   std::deque<Running> all;
   std::vector<Running*> active;

@@ -51,6 +51,10 @@ struct Request {
   GenerateOptions options;
 };
 
+// What to tell who asks for more tokens than the rotary rule covers; empty: nothing. Stretching
+// rules (dynamic) cover any number; past what others were made for, answers get worse, not wrong.
+std::string length_warning(const Config& config, int tokens);
+
 Generated generate(const Request& request);
 // The same answers as one by one, computed together.
 std::vector<Generated> generate(std::span<const Request> requests);

@@ -56,6 +56,7 @@ class Predictor {
   Predictor(const Model& model, std::span<const Row> rows, const PredictOptions& options)
       : model_(model), rows_(rows), options_(options), predictions_(rows.size()) {
     const Speech& speech = model.speech();
+    generate_.beams = options.beams;
     generate_.max_new_tokens = options.max_new_tokens;
     generate_.stop_ids = speech.stop_ids;
     generate_.speech = &speech;
@@ -86,7 +87,8 @@ class Predictor {
     const std::vector<Generated> made = generate(requests);
     for (size_t i = 0; i < made.size(); ++i)
       predictions_[asked[i]] = {filter_output(model_.speech().rule, made[i].text),
-                                made[i].finish_reason == Finish::stop};
+                                made[i].finish_reason == Finish::stop,
+                                made[i].timings.prompt_tokens + made[i].timings.generated_tokens};
     done_ += made.size();
     if (options_.progress) options_.progress(done_, rows_.size());
   }

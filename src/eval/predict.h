@@ -18,6 +18,7 @@ const char* name_of(Shown shown);
 
 struct PredictOptions {
   int max_new_tokens = 16;
+  int beams = 1;      // above 1: beam search
   size_t batch = 16;  // pictures whose questions are answered together; never shows in answers
   Shown shown = Shown::own;
   uint64_t seed = 1;  // of the shuffle
@@ -27,10 +28,12 @@ struct PredictOptions {
 struct Prediction {
   std::string text;
   bool stopped = false;  // by a stop token, not by the limit
+  int tokens = 0;        // of prompt and answer
 };
 
-// One greedy answer for the first question of each row. Rows that follow each other and share their
-// pictures share their encoding and the rows of the prompt that they begin with.
+// One greedy (or beam search's) answer for the first question of each row. Rows that follow each
+// other and share their pictures share their encoding and the rows of the prompt that they begin
+// with.
 std::vector<Prediction> predict(const Model& model, std::span<const Row> rows,
                                 const PredictOptions& options = {});
 

@@ -26,6 +26,10 @@ int rope_rule_key(const RopeConfig& rope, int length) {
   }
 }
 
+int rope_reach(const RopeConfig& rope) {
+  return rope.kind == RopeConfig::dynamic ? 0 : rope.max_position;
+}
+
 RopeRule rope_rule(const RopeConfig& rope, int head_dim, int length) {
   RopeRule rule;
   double base = rope.theta;

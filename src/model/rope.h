@@ -20,6 +20,9 @@ RopeRule rope_rule(const RopeConfig& rope, int head_dim, int length);
 // Two lengths with the same key have the same rule: cached rotations may be reused between them.
 int rope_rule_key(const RopeConfig& rope, int length);
 
+// The longest sequence that the rule is meant for; 0: any.
+int rope_reach(const RopeConfig& rope);
+
 // cos and sin for every row of a step, [rows, head_dim / 2], factor included.
 struct RopeRows {
   std::vector<float> cos, sin;
