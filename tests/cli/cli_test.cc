@@ -75,6 +75,30 @@ TEST_F(Cli, RunAnswersOnStdoutOnly) {
   EXPECT_NE(told.err.find("tokens/s"), std::string::npos) << told.err;
 }
 
+TEST_F(Cli, BeamsAndTraversal) {
+  const Words ask = {"run", "-m", model_, "-p", "what?", "-n", "6"};
+  Words beams = ask, greedy = ask, all = ask, passes = ask;
+  beams.insert(beams.end(), {"--beams", "3", "--temp", "0"});
+  greedy.insert(greedy.end(), {"--beams", "1"});
+  const Outcome searched = run(beams);
+  EXPECT_EQ(searched.code, 0) << searched.err;
+  EXPECT_TRUE(searched.out.ends_with('\n'));
+  EXPECT_EQ(run(greedy).out, run(ask).out);
+  all.insert(all.end(), {"--traverse", "all"});
+  passes.insert(passes.end(), {"--passes", "3"});
+  expect_failure(all, "trol_traverse");  // it is a Phantom
+  expect_failure(passes, "trol_passes");
+}
+
+// A plain rotary rule: the answer goes on, and one line says that the model was not made for it.
+TEST_F(Cli, TooLongIsAWarning) {
+  const Outcome got = run({"run", "-m", model_, "-p", "what?", "-n", "6", "--config-set",
+                           "llm_config.max_position_embeddings=4"});
+  EXPECT_EQ(got.code, 0);
+  EXPECT_NE(got.err.find("max_position_embeddings"), std::string::npos) << got.err;
+  EXPECT_EQ(std::count(got.err.begin(), got.err.end(), '\n'), 1);
+}
+
 TEST_F(Cli, SampledBytesAreNeverHalfACharacter) {
   for (const char* seed : {"1", "2", "3"}) {
     const Outcome got =
@@ -192,6 +216,10 @@ TEST_F(Cli, WrongUsageIsTwo) {
                                     {"run", "-m", model_, "-p", "x", "-n", "zero"},
                                     {"run", "-m", model_, "-p", "x", "--temp", "-1"},
                                     {"run", "-m", model_, "-p", "x", "--top-p", "2"},
+                                    {"run", "-m", model_, "-p", "x", "--beams", "3", "--temp", "1"},
+                                    {"chat", "-m", model_, "--temp", "1", "--beams", "3"},
+                                    {"run", "-m", model_, "-p", "x", "--traverse", "some"},
+                                    {"run", "-m", model_, "-p", "x", "--passes", "5"},
                                     {"tiles"},
                                     {"tiles", picture_, "-m", model_, "--tile", "56"},
                                     {"data"},
