@@ -191,7 +191,7 @@ void trace_prompt(Traced& t, const Arrays& inputs, const std::string& group,
   out[group + "logits"] = one_sequence(logits);
   if (intermediates && t.config().image_lora_rank > 0) {
     const auto marks = picture_marks(t.config(), ids);
-    out[group + "im_mask"] = {{1, int64_t(marks.size())}, {marks.begin(), marks.end()}, {}};
+    out[group + "im_mask"] = {{1, int64_t(marks.size())}, {}, {marks.begin(), marks.end()}};
   }
   const bool main = group == "prefill/";
   const std::string tokens = main ? "gen/tokens" : group + "gen_tokens";
