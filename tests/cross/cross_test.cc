@@ -227,7 +227,8 @@ void write_model(const Path& directory, const Json& config,
 void expect_gradients(const Shape& shape) {
   SCOPED_TRACE(name_of(shape));
   const Path directory = scratch("gradients");
-  const Json config = config_json(shape);
+  Json config = config_json(shape);
+  config["revenant"]["phantom_eta"] = 1.0;  // the mixers' slopes must stand above float32's noise
   write_random_checkpoint(directory, config, 11);
   TorchModel model = load_torch_model(directory, {}, torch::kFloat64);
   Random random(12);
@@ -250,7 +251,7 @@ void expect_gradients(const Shape& shape) {
     const double slope = (gradient * mixed).sum().item<double>();
     if (gradient.norm().item<double>() < 1e-6) continue;
     const double size =
-        std::min(1e-2 / slope, 0.05 * (1e-3 + parameter.detach().norm().item<double>()));
+        std::min(1e-2 / slope, 0.3 * (1e-3 + parameter.detach().norm().item<double>()));
     const auto difference = [&](double step) {
       auto moved = model.parameters;
       const torch::Tensor plus =
@@ -279,7 +280,7 @@ void expect_gradients(const Shape& shape) {
 TEST(Cross, AutogradEqualsFiniteDifferences) {
   expect_gradients({"qwen2", 4, 2, 16, 2, true, false, false});
   expect_gradients({"phi3", 2, 2, 16, 1, false, true, false});
-  expect_gradients({"internlm2", 2, 1, 16, 1, true, true, true});
+  expect_gradients({"internlm2", 4, 2, 16, 1, true, true, true});
 }
 
 }  // namespace
