@@ -222,7 +222,7 @@ void write_model(const Path& directory, const Json& config,
 }
 
 // Central differences along one random direction a parameter, with steps chosen for a loss change
-// of about 1e-2, where neither rounding nor curvature matters at the 1 % asked for; two step sizes
+// of about 1e-3, where neither rounding nor curvature matters at the 1 % asked for; two step sizes
 // (Richardson) remove the third-order term.
 void expect_gradients(const Shape& shape) {
   SCOPED_TRACE(name_of(shape));
@@ -251,7 +251,7 @@ void expect_gradients(const Shape& shape) {
     const double slope = (gradient * mixed).sum().item<double>();
     if (gradient.norm().item<double>() < 1e-6) continue;
     const double size =
-        std::min(1e-2 / slope, 0.3 * (1e-3 + parameter.detach().norm().item<double>()));
+        std::min(5e-4 / slope, 0.1 * (1e-3 + parameter.detach().norm().item<double>()));
     const auto difference = [&](double step) {
       auto moved = model.parameters;
       const torch::Tensor plus =
