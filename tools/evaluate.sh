@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Measures a model on every test split of data/: as it is, with blank and with shuffled pictures.
-#   tools/evaluate.sh MODEL OUT_DIR [LIMIT]     writes OUT_DIR/{own,blank,shuffle}.json and tables
+#   tools/evaluate.sh MODEL OUT_DIR [LIMIT]     writes OUT_DIR/SPLIT.{own,blank,shuffle}.{json,txt}
+# LIMIT: rows a file for the blank and shuffled pictures, which need fewer (0: all).
 # Resumable: a finished part is not run again.
 set -euo pipefail
 model=$1 out=$2 limit=${3:-0}
@@ -11,8 +12,8 @@ for set in easy-vqa/test fashion-mnist/test scenes/test scenes/test_unseen_style
   for shown in own blank shuffle; do
     name=${set//\//_}.$shown
     [ -s "$out/$name.json" ] && continue
-    flag=(); [ $shown = own ] || flag=(--$shown)
-    [ "$limit" = 0 ] || flag+=(--limit "$limit")
+    flag=()
+    [ $shown = own ] || { flag=(--$shown); [ "$limit" = 0 ] || flag+=(--limit "$limit"); }
     "$revenant" eval -m "$model" --data "data/$set.json" --train "data/${set%/*}/train.json" "${flag[@]}" \
       --json "$out/$name.tmp" > "$out/$name.txt"
     mv "$out/$name.tmp" "$out/$name.json"
