@@ -14,9 +14,13 @@ namespace {
 TEST(DType, EveryHalfSurvivesTheRoundTrip) {
   for (uint32_t bits = 0; bits < 0x10000; ++bits) {
     const float value = to_float_f16(uint16_t(bits));
-    if (!std::isnan(value)) EXPECT_EQ(to_f16(value), bits);
+    if (!std::isnan(value)) {
+      EXPECT_EQ(to_f16(value), bits);
+    }
     const float wide = to_float_bf16(uint16_t(bits));
-    if (!std::isnan(wide)) EXPECT_EQ(to_bf16(wide), bits);
+    if (!std::isnan(wide)) {
+      EXPECT_EQ(to_bf16(wide), bits);
+    }
   }
   EXPECT_TRUE(std::isnan(to_float_f16(to_f16(NAN))));
   EXPECT_TRUE(std::isnan(to_float_bf16(to_bf16(NAN))));
