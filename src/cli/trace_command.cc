@@ -58,19 +58,6 @@ void add_common(CLI::App& command, Args& args) {
       ->capture_default_str();
 }
 
-// What golden.json knows and config.json does not: CLIP's sizes and the adapter's rank.
-std::vector<std::string> settings_of(const nlohmann::json& notes) {
-  std::vector<std::string> settings;
-  if (notes.contains("clip_config") && notes["clip_config"].is_object())
-    for (const char* key : {"hidden_size", "num_attention_heads", "num_hidden_layers",
-                            "intermediate_size", "patch_size", "layer_norm_eps"})
-      settings.push_back(std::string("vision_config.") + key + "=" +
-                         notes["clip_config"].at(key).dump());
-  if (notes.contains("low_rank_adapter") && notes["low_rank_adapter"].is_object())
-    settings.push_back("image_lora_rank=" + notes["low_rank_adapter"].at("rank").dump());
-  return settings;
-}
-
 GoldenNotes notes_of(const nlohmann::json& json, const Arrays& golden) {
   GoldenNotes notes;
   notes.global_gradient_norm = json.value("train_global_grad_norm", 0.0);
@@ -103,7 +90,7 @@ bool check_case(const Path& directory, const Args& args, const OpenTraced& open)
   const Safetensors file(directory / "golden.safetensors");
   const Arrays golden = read_arrays(file);
   const nlohmann::json json = read_json(directory / "golden.json");
-  std::vector<std::string> settings = settings_of(json);
+  std::vector<std::string> settings = golden_settings(json);
   settings.insert(settings.end(), args.settings.begin(), args.settings.end());
   const std::unique_ptr<Traced> traced = open(directory, settings);
   return report(directory.filename().string(),

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <nlohmann/json.hpp>
 
 namespace revenant {
 namespace {
@@ -113,6 +114,18 @@ std::vector<Comparison> compare_with_golden(const Arrays& golden, const Arrays& 
                         it->second, notes)});
   }
   return comparisons;
+}
+
+std::vector<std::string> golden_settings(const nlohmann::json& notes) {
+  std::vector<std::string> settings;
+  if (notes.contains("clip_config") && notes["clip_config"].is_object())
+    for (const char* key : {"hidden_size", "num_attention_heads", "num_hidden_layers",
+                            "intermediate_size", "patch_size", "layer_norm_eps"})
+      settings.push_back(std::string("vision_config.") + key + "=" +
+                         notes["clip_config"].at(key).dump());
+  if (notes.contains("low_rank_adapter") && notes["low_rank_adapter"].is_object())
+    settings.push_back("image_lora_rank=" + notes["low_rank_adapter"].at("rank").dump());
+  return settings;
 }
 
 }  // namespace revenant

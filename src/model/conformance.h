@@ -2,6 +2,7 @@
 // to compare"; what an executor cannot produce is not compared, and the report says what was.
 #pragma once
 
+#include <nlohmann/json_fwd.hpp>
 #include <string>
 #include <vector>
 
@@ -25,5 +26,9 @@ struct Comparison {
 
 std::vector<Comparison> compare_with_golden(const Arrays& golden, const Arrays& found,
                                             const GoldenNotes& notes);
+
+// What golden.json knows and config.json does not, as settings over it: CLIP's sizes and the rank
+// of the picture's low-rank branch.
+std::vector<std::string> golden_settings(const nlohmann::json& notes);
 
 }  // namespace revenant

@@ -7,6 +7,7 @@
 #include <cmath>
 #include <memory>
 
+#include "model/conformance.h"
 #include "native/forward.h"
 #include "native/network.h"
 #include "support/golden.h"
@@ -75,25 +76,12 @@ struct Case {
   }
 };
 
-// What golden.json knows and config.json does not: CLIP's sizes and the adapter's rank.
-inline std::vector<std::string> settings_of(const nlohmann::json& notes) {
-  std::vector<std::string> settings;
-  if (notes.contains("clip_config") && notes["clip_config"].is_object())
-    for (const char* key : {"hidden_size", "num_attention_heads", "num_hidden_layers",
-                            "intermediate_size", "patch_size", "layer_norm_eps"})
-      settings.push_back(std::string("vision_config.") + key + "=" +
-                         notes["clip_config"].at(key).dump());
-  if (notes.contains("low_rank_adapter"))
-    settings.push_back("image_lora_rank=" + notes["low_rank_adapter"].at("rank").dump());
-  return settings;
-}
-
 inline Case open_case(const std::filesystem::path& directory) {
   Case c;
   c.name = directory.filename().string();
   c.golden = golden::open(directory / "golden.safetensors");
   c.notes = golden::read_json(directory / "golden.json");
-  c.network = std::make_shared<Network>(Network::open(directory, settings_of(c.notes)));
+  c.network = std::make_shared<Network>(Network::open(directory, golden_settings(c.notes)));
   return c;
 }
 
