@@ -12,7 +12,7 @@ const Model& model_of(const Case& c) {
   auto& model = open[c.name];
   if (!model)
     model = std::make_unique<Model>(golden::conformance_root() / c.name,
-                                    ModelOptions{settings_of(c.notes), 2});
+                                    ModelOptions{golden_settings(c.notes), 2});
   return *model;
 }
 
@@ -70,7 +70,7 @@ TEST(GoldenGeneration, StopToken) {
 // One pass everywhere; the goldens have the gate forced to 0.
 TEST(GoldenGeneration, TraverseOff) {
   for_each_case("prefill/layer.0.pass2", [](const Case& c) {
-    std::vector<std::string> settings = settings_of(c.notes);
+    std::vector<std::string> settings = golden_settings(c.notes);
     settings.push_back("revenant.trol_traverse=off");
     const Model model(golden::conformance_root() / c.name, {settings, 2});
     const Ids ids = c.ids("prefill/input_ids");

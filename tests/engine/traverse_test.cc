@@ -19,7 +19,7 @@ const Ids answer = {3, 99, 12, 45, 6};
 
 std::unique_ptr<Model> open(const std::string& name, std::vector<std::string> settings) {
   const Path directory = golden::conformance_root() / name;
-  for (const auto& known : settings_of(golden::read_json(directory / "golden.json")))
+  for (const auto& known : golden_settings(golden::read_json(directory / "golden.json")))
     settings.push_back(known);
   return std::make_unique<Model>(directory, ModelOptions{settings, 2});
 }
