@@ -53,7 +53,7 @@ void add_common(CLI::App& command, Args& args) {
   command.add_option(
       "--config-set", args.settings,
       "key=value over config.json, e.g. vision_config.num_attention_heads=16; may repeat");
-  command.add_option("--backend", args.backend, "native or torch")
+  command.add_option("--backend", args.backend, "native (float32) or torch (float64)")
       ->check(CLI::IsMember({"native", "torch"}))
       ->capture_default_str();
 }

@@ -63,7 +63,7 @@ void add_training(CLI::App& app) {
 
 std::unique_ptr<Traced> open_torch(const Path& directory,
                                    const std::vector<std::string>& settings) {
-  return std::make_unique<TorchTraced>(load_torch_model(directory, settings));
+  return std::make_unique<TorchTraced>(load_torch_model(directory, settings, torch::kFloat64));
 }
 
 int run(int argc, char** argv) {

@@ -40,7 +40,14 @@ Result run(const Case& c, const Native& native, const Ids& ids, const Tensor* fe
   return {logits(observed, x), std::move(recorder.seen)};
 }
 
+// The golden features where the case has them, so that each stage is held to the goldens by itself:
+// the loud decoders turn a tower's rounding noise into most of a tolerance.
 Tensor see_group(const Case& c, const std::string& group) {
+  if (const std::string name = group + "/projected"; c.golden.has(name)) {
+    const auto rows = c.golden.f32(name);
+    const int width = c.config().hidden;
+    return Tensor::from(rows.data(), int(rows.size()) / width, width);
+  }
   return see(native_of(c, threads()), c.pixels(group), c.tiles(group), c.side(group));
 }
 
