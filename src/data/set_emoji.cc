@@ -75,9 +75,7 @@ class Asker {
  private:
   void put(const Wordings& wordings, const Words& words, const std::string& task,
            const std::string& answer, const std::string& rejected) {
-    const bool unseen = test_ && random_.below(2) == 0;
-    const std::string& text = pick(random_, unseen ? wordings.unseen : wordings.seen);
-    questions_.push_back({filled_in(text, words), answer, rejected, task, unseen});
+    questions_.push_back(worded(random_, test_, wordings, words, task, answer, rejected));
   }
   const Emoji& other(bool same_group) {
     return other_of(random_, all_, emoji_, same_group && has_kin());

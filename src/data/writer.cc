@@ -82,4 +82,11 @@ DatasetReport SetWriter::finish(const Path& sources) {
   return report_;
 }
 
+Question worded(Random& random, bool test, const Wordings& wordings, const Words& words,
+                const std::string& task, const std::string& answer, const std::string& rejected) {
+  const bool unseen = test && random.below(2) == 0;
+  const std::string& text = pick(random, unseen ? wordings.unseen : wordings.seen);
+  return {filled_in(text, words), answer, rejected, task, unseen};
+}
+
 }  // namespace revenant

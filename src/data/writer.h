@@ -8,6 +8,7 @@
 
 #include "data/make.h"
 #include "data/report.h"
+#include "data/words.h"
 #include "image/image.h"
 
 namespace revenant {
@@ -16,6 +17,10 @@ struct Question {
   std::string text, answer, rejected, task;
   bool unseen_wording = false;
 };
+
+// A question in one of its wordings: a seen one in training, either kind in tests.
+Question worded(Random& random, bool test, const Wordings& wordings, const Words& words,
+                const std::string& task, const std::string& answer, const std::string& rejected);
 
 class SetWriter {
  public:
