@@ -37,6 +37,13 @@ void add_model_options(CLI::App& command, ModelArgs& args) {
   command
       .add_option("--config-set", args.options.settings, "key=value over config.json; may repeat")
       ->allow_extra_args(false);
+  command
+      .add_option(
+          "--cache-type", args.options.cache_type,
+          "of cached keys and values: f32, f16 or bf16; without it f16 under 16-bit weights,\n"
+          "f32 under f32 weights")
+      ->transform(CLI::CheckedTransformer(std::map<std::string, WeightType>{
+          {"f32", WeightType::f32}, {"f16", WeightType::f16}, {"bf16", WeightType::bf16}}));
   std::vector<std::string>& settings = args.options.settings;
   command
       .add_option_function<std::string>(

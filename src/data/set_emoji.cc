@@ -11,16 +11,16 @@
 namespace revenant {
 namespace {
 
-constexpr int kSide = 112, kVariants = 5;
+constexpr int kSide = 112, kVariants = 8;
 constexpr size_t kWordsInName = 3;
 
 const Wordings kChoose = {
     {"Which of these is shown: {options}?", "What is this: {options}?", "Which is it, {options}?",
-     "Which one do you see: {options}?"},
+     "Which one do you see: {options}?", "Choose one: {options}."},
     {"Choose what the picture shows: {options}.", "This is one of {options}. Which?"}};
-const Wordings kName = {
-    {"What is this?", "What does the picture show?", "Name this.", "What do you see?"},
-    {"What would you call this?", "Tell me what is shown here."}};
+const Wordings kName = {{"What is this?", "What does the picture show?", "Name this.",
+                         "What do you see?", "What is shown?", "Tell me what this is."},
+                        {"What would you call this?", "Tell me what is shown here."}};
 const Wordings kGroup = {
     {"What kind of thing is this?", "Which category does this belong to?",
      "What category fits this picture?"},

@@ -1,4 +1,5 @@
-// Composed scenes of 1 to 6 real emoji: counting, yes/no, position, corners.
+// Composed scenes of 1 to 6 real emoji: captions, counting, yes/no, position, corners.
+#include <algorithm>
 #include <cmath>
 #include <span>
 
@@ -34,6 +35,11 @@ const Wordings kCorner = {
      "In which corner of the picture is the {a}?"},
     {"What corner holds the {a}?", "Where in the picture is the {a}, by corner?"}};
 
+const Wordings kCaption = {
+    {"Describe the picture.", "What objects are in the picture?", "List what you see.",
+     "What can you see in the picture?", "Describe this image."},
+    {"Tell me what the image shows.", "List the objects in this image."}};
+
 const std::vector<std::string> kCorners = {"top left", "top right", "bottom left", "bottom right"};
 constexpr Side kSides[] = {Side::left, Side::right, Side::above, Side::below};
 const std::vector<std::string> kBesides = {"to the left of", "to the right of", "above", "below"};
@@ -51,6 +57,7 @@ class Asker {
   }
 
   std::vector<Question> ask() {
+    caption();
     if (scene_.for_counting) count(kinds_[0]);
     if (scene_.for_counting && kinds_.size() > 1) count_second();
     exists();
@@ -70,11 +77,38 @@ class Asker {
   const std::string& name(int index) const { return things_[scene_.objects[index].kind].name; }
   int any_single() { return single_[random_.below(single_.size())]; }
 
+  // "2 dogs, 1 cat": every kind with its number, the one that reaches furthest left first.
+  void caption() {
+    std::vector<int> order = kinds_;
+    const auto left_end = [&](int kind) {
+      double x = kSceneSide;
+      for (const SceneObject& object : scene_.objects)
+        if (object.kind == kind) x = std::min(x, object.x);
+      return x;
+    };
+    std::sort(order.begin(), order.end(), [&](int a, int b) { return left_end(a) < left_end(b); });
+    const size_t wrong = random_.below(order.size());
+    std::string answer, rejected;
+    for (size_t i = 0; i < order.size(); ++i) {
+      const int number = count_of(scene_, order[i]);
+      const char* comma = i == 0 ? "" : ", ";
+      answer += comma + counted(number, order[i]);
+      rejected += comma + counted(i == wrong ? other_count(number) : number, order[i]);
+    }
+    put(kCaption, {}, "caption", answer, rejected);
+  }
+  std::string counted(int number, int kind) const {
+    return std::to_string(number) + " " + (number == 1 ? things_[kind].name : things_[kind].plural);
+  }
+  int other_count(int number) {
+    const bool up = number == 1 || (number < kMostObjects && random_.below(2) == 0);
+    return up ? number + 1 : number - 1;
+  }
+
   void count(int kind) {
     const int right = count_of(scene_, kind);
-    const bool up = right == 1 || (right < kMostObjects && random_.below(2) == 0);
     put(kCount, {{"things", things_[kind].plural}}, "count", std::to_string(right),
-        std::to_string(up ? right + 1 : right - 1));
+        std::to_string(other_count(right)));
   }
 
   // A second kind is mostly alone; asked about always, it would make "1" the best guess.
@@ -188,7 +222,7 @@ struct Split {
 
 void make_scenes(const Path& sources, const MakeOptions& options, SetWriter& writer) {
   const std::vector<Thing> things = read_things(sources);
-  const Split splits[] = {{"train", 24000, false, kTrainStyles},
+  const Split splits[] = {{"train", 30000, false, kTrainStyles},
                           {"test", 1500, true, kTrainStyles},
                           {"test_unseen_style", 1500, true, kTestStyles}};
   for (const Split& split : splits) {

@@ -13,6 +13,10 @@ namespace {
 // Prompt rows that are computed together; bounds memory, never shows in results.
 constexpr int rows_together = 512;
 
+const float* floats(const CacheRows& rows, size_t r) {  // its own sequence has an f32 cache
+  return reinterpret_cast<const float*>(rows.row(r));
+}
+
 double dot(const float* a, const float* b, int n) {
   double sum = 0;
   for (int i = 0; i < n; ++i) sum += double(a[i]) * double(b[i]);
@@ -159,13 +163,13 @@ class Watcher : public Observer {
                  std::vector<double>& scores) {
     const Tensor &q = held_["q"], &gq = held_["q_ghost"];
     const int d = c_.head_dim;
-    const size_t stride = size_t(c_.kv_heads) * size_t(d), head = h * size_t(d);
+    const size_t head = h * size_t(d);
     const double scale = 1 / std::sqrt(double(d)), eta2 = c_.phantom.eta * c_.phantom.eta;
     for (size_t j = 0; j < scores.size(); ++j) {
-      const double plain = dot(q.row(q.rows - 1) + head, stream.k.data() + j * stride + at, d);
-      const double ghost = c_.phantom.on ? eta2 * dot(gq.row(gq.rows - 1) + head,
-                                                      stream.ghost_k.data() + j * stride + at, d)
-                                         : 0;
+      const double plain = dot(q.row(q.rows - 1) + head, floats(stream.k, j) + at, d);
+      const double ghost =
+          c_.phantom.on ? eta2 * dot(gq.row(gq.rows - 1) + head, floats(stream.ghost_k, j) + at, d)
+                        : 0;
       score_.add(layer, h, std::abs(ghost), std::abs(plain));
       scores[j] = (plain + ghost) * scale;
     }

@@ -19,6 +19,8 @@ namespace revenant {
 struct ModelOptions {
   std::vector<std::string> settings;  // "key=value" over config.json
   int threads = 0;                    // 0: as many as the machine runs at once
+  std::optional<WeightType>
+      cache_type;  // of keys and values; none: f16 under 16-bit weights, else f32
 };
 
 // How a model's family speaks.
@@ -41,6 +43,7 @@ class Model {
   const Config& config() const { return network_.config; }
   const Checkpoint& checkpoint() const { return network_.checkpoint; }
   const std::vector<std::string>& warnings() const { return network_.warnings; }
+  WeightType cache_type() const;
   Native native(Observer* observer = nullptr) const {
     return {network_.config, network_.weights, *threads_, observer};
   }
@@ -56,6 +59,7 @@ class Model {
   Speech open_speech() const;
 
   Network network_;
+  std::optional<WeightType> cache_type_;
   std::unique_ptr<Threads> threads_;
   mutable std::mutex opening_;
   mutable std::optional<Speech> speech_;

@@ -11,7 +11,8 @@ namespace revenant {
 
 class Session {
  public:
-  explicit Session(const Model& model) : model_(&model), sequence_(model.config()) {}
+  explicit Session(const Model& model)
+      : model_(&model), sequence_(model.config(), model.cache_type()) {}
 
   // Prompt tokens, after all that was fed or generated before; returns the last row's logits
   // [1, vocab]. `features` has a row for each picture token among them. `whole` is the length that

@@ -128,12 +128,14 @@ struct Running {
 };
 
 // Takes in the block of keys [begin, end) of row i.
+template <class T>
 void take(const AttendArgs& a, int i, int begin, int end, Running& state) {
   const size_t d = size_t(a.head_dim);
+  const T *k = static_cast<const T*>(a.k), *gk = static_cast<const T*>(a.gk);
   float score[block], largest = state.largest;
   for (int j = begin; j < end; ++j) {
-    float s = dot(a.q[i], a.k + size_t(j) * a.stride, d);
-    if (a.gq) s += a.eta * a.eta * dot(a.gq[i], a.gk + size_t(j) * a.stride, d);
+    float s = dot(a.q[i], k + size_t(j) * a.stride, d);
+    if (a.gq) s += a.eta * a.eta * dot(a.gq[i], gk + size_t(j) * a.stride, d);
     score[j - begin] = a.scale * s;
     largest = std::max(largest, score[j - begin]);
   }
@@ -143,26 +145,44 @@ void take(const AttendArgs& a, int i, int begin, int end, Running& state) {
   for (size_t l = 0; l < d; ++l) state.plain[l] *= shrink, state.ghost[l] *= shrink;
   for (int j = begin; j < end; ++j) {
     const float p = std::exp(score[j - begin] - largest);
-    const float* v = a.v + size_t(j) * a.stride;
+    const T* v = static_cast<const T*>(a.v) + size_t(j) * a.stride;
     state.total += p;
-    for (size_t l = 0; l < d; ++l) state.plain[l] += p * v[l];
+    for (size_t l = 0; l < d; ++l) state.plain[l] += p * widen(v[l]);
     if (!a.gv) continue;
-    const float* gv = a.gv + size_t(j) * a.stride;
-    for (size_t l = 0; l < d; ++l) state.ghost[l] += p * gv[l];
+    const T* gv = static_cast<const T*>(a.gv) + size_t(j) * a.stride;
+    for (size_t l = 0; l < d; ++l) state.ghost[l] += p * widen(gv[l]);
   }
 }
 
-void attend(const AttendArgs& a) noexcept {
+template <class T>
+void attend_over(const AttendArgs& a) {
   for (int i = 0; i < a.queries; ++i) {
     Running state;
     for (int begin = 0; begin < a.counts[i]; begin += block)
-      take(a, i, begin, std::min(begin + block, a.counts[i]), state);
+      take<T>(a, i, begin, std::min(begin + block, a.counts[i]), state);
     const float inverse = a.counts[i] > 0 ? 1.0f / state.total : 0.0f;
     for (int l = 0; l < a.head_dim; ++l) {
       a.plain[i][l] = state.plain[l] * inverse;
       if (a.ghost) a.ghost[i][l] = (state.plain[l] + a.eta * state.ghost[l]) * inverse;
     }
   }
+}
+
+void attend(const AttendArgs& a) noexcept {
+  if (a.type == WeightType::f32) return attend_over<float>(a);
+  if (a.type == WeightType::f16) return attend_over<Half>(a);
+  attend_over<Brain>(a);
+}
+
+float narrow(const float* x, size_t n, WeightType type, void* out) noexcept {
+  float top = 0;
+  for (size_t i = 0; i < n; ++i) {
+    if (type == WeightType::f32) static_cast<float*>(out)[i] = x[i];
+    if (type == WeightType::f16) static_cast<Half*>(out)[i].bits = to_f16(x[i]);
+    if (type == WeightType::bf16) static_cast<Brain*>(out)[i].bits = to_bf16(x[i]);
+    top = std::max(top, std::fabs(x[i]));
+  }
+  return top;
 }
 
 void attend_heads(const float* q, size_t n, const float* k, const float* v, size_t m, size_t d,
@@ -177,8 +197,8 @@ void attend_heads(const float* q, size_t n, const float* k, const float* v, size
 
 }  // namespace
 
-const Kernels generic_kernels = {"generic",  linear, rms_norm,    layer_norm, gelu,
-                                 quick_gelu, silu,   tanh,        sigmoid,    swiglu,
-                                 rope,       attend, attend_heads};
+const Kernels generic_kernels = {"generic",  linear, rms_norm, layer_norm,  gelu,
+                                 quick_gelu, silu,   tanh,     sigmoid,     swiglu,
+                                 rope,       attend, narrow,   attend_heads};
 
 }  // namespace revenant

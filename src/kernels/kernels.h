@@ -14,17 +14,20 @@ namespace revenant {
 
 enum class WeightType { f32, f16, bf16 };
 
+inline size_t size_of(WeightType type) { return type == WeightType::f32 ? 4 : 2; }
+
 // Attention of `queries` query rows over keys of one key/value head. Row i sees keys [0, counts[i])
 // and reads no others; a row that sees none gets zeros.
 // Keys are taken in blocks of 64 at absolute positions, merged in ascending order (online softmax).
 //   score = scale * (q . k + eta^2 * gq . gk),  plain = P v,  ghost = plain + eta * P gv
-// Ghost pointers are all null or all set. Strides are in floats, head_dim <= 256.
+// Ghost pointers are all null or all set. The stride is in elements, head_dim <= 256.
 struct AttendArgs {
   int queries = 0, head_dim = 0;
   const int* counts = nullptr;       // [queries]
   const float* const* q = nullptr;   // [queries] -> [head_dim]
   const float* const* gq = nullptr;  // [queries] -> [head_dim], or null
-  const float *k = nullptr, *v = nullptr, *gk = nullptr, *gv = nullptr;  // [keys, stride]
+  const void *k = nullptr, *v = nullptr, *gk = nullptr, *gv = nullptr;  // [keys, stride]
+  WeightType type = WeightType::f32;                                    // of these four
   size_t stride = 0;
   float scale = 1, eta = 0;
   float* const* plain = nullptr;  // [queries] -> [head_dim]
@@ -51,6 +54,9 @@ struct Kernels {
   void (*rope)(const float* x, size_t rows, size_t heads, size_t d, const float* cos,
                const float* sin, float* out) noexcept;
   void (*attend)(const AttendArgs& args) noexcept;
+  // Writes x in the type, rounded to nearest even; returns the greatest magnitude of x
+  // (of NaNs it says nothing).
+  float (*narrow)(const float* x, size_t n, WeightType type, void* out) noexcept;
   // Softmax over the m heads of k: out = softmax(q k^T / sqrt(d)) v; q [n, d], k, v [m, d].
   void (*attend_heads)(const float* q, size_t n, const float* k, const float* v, size_t m, size_t d,
                        float* out) noexcept;

@@ -12,8 +12,8 @@ namespace revenant {
 namespace {
 
 constexpr Kernels table_named(const char* isa) {
-  return {isa,  linear,  rms_norm, layer_norm, gelu,   quick_gelu,  silu,
-          tanh, sigmoid, swiglu,   rope,       attend, attend_heads};
+  return {isa,  linear,  rms_norm, layer_norm, gelu,   quick_gelu, silu,
+          tanh, sigmoid, swiglu,   rope,       attend, narrow,     attend_heads};
 }
 
 }  // namespace

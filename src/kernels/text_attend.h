@@ -29,8 +29,9 @@ inline void by_threes(Query* const* queries, size_t n, F f) {
 }
 
 // q . k + eta^2 gq . gk for the keys from `begin` on that any of M queries sees; one sum for both.
-template <size_t M>
+template <class T, size_t M>
 void score_block(const AttendArgs& a, size_t begin, Query* const (&queries)[M]) {
+  const T *keys_of = static_cast<const T*>(a.k), *ghosts_of = static_cast<const T*>(a.gk);
   const float *q[M], *gq[M];
   size_t keys = 0;
   for (size_t m = 0; m < M; ++m) {
@@ -38,10 +39,10 @@ void score_block(const AttendArgs& a, size_t begin, Query* const (&queries)[M]) 
     keys = keys < queries[m]->seen ? queries[m]->seen : keys;
   }
   for (size_t j = 0; j < keys; j += block_outputs) {
-    const float *k[block_outputs], *gk[block_outputs];
+    const T *k[block_outputs], *gk[block_outputs];
     for (size_t l = 0; l < block_outputs; ++l) {
       const size_t row = (begin + lesser(j + l, keys - 1)) * a.stride;
-      k[l] = a.k + row, gk[l] = a.gk ? a.gk + row : nullptr;
+      k[l] = keys_of + row, gk[l] = ghosts_of ? ghosts_of + row : nullptr;
     }
     Sums<M> s;
     clear<M>(s);
@@ -77,8 +78,8 @@ void normalise(Query& query, float scale) {
 
 // Columns [0, C * lanes) of sum and v, or their first `width` < lanes (then C = 1):
 // sum = shrink sum + p v.
-template <size_t M, size_t C, class Load>
-inline void mix_columns(Query* const (&queries)[M], const float* v, size_t stride,
+template <size_t M, size_t C, class T, class Load>
+inline void mix_columns(Query* const (&queries)[M], const T* v, size_t stride,
                         float* const (&sum)[M], Load get) {
   Vec s[M][C];
   size_t common = queries[0]->seen;
@@ -112,20 +113,20 @@ inline void mix_columns(Query* const (&queries)[M], const float* v, size_t strid
 }
 
 // Adds p v of the block to the member `part` of each query.
-template <size_t M>
-void mix_block(Query* const (&queries)[M], const float* v, size_t stride, size_t d,
+template <class T, size_t M>
+void mix_block(Query* const (&queries)[M], const T* v, size_t stride, size_t d,
                float (Query::*part)[max_dim]) {
   float* sum[M];
   size_t i = 0;
   const auto at = [&] {
     for (size_t m = 0; m < M; ++m) sum[m] = queries[m]->*part + i;
   };
-  const auto whole = [](const float* p) { return load(p); };
+  const auto whole = [](const T* p) { return load(p); };
   for (; i + 4 * lanes <= d; i += 4 * lanes)
     at(), mix_columns<M, 4>(queries, v + i, stride, sum, whole);
   for (; i + lanes <= d; i += lanes) at(), mix_columns<M, 1>(queries, v + i, stride, sum, whole);
   const size_t tail = d - i;
-  const auto some = [=](const float* p) { return load_some(p, tail); };
+  const auto some = [=](const T* p) { return load_some(p, tail); };
   if (tail) at(), mix_columns<M, 1>(queries, v + i, stride, sum, some);
 }
 
@@ -146,13 +147,14 @@ void finish(const AttendArgs& a, size_t i, const Query& query) {
 }
 
 // One block of keys for the n queries of a group that see any of it.
+template <class T>
 void take_block(const AttendArgs& a, size_t begin, Query* const* queries, size_t n) {
   const size_t d = size_t(a.head_dim), offset = begin * a.stride;
-  by_threes(queries, n, [&](const auto& three) { score_block(a, begin, three); });
+  by_threes(queries, n, [&](const auto& three) { score_block<T>(a, begin, three); });
   for (size_t i = 0; i < n; ++i) normalise(*queries[i], a.scale);
   by_threes(queries, n, [&](const auto& three) {
-    mix_block(three, a.v + offset, a.stride, d, &Query::plain);
-    if (a.gv) mix_block(three, a.gv + offset, a.stride, d, &Query::ghost);
+    mix_block<T>(three, static_cast<const T*>(a.v) + offset, a.stride, d, &Query::plain);
+    if (a.gv) mix_block<T>(three, static_cast<const T*>(a.gv) + offset, a.stride, d, &Query::ghost);
   });
 }
 
@@ -170,7 +172,9 @@ void attend_group(const AttendArgs& a, size_t i, size_t n) {
       seeing[active++] = &queries[m];
     }
     if (active == 0) break;
-    take_block(a, begin, seeing, active);
+    if (a.type == WeightType::f32) take_block<float>(a, begin, seeing, active);
+    if (a.type == WeightType::f16) take_block<Half>(a, begin, seeing, active);
+    if (a.type == WeightType::bf16) take_block<Brain>(a, begin, seeing, active);
   }
   for (size_t m = 0; m < n; ++m) finish(a, i + m, queries[m]);
 }

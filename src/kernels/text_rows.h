@@ -125,6 +125,29 @@ void layer_norm(const float* x, size_t rows, size_t width, const float* weight, 
   }
 }
 
+template <class T>
+inline float narrow_to(const float* x, size_t n, T* out) {
+  Vec top = zero();
+  size_t i = 0;
+  for (; i + lanes <= n; i += lanes) {
+    const Vec v = load(x + i);
+    top = greatest(top, magnitude(v));
+    store(out + i, v);
+  }
+  if (i < n) {
+    const Vec v = load_some(x + i, n - i);
+    top = greatest(top, magnitude(v));
+    store_some(out + i, n - i, v);
+  }
+  return largest(top);
+}
+
+float narrow(const float* x, size_t n, WeightType type, void* out) noexcept {
+  if (type == WeightType::f32) return narrow_to(x, n, static_cast<float*>(out));
+  if (type == WeightType::f16) return narrow_to(x, n, static_cast<Half*>(out));
+  return narrow_to(x, n, static_cast<Brain*>(out));
+}
+
 // Rotates the pairs (x[i], x[i + half]), n <= lanes of them, read before anything is written.
 template <class Load, class Store>
 inline void rotate(const float* x, size_t half, const float* cos, const float* sin, float* out,

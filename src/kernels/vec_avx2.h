@@ -39,6 +39,29 @@ inline Vec load_some(const Brain* p, size_t n) { return widen(load_16bit_some(p,
 inline Vec load_some(const Half* p, size_t n) { return _mm256_cvtph_ps(load_16bit_some(p, n)); }
 inline void store(float* p, Vec x) { _mm256_storeu_ps(p, x); }
 inline void store_some(float* p, size_t n, Vec x) { _mm256_maskstore_ps(p, first(n), x); }
+// Rounded to nearest even; a NaN stays one.
+inline __m128i narrowed(Vec x, const Half*) {
+  return _mm256_cvtps_ph(x, _MM_FROUND_TO_NEAREST_INT);
+}
+inline __m128i narrowed(Vec x, const Brain*) {
+  const __m256i bits = _mm256_castps_si256(x);
+  const __m256i odd = _mm256_and_si256(_mm256_srli_epi32(bits, 16), _mm256_set1_epi32(1));
+  const __m256i up = _mm256_add_epi32(bits, _mm256_add_epi32(odd, _mm256_set1_epi32(0x7fff)));
+  const __m256i quiet = _mm256_or_si256(bits, _mm256_set1_epi32(0x400000));
+  const __m256i nan = _mm256_castps_si256(_mm256_cmp_ps(x, x, _CMP_UNORD_Q));
+  const __m256i high = _mm256_srli_epi32(_mm256_blendv_epi8(up, quiet, nan), 16);
+  return _mm_packus_epi32(_mm256_castsi256_si128(high), _mm256_extracti128_si256(high, 1));
+}
+template <class T>
+inline void store(T* p, Vec x) {
+  _mm_storeu_si128(reinterpret_cast<__m128i*>(p), narrowed(x, p));
+}
+template <class T>
+inline void store_some(T* p, size_t n, Vec x) {
+  alignas(16) unsigned short copy[8];
+  _mm_store_si128(reinterpret_cast<__m128i*>(copy), narrowed(x, p));
+  __builtin_memcpy(p, copy, n * 2);
+}
 // Loaded once for several uses: GCC would rather name the memory again in each.
 inline Vec in_register(Vec x) {
   asm("" : "+x"(x));

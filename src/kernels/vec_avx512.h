@@ -39,6 +39,26 @@ inline Vec load_some(const Half* p, size_t n) {
 }
 inline void store(float* p, Vec x) { _mm512_storeu_ps(p, x); }
 inline void store_some(float* p, size_t n, Vec x) { _mm512_mask_storeu_ps(p, first(n), x); }
+// Rounded to nearest even; a NaN stays one.
+inline __m256i narrowed(Vec x, const Half*) {
+  return _mm512_cvtps_ph(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+}
+inline __m256i narrowed(Vec x, const Brain*) {
+  const __m512i bits = _mm512_castps_si512(x);
+  const __m512i odd = _mm512_and_si512(_mm512_srli_epi32(bits, 16), _mm512_set1_epi32(1));
+  const __m512i up = _mm512_add_epi32(bits, _mm512_add_epi32(odd, _mm512_set1_epi32(0x7fff)));
+  const __m512i quiet = _mm512_or_si512(bits, _mm512_set1_epi32(0x400000));
+  const __mmask16 nan = _mm512_cmp_ps_mask(x, x, _CMP_UNORD_Q);
+  return _mm512_cvtepi32_epi16(_mm512_srli_epi32(_mm512_mask_blend_epi32(nan, up, quiet), 16));
+}
+template <class T>
+inline void store(T* p, Vec x) {
+  _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), narrowed(x, p));
+}
+template <class T>
+inline void store_some(T* p, size_t n, Vec x) {
+  _mm256_mask_storeu_epi16(p, first(n), narrowed(x, p));
+}
 // Loaded once for several uses: GCC would rather name the memory again in each.
 inline Vec in_register(Vec x) {
   asm("" : "+v"(x));

@@ -44,12 +44,8 @@ struct Queries {
   }
 };
 
-void copy_rows(const Tensor& from, int first, int rows, CacheRows& to, int at) {
-  const size_t width = from.row_size();
-  to.reserve(size_t(at) + size_t(rows), width);
-  std::memcpy(to.data() + size_t(at) * width, from.row(first),
-              size_t(rows) * width * sizeof(float));
-}
+// A key or value that the cache's type cannot hold would be an infinity from here on.
+constexpr float largest_f16 = 65504;
 
 Tensor zeros(const Tensor& like) {
   Tensor t(like.rows, like.heads, like.width);
@@ -108,15 +104,26 @@ Tensor Executor::attend_heads(const Tensor& q, const Tensor& k, const Tensor& v,
 
 // New rows go into the cache before anything reads it, so a row sees the rows of its own chunk the
 // way later rows will.
+void Executor::remember(const Tensor& x, const Span& span, WeightType type, CacheRows& rows) {
+  const size_t width = x.row_size();
+  rows.reserve(size_t(span.start + span.rows), width * size_of(type));
+  const float top = k_.narrow(x.row(span.first_row), size_t(span.rows) * width, type,
+                              rows.row(size_t(span.start)));
+  if (type == WeightType::f16 && top > largest_f16)
+    throw Error("cache", "keys and values in f16",
+                "at most 65504 (--cache-type bf16 or f32 holds more)", std::to_string(top));
+}
+
 void Executor::remember(Site site, const Haunted<Tensor>& a, const Step& step) {
   for (const Span& span : step.spans) {
     if (site.pass > 1 && !traverses(c_.trol, span)) continue;
+    const WeightType type = sequence_of(span).cache_type;
     Stream& stream = sequence_of(span).stream(site.layer, site.pass);
-    copy_rows(a.plain.k, span.first_row, span.rows, stream.k, span.start);
-    copy_rows(a.plain.v, span.first_row, span.rows, stream.v, span.start);
+    remember(a.plain.k, span, type, stream.k);
+    remember(a.plain.v, span, type, stream.v);
     if (!a.has_ghost) continue;
-    copy_rows(a.ghost.k, span.first_row, span.rows, stream.ghost_k, span.start);
-    copy_rows(a.ghost.v, span.first_row, span.rows, stream.ghost_v, span.start);
+    remember(a.ghost.k, span, type, stream.ghost_k);
+    remember(a.ghost.v, span, type, stream.ghost_v);
   }
 }
 
@@ -137,21 +144,22 @@ Halves<Tensor> Executor::attend(Site site, const Haunted<Tensor>& a, const Step&
         for (int h = piece.kv_head * group; h < (piece.kv_head + 1) * group; ++h)
           queries.add(span.start + r - span.first_row + 1,
                       size_t(r) * q.row_size() + size_t(h) * size_t(d), a, out);
-      const size_t at = size_t(piece.kv_head) * size_t(d);
       AttendArgs args;
+      args.type = sequence_of(span).cache_type;
+      const size_t at = size_t(piece.kv_head) * size_t(d) * size_of(args.type);
       args.queries = int(queries.counts.size());
       args.head_dim = d;
       args.counts = queries.counts.data();
       args.q = queries.q.data();
-      args.k = stream.k.data() + at;
-      args.v = stream.v.data() + at;
+      args.k = stream.k.row(0) + at;
+      args.v = stream.v.row(0) + at;
       args.stride = a.plain.k.row_size();
       args.scale = float(1 / std::sqrt(double(d)));
       args.plain = queries.plain.data();
       if (a.has_ghost) {
         args.gq = queries.ghost_q.data();
-        args.gk = stream.ghost_k.data() + at;
-        args.gv = stream.ghost_v.data() + at;
+        args.gk = stream.ghost_k.row(0) + at;
+        args.gv = stream.ghost_v.row(0) + at;
         args.eta = eta;
         args.ghost = queries.ghost.data();
       }

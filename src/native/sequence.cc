@@ -5,22 +5,21 @@
 
 namespace revenant {
 
-void CacheRows::reserve(size_t rows, size_t width) {
+void CacheRows::reserve(size_t rows, size_t row_bytes) {
   if (rows <= capacity_) return;
   const size_t capacity = (std::max(rows, capacity_ + capacity_ / 2) + 63) / 64 * 64;
-  void* grown = std::realloc(data_.get(), capacity * width * sizeof(float));
+  void* grown = std::realloc(data_.get(), capacity * row_bytes);
   if (!grown) throw std::bad_alloc();
   (void)data_.release();
-  data_.reset(static_cast<float*>(grown));
+  data_.reset(static_cast<std::byte*>(grown));
   capacity_ = capacity;
-  width_ = width;
+  row_bytes_ = row_bytes;
 }
 
 void CacheRows::copy(const CacheRows& from, size_t first, size_t end) {
-  if (from.width_ == 0 || first == end) return;
-  reserve(end, from.width_);
-  std::memcpy(data() + first * width_, from.data() + first * width_,
-              (end - first) * width_ * sizeof(float));
+  if (from.row_bytes_ == 0 || first == end) return;
+  reserve(end, from.row_bytes_);
+  std::memcpy(row(first), from.row(first), (end - first) * row_bytes_);
 }
 
 void Stream::copy(const Stream& from, size_t first, size_t end) {

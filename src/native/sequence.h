@@ -2,29 +2,32 @@
 // streams. Nothing of a sequence is kept anywhere else.
 #pragma once
 
+#include <cstddef>
 #include <cstdlib>
 #include <memory>
 #include <vector>
 
+#include "kernels/kernels.h"
 #include "model/config.h"
 
 namespace revenant {
 
-// Rows of one kind, [rows, width] f32. Grows by half; large blocks move by remapping, not copying.
+// Rows of one kind, each of so many bytes. Grows by half; large blocks move by remapping, not
+// copying.
 class CacheRows {
  public:
-  float* data() { return data_.get(); }
-  const float* data() const { return data_.get(); }
-  void reserve(size_t rows, size_t width);
+  std::byte* row(size_t r) { return data_.get() + r * row_bytes_; }
+  const std::byte* row(size_t r) const { return data_.get() + r * row_bytes_; }
+  void reserve(size_t rows, size_t row_bytes);
   void copy(const CacheRows& from, size_t first, size_t end);  // rows [first, end)
-  size_t bytes() const { return capacity_ * width_ * sizeof(float); }
+  size_t bytes() const { return capacity_ * row_bytes_; }
 
  private:
   struct Free {
-    void operator()(float* p) const { std::free(p); }
+    void operator()(std::byte* p) const { std::free(p); }
   };
-  std::unique_ptr<float, Free> data_;
-  size_t capacity_ = 0, width_ = 0;
+  std::unique_ptr<std::byte, Free> data_;
+  size_t capacity_ = 0, row_bytes_ = 0;
 };
 
 // Keys and values as attention reads them, [rows, kv_heads * head_dim]; with Phantom their
@@ -41,11 +44,15 @@ struct Anchor {
 
 class Sequence {
  public:
-  explicit Sequence(const Config& config)
-      : streams_(size_t(config.trol.streams())), anchors_(size_t(config.layers)) {
+  // `cache_type` is what keys and values are rounded to once, before anything reads them.
+  explicit Sequence(const Config& config, WeightType cache_type = WeightType::f32)
+      : cache_type(cache_type),
+        streams_(size_t(config.trol.streams())),
+        anchors_(size_t(config.layers)) {
     for (auto& stream : streams_) stream.resize(size_t(config.layers));
   }
 
+  WeightType cache_type;
   int rows = 0;  // in the cache; set by forward, lowered to go back to a prefix
 
   Stream& stream(int layer, int pass) { return streams_[size_t(pass - 1)][size_t(layer)]; }

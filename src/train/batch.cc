@@ -6,6 +6,7 @@
 
 #include "base/error.h"
 #include "base/random.h"
+#include "image/augment.h"
 
 namespace revenant {
 namespace {
@@ -13,7 +14,7 @@ namespace {
 uint64_t mixed(uint64_t a, uint64_t b) { return Random(a * 0x9e3779b97f4a7c15ull + b).next(); }
 
 size_t groups_an_epoch(const TrainingSet& set) {
-  return std::max<size_t>(1, size_t(std::lround(set.weight * double(set.groups.size()))));
+  return std::max<size_t>(1, size_t(std::lround(set.recipe.weight * double(set.groups.size()))));
 }
 
 // One epoch's order: each set gives its share from fresh permutations, then all are shuffled.
@@ -51,6 +52,17 @@ void add_sequence(TorchBatch& batch, const EncodedPrompt& prompt,
   batch.labels.insert(batch.labels.end(), labels.begin(), labels.end());
 }
 
+// A picture as the set's recipe lets it come this time.
+Image augmented(Image image, const RecipeData& recipe, Random& random) {
+  if (recipe.mirror && random.below(2) == 0) image = mirrored(image);
+  if (recipe.shift == 0) return image;
+  const auto offset = [&](int side) {
+    return int(std::lround(recipe.shift * side * (2 * random.uniform() - 1)));
+  };
+  const int dx = offset(image.width), dy = offset(image.height);
+  return shifted(image, dx, dy);
+}
+
 std::vector<Piece> pieces_of(const PromptRule& rule, const Row& row) {
   if (!row.later.empty())
     throw Error("train", row.id, "one question and answer a row", "several turns");
@@ -68,7 +80,7 @@ size_t TrainingData::pictures_an_epoch() const {
 TrainingData read_training_data(const Recipe& recipe) {
   TrainingData data;
   for (const RecipeData& entry : recipe.data) {
-    TrainingSet set{read_rows(entry.path), {}, entry.weight};
+    TrainingSet set{read_rows(entry.path), {}, entry};
     set.groups = group_rows(set.rows);
     if (set.groups.empty()) throw Error("train", entry.path.string(), "at least one row", "none");
     data.sets.push_back(std::move(set));
@@ -96,10 +108,11 @@ TorchBatch BatchMaker::make(std::span<const Pick> picks) const {
   int64_t tiles_so_far = 0;
   for (const Pick& pick : picks) {
     const std::vector<Row>& rows = pick.set->rows;
+    Random random(pick.seed);
     std::vector<int> tokens;  // of each picture
     int64_t tiles_here = 0;
     for (const Path& path : rows[pick.group.begin].images) {
-      const Tiles tiles = tile(read_image(path), tile_rule);
+      const Tiles tiles = tile(augmented(read_image(path), pick.set->recipe, random), tile_rule);
       const std::vector<float> values = normalise(tiles.tiles, tile_rule);
       pixels.insert(pixels.end(), values.begin(), values.end());
       tiles_here += int64_t(tiles.tiles.size());
@@ -107,7 +120,6 @@ TorchBatch BatchMaker::make(std::span<const Pick> picks) const {
     }
     std::vector<size_t> questions(pick.group.end - pick.group.begin);
     std::iota(questions.begin(), questions.end(), pick.group.begin);
-    Random random(pick.seed);
     random.shuffle(questions);
     questions.resize(std::min(questions.size(), size_t(questions_per_picture)));
     for (const size_t question : questions) {

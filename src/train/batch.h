@@ -15,7 +15,7 @@ namespace revenant {
 struct TrainingSet {
   std::vector<Row> rows;
   std::vector<RowGroup> groups;  // share their pictures
-  double weight = 1;
+  RecipeData recipe;             // weight, mirror, shift
 };
 
 struct TrainingData {

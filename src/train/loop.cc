@@ -4,16 +4,20 @@
 #include <ATen/autocast_mode.h>
 #include <fcntl.h>
 #include <sys/file.h>
+#include <torch/csrc/autograd/autograd.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <chrono>
 #include <cmath>
+#include <exception>
 #include <filesystem>
 #include <fstream>
 #include <future>
 
 #include "base/error.h"
 #include "base/progress.h"
+#include "base/threads.h"
 #include "text/train_bpe.h"
 #include "train/batch.h"
 #include "train/checkpoint.h"
@@ -149,25 +153,77 @@ bool resume(const Recipe& recipe, Run& run) {
   return false;
 }
 
-// Gradients of the mean loss over all answer tokens of the step, whatever the micro-batches.
+// The micro-batches of a step run side by side, one thread each: twice the speed of one after the
+// other on all threads, where the matrices are small. At most so many at a time.
+class SideBySide {
+ public:
+  explicit SideBySide(int batches) : all_(at::get_num_threads()), pool_(std::min(batches, all_)) {
+    at::set_num_threads(std::max(1, all_ / pool_.count()));  // for the threads of the pool too
+  }
+  ~SideBySide() { at::set_num_threads(all_); }
+  SideBySide(const SideBySide&) = delete;
+
+  // fn(i) for all i; the first error is thrown once all have ended.
+  template <class F>
+  void run(size_t count, const F& fn) {
+    std::vector<std::exception_ptr> errors(count);
+    pool_.parallel_for(count, 1, [&](size_t begin, size_t end) {
+      for (size_t i = begin; i < end; ++i) try {
+          fn(i);
+        } catch (...) {
+          errors[i] = std::current_exception();
+        }
+    });
+    for (const std::exception_ptr& error : errors)
+      if (error) std::rethrow_exception(error);
+  }
+
+ private:
+  int all_;
+  Threads pool_;
+};
+
+struct LossAndGradients {
+  double loss = 0;
+  std::vector<torch::Tensor> gradients;  // as the parameters; undefined where none reaches
+};
+
+LossAndGradients gradients_of(const TorchModel& model, const TorchBatch& batch, double share,
+                              bool bf16) {
+  at::autocast::set_autocast_enabled(at::kCPU, bf16);
+  const torch::Tensor loss = sft_loss(model, batch).to(torch::kFloat32) * share;
+  at::autocast::clear_cache();
+  at::autocast::set_autocast_enabled(at::kCPU, false);
+  std::vector<torch::Tensor> parameters;
+  for (const auto& [name, parameter] : model.parameters) parameters.push_back(parameter);
+  return {loss.item<double>(), torch::autograd::grad({loss}, parameters, {}, {}, false, true)};
+}
+
+// Gradients of the mean loss over all answer tokens of the step, whatever the micro-batches. They
+// are added in the order of the micro-batches, so that the number of threads changes nothing.
 double accumulate(const Recipe& recipe, const TorchModel& model,
-                  const std::vector<TorchBatch>& batches) {
-  size_t total = 0;
-  std::vector<size_t> counts;
+                  const std::vector<TorchBatch>& batches, SideBySide& threads) {
+  double total = 0;
+  std::vector<double> counts;
   for (const TorchBatch& batch : batches) {
-    counts.push_back(size_t(
-        std::count_if(batch.labels.begin(), batch.labels.end(), [](int64_t l) { return l >= 0; })));
+    counts.push_back(double(std::ranges::count_if(batch.labels, [](int64_t l) { return l >= 0; })));
     total += counts.back();
   }
+  std::vector<LossAndGradients> parts(batches.size());
+  threads.run(batches.size(), [&](size_t i) {
+    parts[i] = gradients_of(model, batches[i], counts[i] / total, recipe.bf16);
+  });
+  for (const auto& [name, parameter] : model.parameters) parameter.mutable_grad().reset();
   double sum = 0;
-  for (size_t i = 0; i < batches.size(); ++i) {
-    at::autocast::set_autocast_enabled(at::kCPU, recipe.bf16);
-    const torch::Tensor loss =
-        sft_loss(model, batches[i]).to(torch::kFloat32) * (double(counts[i]) / double(total));
-    at::autocast::clear_cache();
-    at::autocast::set_autocast_enabled(at::kCPU, false);
-    loss.backward();
-    sum += loss.item<double>();
+  for (const LossAndGradients& part : parts) {
+    sum += part.loss;
+    size_t at = 0;
+    for (const auto& [name, parameter] : model.parameters) {
+      const torch::Tensor& gradient = part.gradients[at++];
+      if (!gradient.defined()) continue;
+      torch::Tensor& whole = parameter.mutable_grad();
+      whole = whole.defined() ? whole.add_(gradient) : gradient.clone();
+    }
   }
   return sum;
 }
@@ -233,6 +289,7 @@ bool train(const Recipe& recipe) {
                     tokenizer_directory, recipe.save_total_limit);
   };
   Meter meter(recipe, run.step);
+  SideBySide threads(recipe.gradient_accumulation_steps);
   auto prepare = [&](int step) {
     return std::async(std::launch::async,
                       [&, step] { return batches_of_step(maker, data, recipe, step); });
@@ -242,8 +299,7 @@ bool train(const Recipe& recipe) {
     const std::vector<TorchBatch> batches = next.get();
     if (run.step + 1 < recipe.max_steps) next = prepare(run.step + 1);
     for (const TorchBatch& batch : batches) meter.count(batch);
-    run.optimizer->zero_grad();
-    const double loss = accumulate(recipe, run.model, batches);
+    const double loss = accumulate(recipe, run.model, batches, threads);
     const double norm = clip_gradients(run.model, recipe.max_grad_norm);
     if (!std::isfinite(loss) || !std::isfinite(norm))
       throw Error("train", "step " + std::to_string(run.step + 1), "a finite loss and gradient",

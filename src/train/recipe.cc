@@ -32,13 +32,20 @@ RecipeData read_data(const YAML::Node& node, const std::string& subject) {
       data.make = item.second.as<std::string>();
     else if (key == "weight")
       data.weight = item.second.as<double>();
+    else if (key == "mirror")
+      data.mirror = item.second.as<bool>();
+    else if (key == "shift")
+      data.shift = item.second.as<double>();
     else
-      throw Error("recipe", subject + ": data." + key, "path, make or weight", "an unknown key");
+      throw Error("recipe", subject + ": data." + key, "path, make, weight, mirror or shift",
+                  "an unknown key");
   }
   if (data.path.empty()) throw Error("recipe", subject + ": data.path", "a JSON file", "nothing");
   if (!(data.weight > 0))
     throw Error("recipe", subject + ": data.weight", "a positive number",
                 std::to_string(data.weight));
+  if (!(data.shift >= 0 && data.shift <= 0.5))
+    throw Error("recipe", subject + ": data.shift", "0 to 0.5", std::to_string(data.shift));
   return data;
 }
 

@@ -10,9 +10,11 @@
 namespace revenant {
 
 struct RecipeData {
-  Path path;          // LLaVA-style JSON
-  std::string make;   // set that `data make` builds if the file is absent; empty: must exist
-  double weight = 1;  // share of pictures drawn from it, relative to its size
+  Path path;            // LLaVA-style JSON
+  std::string make;     // set that `data make` builds if the file is absent; empty: must exist
+  double weight = 1;    // share of pictures drawn from it, relative to its size
+  bool mirror = false;  // every second picture, drawn anew each time: left and right swapped
+  double shift = 0;     // moved by up to this share of its sides, drawn anew each time
 };
 
 struct Recipe {

@@ -74,9 +74,10 @@ inline void easy_vqa(const Path& sources, bool shared) {
 
 inline const std::vector<std::string>& labels() {
   static const std::vector<std::string> names = {
-      "dog",   "cat",  "horse",  "cow",   "pig",   "rabbit", "tiger", "elephant",
-      "zebra", "owl",  "duck",   "swan",  "snake", "frog",   "crab",  "snail",
-      "bus",   "tent", "rocket", "house", "key",   "bell",   "axe",   "crown"};
+      "elephant", "penguin",   "octopus", "butterfly", "crab",      "sunflower",
+      "cactus",   "mushroom",  "lemon",   "banana",    "bus",       "airplane",
+      "rocket",   "house",     "balloon", "bell",      "sun",       "snowman",
+      "ghost",    "hamburger", "carrot",  "doughnut",  "palm tree", "pineapple"};
   return names;
 }
 

@@ -23,10 +23,16 @@ const Path data = Path(REVENANT_SOURCE_DIR) / "tests/conformance/data";
 const Model& model(const std::string& name) {
   static std::map<std::string, std::unique_ptr<Model>> open;
   auto& m = open[name];
-  if (!m) m = std::make_unique<Model>(data / name, ModelOptions{{}, 2});
+  if (m) return *m;
+  ModelOptions options{{}, 2, {}};
+  const size_t end = name.find(' ');
+  if (end != name.npos)
+    options.cache_type = name.substr(end) == " f16" ? WeightType::f16 : WeightType::bf16;
+  m = std::make_unique<Model>(data / name.substr(0, end), options);
   return *m;
 }
-const char* const names[] = {"phantom-0.5b", "phantom-7b", "phantom-3.8b", "trol-3.8b"};
+const char* const names[] = {"phantom-0.5b", "phantom-7b",     "phantom-3.8b",
+                             "trol-3.8b",    "phantom-7b f16", "trol-3.8b bf16"};
 
 Ids text(uint64_t seed, int length) {
   Random random(seed);

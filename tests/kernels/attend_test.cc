@@ -31,12 +31,26 @@ Scene make_scene(size_t queries, size_t keys, size_t d, std::vector<int> counts)
           0.7f};
 }
 
+// k, v, gk, gv in another type; where nothing is stored, nothing is read.
+struct Stored {
+  WeightType type;
+  Guarded<uint16_t> k, v, gk, gv;
+};
+
+Guarded<uint16_t> narrowed(const Guarded<float>& x, WeightType type) {
+  Guarded<uint16_t> out(x.size());
+  for (size_t i = 0; i < x.size(); ++i)
+    out[i] = type == WeightType::f16 ? to_f16(x[i]) : to_bf16(x[i]);
+  return out;
+}
+
 struct Result {
   std::vector<float> plain, ghost;
 };
 
 // The queries named by `chosen`, in that order, in one call.
-Result run(const Kernels& table, const Scene& s, const std::vector<size_t>& chosen, bool ghosts) {
+Result run(const Kernels& table, const Scene& s, const std::vector<size_t>& chosen, bool ghosts,
+           const Stored* stored = nullptr) {
   const size_t n = chosen.size();
   Guarded<float> plain(n * s.d), ghost(n * s.d);
   Guarded<int> counts(n);
@@ -52,6 +66,8 @@ Result run(const Kernels& table, const Scene& s, const std::vector<size_t>& chos
   a.k = s.k.data(), a.v = s.v.data(), a.stride = s.stride, a.scale = s.scale, a.eta = s.eta;
   a.plain = to_plain.data();
   if (ghosts) a.gq = gq.data(), a.gk = s.gk.data(), a.gv = s.gv.data(), a.ghost = to_ghost.data();
+  if (stored) a.type = stored->type, a.k = stored->k.data(), a.v = stored->v.data();
+  if (stored && ghosts) a.gk = stored->gk.data(), a.gv = stored->gv.data();
   table.attend(a);
   return {{plain.data(), plain.data() + n * s.d}, {ghost.data(), ghost.data() + n * s.d}};
 }
@@ -115,6 +131,28 @@ TEST(Attend, EveryCountAlone) {
   std::iota(counts.begin(), counts.end(), 0);
   for (const Kernels* table : tables())
     check_against_double(*table, make_scene(201, 200, 48, counts), true);
+}
+
+// 16-bit keys and values are read as the floats they stand for; the arithmetic is the same.
+TEST(Attend, SixteenBitCacheEqualsItsFloats) {
+  for (const Kernels* table : tables())
+    for (WeightType type : {WeightType::f16, WeightType::bf16})
+      for (size_t d : {7, 48, 64, 96, 128}) {
+        Scene s = make_scene(7, 200, d, {1, 63, 64, 65, 128, 150, 200});
+        const Stored stored{type, narrowed(s.k, type), narrowed(s.v, type), narrowed(s.gk, type),
+                            narrowed(s.gv, type)};
+        for (auto [to, from] : {std::pair{&s.k, &stored.k}, std::pair{&s.v, &stored.v},
+                                std::pair{&s.gk, &stored.gk}, std::pair{&s.gv, &stored.gv}})
+          for (size_t i = 0; i < to->size(); ++i)
+            (*to)[i] =
+                type == WeightType::f16 ? to_float_f16((*from)[i]) : to_float_bf16((*from)[i]);
+        for (bool ghosts : {false, true}) {
+          const Result got = run(*table, s, everyone(7), ghosts, &stored);
+          const Result floats = run(*table, s, everyone(7), ghosts);
+          EXPECT_TRUE(same(got.plain.data(), floats.plain.data(), 7 * d)) << table->isa << d;
+          EXPECT_TRUE(same(got.ghost.data(), floats.ghost.data(), 7 * d)) << table->isa << d;
+        }
+      }
 }
 
 // Sees nothing, says nothing; and what follows the last visible key is never read.

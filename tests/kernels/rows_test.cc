@@ -167,6 +167,42 @@ TEST(Norms, RowAloneAndInPlace) {
     }
 }
 
+// Every exponent, both signs, ties, subnormals, infinities and NaNs, at every length's tail.
+TEST(Narrow, RoundsAsTheScalarConversionDoes) {
+  std::vector<float> hard = {0.0f,     -0.0f,    INFINITY, -INFINITY, NAN,     -NAN,
+                             65504.0f, 65519.9f, 65520.0f, 1e-8f,     5.9e-8f, 3.3e38f};
+  Random random(3);
+  for (uint32_t exponent = 0; exponent < 255; ++exponent)
+    for (uint32_t low : {0u, 0x1000u, 0x3000u, 0x8000u, 0x18000u, 0x7fffu, 0x1001u, 0x8001u})
+      hard.push_back(std::bit_cast<float>(exponent << 23 | low | uint32_t(random.below(2)) << 31));
+  for (const Kernels* table : tables())
+    for (size_t n : {size_t(1), size_t(5), size_t(16), size_t(31), hard.size()})
+      for (WeightType type : {WeightType::f16, WeightType::bf16}) {
+        Guarded<uint16_t> out(n);
+        table->narrow(hard.data(), n, type, out.data());
+        for (size_t i = 0; i < n; ++i) {
+          const bool half = type == WeightType::f16;
+          const uint16_t wanted = half ? to_f16(hard[i]) : to_bf16(hard[i]);
+          const float back = half ? to_float_f16(out[i]) : to_float_bf16(out[i]);
+          if (std::isnan(hard[i]))
+            ASSERT_TRUE(std::isnan(back)) << table->isa;
+          else
+            ASSERT_EQ(out[i], wanted) << table->isa << " " << hard[i];
+        }
+      }
+}
+
+TEST(Narrow, TellsTheGreatestMagnitude) {
+  for (const Kernels* table : tables())
+    for (size_t n : {3, 16, 37}) {
+      const auto x = normals(n, n);
+      x[n - 1] = -70000;
+      Guarded<float> out(n);
+      EXPECT_EQ(table->narrow(x.data(), n, WeightType::f32, out.data()), 70000) << table->isa;
+      EXPECT_TRUE(same(out.data(), x.data(), n));
+    }
+}
+
 TEST(Rope, EqualsDoubleAndInPlace) {
   const size_t rows = 3, heads = 2;
   for (const Kernels* table : tables())
