@@ -10,7 +10,7 @@ packages=(make cmake ninja-build g++ pkg-config nlohmann-json3-dev libsimdjson-d
           libutf8proc-dev libjpeg62-turbo-dev libpng-dev libwebp-dev zlib1g-dev)
 case $mode in
   run) ;;
-  test) packages+=(libyaml-cpp-dev libgtest-dev ccache python3-venv librsvg2-bin) ;;
+  test) packages+=(libyaml-cpp-dev libgtest-dev ccache python3-venv librsvg2-bin libjemalloc-dev) ;;
   data) packages+=(python3 python3-pip npm librsvg2-bin) ;;
   lint) packages+=(clang-format-14 clang-tidy-14 python3) ;;
   *) echo "usage: tools/install.sh run|test|data|lint" >&2; exit 2 ;;

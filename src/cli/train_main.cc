@@ -85,6 +85,11 @@ int run(int argc, char** argv) {
 }  // namespace
 }  // namespace revenant
 
+// jemalloc's settings: pages stay with the program, since every step asks for the same ones again.
+extern "C" {
+const char* malloc_conf = "background_thread:false,dirty_decay_ms:-1,muzzy_decay_ms:-1";
+}
+
 int main(int argc, char** argv) {
   revenant::wait_passively(argv);
   try {

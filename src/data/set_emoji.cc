@@ -15,9 +15,10 @@ constexpr int kSide = 112, kVariants = 8;
 constexpr size_t kWordsInName = 3;
 
 const Wordings kChoose = {
-    {"Which of these is shown: {options}?", "What is this: {options}?", "Which is it, {options}?",
-     "Which one do you see: {options}?", "Choose one: {options}."},
-    {"Choose what the picture shows: {options}.", "This is one of {options}. Which?"}};
+    {"Which of these is shown?\n{options}", "What is this?\n{options}", "Which is it?\n{options}",
+     "Which one do you see?\n{options}", "Choose one.\n{options}"},
+    {"Choose what the picture shows.\n{options}",
+     "This is one of the following. Which?\n{options}"}};
 const Wordings kName = {{"What is this?", "What does the picture show?", "Name this.",
                          "What do you see?", "What is shown?", "Tell me what this is."},
                         {"What would you call this?", "Tell me what is shown here."}};
@@ -94,7 +95,7 @@ class Asker {
     }
     const std::string rejected = options[1 + random_.below(3)];
     random_.shuffle(options);
-    put(kChoose, {{"options", listed(options)}}, "choice", emoji_.name, rejected);
+    put(kChoose, {{"options", lines_of(options)}}, "choice", emoji_.name, rejected);
   }
 
   void group() {

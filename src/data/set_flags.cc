@@ -17,9 +17,10 @@ constexpr int kSide = 112, kVariants = 16;
 constexpr size_t kWordsInName = 3, kFewest = 8;
 
 const Wordings kChoose = {
-    {"Whose flag is this: {options}?", "Which of these flies this flag: {options}?",
-     "Which one has this flag, {options}?"},
-    {"This flag belongs to one of {options}. Which?", "Choose whose flag this is: {options}."}};
+    {"Whose flag is this?\n{options}", "Which of these flies this flag?\n{options}",
+     "Which one has this flag?\n{options}"},
+    {"This flag belongs to one of the following. Which?\n{options}",
+     "Choose whose flag this is.\n{options}"}};
 const Wordings kName = {
     {"Whose flag is this?", "Which country or territory has this flag?", "Name this flag."},
     {"To which country or territory does this flag belong?", "Tell me whose flag is shown."}};
@@ -124,7 +125,7 @@ class Asker {
     }
     const std::string answer = options[0], rejected = options[1 + random_.below(3)];
     random_.shuffle(options);
-    put(kChoose, {{"options", listed(options)}}, "choice", answer, rejected);
+    put(kChoose, {{"options", lines_of(options)}}, "choice", answer, rejected);
   }
 
   void whether() {

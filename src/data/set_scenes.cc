@@ -143,8 +143,9 @@ class Asker {
     if (possible.empty()) return;
     const auto [index, side] = possible[random_.below(possible.size())];
     const int answer = *only_one_beside(scene_, index, kSides[side]);
-    put(kBeside, {{"side", kBesides[side]}, {"b", name(index)}}, "position", name(answer),
-        wrong_name(scene_.objects[answer].kind, scene_.objects[index].kind));
+    put(kBeside, {{"side", kBesides[side]}, {"b", name(index)}}, "position",
+        with_article(name(answer)),
+        with_article(wrong_name(scene_.objects[answer].kind, scene_.objects[index].kind)));
   }
 
   void corner() {
@@ -176,7 +177,7 @@ class Asker {
         {{"way", kWays[side]},
          {"a", name(swapped ? second : first)},
          {"b", name(swapped ? first : second)}},
-        "compare", name(first), name(second));
+        "compare", "the " + name(first), "the " + name(second));
   }
 
   void relation() {

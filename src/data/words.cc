@@ -45,10 +45,9 @@ std::string lower_case(std::string text) {
   return text;
 }
 
-std::string listed(const std::vector<std::string>& items) {
+std::string lines_of(const std::vector<std::string>& items) {
   std::string text;
-  for (size_t i = 0; i < items.size(); ++i)
-    text += (i == 0 ? "" : i + 1 == items.size() ? " or " : ", ") + items[i];
+  for (const std::string& item : items) text += (text.empty() ? "" : "\n") + item;
   return text;
 }
 

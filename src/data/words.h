@@ -25,8 +25,8 @@ std::string with_article(const std::string& noun);  // "an owl"
 std::string plural_of(const std::string& noun);     // regular ones
 std::string lower_case(std::string text);           // ASCII letters only
 
-// "dog, cat, horse or cow"
-std::string listed(const std::vector<std::string>& items);
+// One item a line.
+std::string lines_of(const std::vector<std::string>& items);
 
 // A generator of its own for one item, whatever was made before it.
 Random random_for(uint64_t seed, const std::string& purpose, uint64_t index);

@@ -95,7 +95,7 @@ TEST(Words, English) {
   EXPECT_EQ(plural_of("butterfly"), "butterflies");
   EXPECT_EQ(plural_of("donkey"), "donkeys");
   EXPECT_EQ(plural_of("toothbrush"), "toothbrushes");
-  EXPECT_EQ(listed({"a", "b", "c"}), "a, b or c");
+  EXPECT_EQ(lines_of({"a", "b", "c"}), "a\nb\nc");
   EXPECT_EQ(filled_in("{a} or {b}, {a}", {{"a", "{b}"}, {"b", "x"}}), "x or x, x");
 }
 

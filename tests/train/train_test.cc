@@ -1,6 +1,7 @@
 // Recipes, schedules and the loop: what a resumed or accumulated run must equal.
 #include <gtest/gtest.h>
 
+#include <ATen/Parallel.h>
 #include <fcntl.h>
 #include <sys/file.h>
 #include <unistd.h>
@@ -128,6 +129,20 @@ TEST_F(TrainTest, AccumulatedEqualsOneBatch) {
   }
 }
 
+// Micro-batches run side by side; how many threads there are never shows.
+TEST_F(TrainTest, ThreadsDoNotShowInTheWeights) {
+  Recipe one = recipe("one"), two = recipe("two");
+  one.gradient_accumulation_steps = two.gradient_accumulation_steps = 3;
+  const int threads = at::get_num_threads();
+  at::set_num_threads(1);
+  ASSERT_TRUE(train(one));
+  at::set_num_threads(2);
+  ASSERT_TRUE(train(two));
+  EXPECT_EQ(at::get_num_threads(), 2);  // as it was before
+  at::set_num_threads(threads);
+  EXPECT_EQ(read_file(root_ / "one/model.safetensors"), read_file(root_ / "two/model.safetensors"));
+}
+
 TEST_F(TrainTest, LossFallsOnWhatCanBeLearnt) {
   Recipe r = recipe("learn");
   r.max_steps = 60;
@@ -185,6 +200,37 @@ TEST_F(TrainTest, LabelsAreTheAnswerAndItsEnd) {
   EXPECT_EQ(batch.tile_of_slot, (std::vector<int64_t>{0, 0}));
 }
 
+TEST_F(TrainTest, PicturesComeMirroredAndShiftedAsTheSetSays) {
+  const Path plain_model = root_ / "augment";
+  Recipe r = recipe("augment");
+  r.max_steps = 1;
+  ASSERT_TRUE(train(r));
+  const TorchModel model = load_torch_model(plain_model);
+  const Tokenizer tokenizer = Tokenizer::open(plain_model);
+  const BatchMaker maker{model.config, tokenizer, prompt_rule("phantom-qwen2"),
+                         tile_rule_of(model.config), 1};
+  const auto pixels = [&](bool mirror, double shift, uint64_t seed) {
+    r.data[0].mirror = mirror;
+    r.data[0].shift = shift;
+    const TrainingData data = read_training_data(r);
+    const Pick pick{&data.sets[0], data.sets[0].groups[0], seed};
+    return maker.make({&pick, 1}).pixels;
+  };
+  const torch::Tensor as_it_is = pixels(false, 0, 1), turned = as_it_is.flip({3});
+  int mirrored = 0, moved = 0;
+  for (uint64_t seed = 0; seed < 20; ++seed) {
+    EXPECT_TRUE(torch::equal(pixels(false, 0, seed), as_it_is));
+    const torch::Tensor flipped = pixels(true, 0, seed), shifted = pixels(false, 0.2, seed);
+    EXPECT_TRUE(torch::equal(flipped, as_it_is) || torch::equal(flipped, turned));
+    mirrored += torch::equal(flipped, turned);
+    moved += !torch::equal(shifted, as_it_is);
+    EXPECT_TRUE(torch::equal(shifted, pixels(false, 0.2, seed)));
+  }
+  EXPECT_GT(mirrored, 3);
+  EXPECT_LT(mirrored, 17);
+  EXPECT_GT(moved, 10);
+}
+
 TEST(Recipe, UnknownKeysAndWrongTypesAreNamed) {
   const Path file = Path(testing::TempDir()) / "recipe.yaml";
   const std::string good = "output_dir: o\nconfig: c\ndata:\n  - {path: d.json}\n";
@@ -202,6 +248,10 @@ TEST(Recipe, UnknownKeysAndWrongTypesAreNamed) {
   };
   EXPECT_NE(message(good + "learning_rat: 1\n").find("learning_rat"), std::string::npos);
   EXPECT_NE(message(good + "max_steps: many\n").find("max_steps"), std::string::npos);
+  EXPECT_NE(message(good + "  - {path: e.json, shift: 0.7}\n").find("data.shift"),
+            std::string::npos);
+  EXPECT_NE(message(good + "  - {path: e.json, flip: true}\n").find("data.flip"),
+            std::string::npos);
   EXPECT_NE(message(good, {"seed"}).find("key=value"), std::string::npos);
   EXPECT_NE(message("output_dir: o\nconfig: c\n").find("data"), std::string::npos);
 }
