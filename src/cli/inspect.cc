@@ -113,13 +113,14 @@ json unused_json(const Checkpoint& checkpoint) {
   return names;
 }
 
-// Keys, values and with Phantom their ghosts, f32; TroL's further passes only while a prompt is
-// open.
-json memory_json(const Config& c, const json& files) {
+// Keys, values and with Phantom their ghosts; TroL's further passes only while a prompt is open.
+json memory_json(const Network& network, const json& files) {
+  const Config& c = network.config;
   int64_t weights = 0;
   for (const json& file : files) weights += file["bytes"].get<int64_t>();
   const int64_t rows = c.phantom.on ? 4 : 2;
-  const int64_t cache = 1000 * rows * c.layers * c.kv_heads * c.head_dim * int64_t(sizeof(float));
+  const int64_t cache =
+      1000 * rows * c.layers * c.kv_heads * c.head_dim * int64_t(size_of(network.cache_type()));
   return {{"weights", weights},
           {"cache_per_1000_tokens", cache},
           {"cache_per_1000_prompt_tokens", cache * c.trol.streams()}};
@@ -133,7 +134,7 @@ json describe(const Network& network) {
           {"tensors", network.checkpoint.tensors().size()},
           {"dtypes", dtypes_json(network.checkpoint)},
           {"files", files},
-          {"memory", memory_json(network.config, files)},
+          {"memory", memory_json(network, files)},
           {"unused", unused_json(network.checkpoint)},
           {"warnings", network.warnings}};
 }

@@ -93,7 +93,10 @@ class Asker {
       const std::string& name = other(random_.below(2) == 0).name;
       if (std::find(options.begin(), options.end(), name) == options.end()) options.push_back(name);
     }
-    const std::string rejected = options[1 + random_.below(3)];
+    // Training asks among fewer too: with one it is mere copying, and that must be learnt first.
+    const size_t count = test_ ? 4 : 1 + random_.below(4);
+    const std::string rejected = options[1 + random_.below(count > 1 ? count - 1 : 3)];
+    options.resize(count);
     random_.shuffle(options);
     put(kChoose, {{"options", lines_of(options)}}, "choice", emoji_.name, rejected);
   }

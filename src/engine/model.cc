@@ -17,12 +17,6 @@ Model::Model(const Path& directory, const ModelOptions& options)
       cache_type_(options.cache_type),
       threads_(std::make_unique<Threads>(options.threads)) {}
 
-WeightType Model::cache_type() const {
-  if (cache_type_) return *cache_type_;
-  const WeightType weights = network_.weights.layers.front().mlp.up.weight.type;
-  return weights == WeightType::f32 ? WeightType::f32 : WeightType::f16;
-}
-
 Speech Model::open_speech() const {
   const PromptRule& rule = prompt_rule(prompt_family(config()));
   Speech speech{rule, tokenizer_for(rule, Tokenizer::open(checkpoint().path())), {}};

@@ -17,10 +17,9 @@
 namespace revenant {
 
 struct ModelOptions {
-  std::vector<std::string> settings;  // "key=value" over config.json
-  int threads = 0;                    // 0: as many as the machine runs at once
-  std::optional<WeightType>
-      cache_type;  // of keys and values; none: f16 under 16-bit weights, else f32
+  std::vector<std::string> settings;     // "key=value" over config.json
+  int threads = 0;                       // 0: as many as the machine runs at once
+  std::optional<WeightType> cache_type;  // of keys and values; none: Network::cache_type
 };
 
 // How a model's family speaks.
@@ -43,7 +42,7 @@ class Model {
   const Config& config() const { return network_.config; }
   const Checkpoint& checkpoint() const { return network_.checkpoint; }
   const std::vector<std::string>& warnings() const { return network_.warnings; }
-  WeightType cache_type() const;
+  WeightType cache_type() const { return cache_type_.value_or(network_.cache_type()); }
   Native native(Observer* observer = nullptr) const {
     return {network_.config, network_.weights, *threads_, observer};
   }

@@ -19,6 +19,13 @@ struct Network {
   Checkpoint checkpoint;
   std::optional<GateFile> gate_file;  // TroL's trol_gating.pt, if it is in use
 
+  // What keys and values are cached in unless someone says otherwise: f16 under 16-bit weights, f32
+  // under f32 weights.
+  WeightType cache_type() const {
+    return weights.layers.front().mlp.up.weight.type == WeightType::f32 ? WeightType::f32
+                                                                        : WeightType::f16;
+  }
+
   // `settings` are "key=value" over config.json. Throws Error.
   static Network open(const Path& directory, const std::vector<std::string>& settings = {});
   Network(Network&&) = default;

@@ -37,7 +37,7 @@ std::vector<Pick> epoch_order(const TrainingData& data, uint64_t seed, uint64_t 
   return order;
 }
 
-// Appends one question's rows to the batch.
+// Appends one conversation's rows to the batch.
 void add_sequence(TorchBatch& batch, const EncodedPrompt& prompt,
                   const std::vector<std::pair<int, int>>& answers) {
   const int length = int(prompt.ids.size());
@@ -63,10 +63,28 @@ Image augmented(Image image, const RecipeData& recipe, Random& random) {
   return shifted(image, dx, dy);
 }
 
-std::vector<Piece> pieces_of(const PromptRule& rule, const Row& row) {
-  if (!row.later.empty())
-    throw Error("train", row.id, "one question and answer a row", "several turns");
-  return turn_pieces(rule, split_image_marks(row.question), row.answer);
+std::string without_image_marks(const std::string& text) {
+  std::string rest;
+  for (const Piece& piece : split_image_marks(text)) rest += piece.text;
+  return rest.substr(std::min(rest.size(), rest.find_first_not_of('\n')));
+}
+
+// The turns of rows about the same pictures, which stand in the first row's turns only.
+std::vector<Piece> conversation(const PromptRule& rule, std::span<const Row* const> rows) {
+  std::vector<Piece> pieces;
+  const auto add = [&](const std::string& question, const std::string& answer) {
+    if (!pieces.empty() && !rule.turn_gap.empty())
+      pieces.push_back({Piece::template_text, rule.turn_gap, 0, false});
+    const auto turn = turn_pieces(rule, split_image_marks(question), answer);
+    pieces.insert(pieces.end(), turn.begin(), turn.end());
+  };
+  for (const Row* row : rows) {
+    const bool first = row == rows.front();
+    add(first ? row->question : without_image_marks(row->question), row->answer);
+    for (const Exchange& turn : row->later)
+      add(first ? turn.question : without_image_marks(turn.question), turn.answer);
+  }
+  return pieces;
 }
 
 }  // namespace
@@ -122,8 +140,11 @@ TorchBatch BatchMaker::make(std::span<const Pick> picks) const {
     std::iota(questions.begin(), questions.end(), pick.group.begin);
     random.shuffle(questions);
     questions.resize(std::min(questions.size(), size_t(questions_per_picture)));
-    for (const size_t question : questions) {
-      const std::vector<Piece> pieces = pieces_of(rule, rows[question]);
+    std::vector<const Row*> asked;
+    for (const size_t question : questions) asked.push_back(&rows[question]);
+    const size_t together = random.uniform() < conversation_share ? asked.size() : 1;
+    for (size_t at = 0; at < asked.size(); at += together) {
+      const std::vector<Piece> pieces = conversation(rule, std::span(asked).subspan(at, together));
       add_sequence(batch, encode_prompt(tokenizer, rule, pieces, tokens),
                    answer_spans(tokenizer, rule, pieces, tokens));
       for (int64_t t = 0; t < tiles_here; ++t) batch.tile_of_slot.push_back(tiles_so_far + t);

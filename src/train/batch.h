@@ -1,4 +1,5 @@
-// From rows of questions to batches: questions about one picture share one pass of the tower, the
+// From rows of questions to batches: questions about one picture share one pass of the tower, some
+// pictures' questions one conversation; the
 // order of data is a function of (seed, step) alone, so that a resumed run sees what it would have.
 #pragma once
 
@@ -39,6 +40,7 @@ struct BatchMaker {
   const PromptRule& rule;
   TileRule tile_rule;
   int questions_per_picture;
+  double conversation_share;
 
   TorchBatch make(std::span<const Pick> picks) const;
 };

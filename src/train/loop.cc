@@ -279,8 +279,12 @@ bool train(const Recipe& recipe) {
   }
   const PromptRule& rule = prompt_rule(prompt_family(run.model.config));
   const Tokenizer tokenizer = tokenizer_for(rule, plain_tokenizer);
-  const BatchMaker maker{run.model.config, tokenizer, rule, tile_rule_of(run.model.config),
-                         recipe.questions_per_picture};
+  const BatchMaker maker{run.model.config,
+                         tokenizer,
+                         rule,
+                         tile_rule_of(run.model.config),
+                         recipe.questions_per_picture,
+                         recipe.conversation_share};
   const double epoch_steps =
       double(data.pictures_an_epoch()) /
       (recipe.per_device_train_batch_size * recipe.gradient_accumulation_steps);

@@ -58,6 +58,7 @@ std::map<std::string, Setter> setters(Recipe& r, const std::string& subject) {
           {"seed", into(r.seed)},
           {"per_device_train_batch_size", into(r.per_device_train_batch_size)},
           {"questions_per_picture", into(r.questions_per_picture)},
+          {"conversation_share", into(r.conversation_share)},
           {"gradient_accumulation_steps", into(r.gradient_accumulation_steps)},
           {"max_steps", into(r.max_steps)},
           {"learning_rate", into(r.learning_rate)},
@@ -103,6 +104,7 @@ void check(const Recipe& r, const std::string& subject) {
   demand(!r.data.empty(), "data", "at least one set");
   demand(r.per_device_train_batch_size > 0, "per_device_train_batch_size", "a positive number");
   demand(r.questions_per_picture > 0, "questions_per_picture", "a positive number");
+  demand(r.conversation_share >= 0 && r.conversation_share <= 1, "conversation_share", "0 to 1");
   demand(r.gradient_accumulation_steps > 0, "gradient_accumulation_steps", "a positive number");
   demand(r.max_steps > 0, "max_steps", "a positive number");
   demand(r.logging_steps > 0, "logging_steps", "a positive number");

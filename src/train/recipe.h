@@ -27,6 +27,7 @@ struct Recipe {
   uint64_t seed = 42;
   int per_device_train_batch_size = 32;  // pictures
   int questions_per_picture = 4;         // at most, drawn anew each time
+  double conversation_share = 0;  // of pictures whose questions are turns of one conversation
   int gradient_accumulation_steps = 1;
   int max_steps = 1000;
   double learning_rate = 1e-3, min_learning_rate = 0;

@@ -158,6 +158,18 @@ TEST_F(Cli, InspectNeedsNoTokenizer) {
   EXPECT_EQ(report["memory"]["cache_per_1000_tokens"], 1000 * 4 * 2 * 16 * 4);
 }
 
+TEST_F(Cli, SixteenBitWeightsHaveASixteenBitCache) {
+  const std::string nano = (Path(REVENANT_SOURCE_DIR) / "models/phantom-nano").string();
+  const Outcome got = run({"inspect", "-m", nano, "--json"});
+  ASSERT_EQ(got.code, 0) << got.err;
+  EXPECT_EQ(json::parse(got.out)["memory"]["cache_per_1000_tokens"], 1000 * 4 * 4 * 3 * 32 * 2);
+  const auto says = [&](const std::string& type) {
+    return run({"run", "-m", nano, "-p", "Hello", "--cache-type", type, "-n", "3"});
+  };
+  for (const char* type : {"f32", "f16", "bf16"}) EXPECT_EQ(says(type).code, 0) << type;
+  EXPECT_EQ(says("f64").code, 2);
+}
+
 TEST_F(Cli, TokenizeBothWays) {
   const std::string text = R"("what is <|im_end|> \u00e4")";
   const Outcome plain = run({"tokenize", "-m", model_, "--json"}, text + "\n\"\"\n");

@@ -184,7 +184,7 @@ TEST_F(TrainTest, LabelsAreTheAnswerAndItsEnd) {
   const TorchModel model = load_torch_model(root_ / "labels");
   const PromptRule& rule = prompt_rule("phantom-qwen2");
   const TrainingData data = read_training_data(r);
-  const BatchMaker maker{model.config, tokenizer, rule, tile_rule_of(model.config), 2};
+  const BatchMaker maker{model.config, tokenizer, rule, tile_rule_of(model.config), 2, 0};
   const auto picks = picks_of_step(data, r, 0);
   const TorchBatch batch = maker.make(std::span(picks).first(1));
   ASSERT_EQ(batch.step.spans.size(), 2u);
@@ -200,6 +200,30 @@ TEST_F(TrainTest, LabelsAreTheAnswerAndItsEnd) {
   EXPECT_EQ(batch.tile_of_slot, (std::vector<int64_t>{0, 0}));
 }
 
+TEST_F(TrainTest, QuestionsAsTurnsOfOneConversation) {
+  Recipe r = recipe("turns");
+  r.max_steps = 1;
+  r.conversation_share = 1;
+  ASSERT_TRUE(train(r));
+  const Tokenizer tokenizer = Tokenizer::open(root_ / "turns");
+  const TorchModel model = load_torch_model(root_ / "turns");
+  const BatchMaker maker{
+      model.config, tokenizer, prompt_rule("phantom-qwen2"), tile_rule_of(model.config), 2, 1};
+  const TrainingData data = read_training_data(r);
+  const Pick pick{&data.sets[0], data.sets[0].groups[1], 5};
+  const TorchBatch batch = maker.make({&pick, 1});
+  ASSERT_EQ(batch.step.spans.size(), 1u);
+  EXPECT_EQ(batch.tile_of_slot, std::vector<int64_t>{0});
+  std::vector<int32_t> ids(batch.ids.begin(), batch.ids.end()), targets;
+  for (const int64_t label : batch.labels)
+    if (label >= 0) targets.push_back(int32_t(label));
+  EXPECT_EQ(tokenizer.decode(targets, true), "yes<|im_end|>yes<|im_end|>");
+  std::string text = tokenizer.decode(ids, true);
+  for (const std::string part : {"<|im_start|>user\n<img>", "What is it?", "Is it dark?"})
+    EXPECT_EQ(text.find(part), text.rfind(part)) << text;
+  EXPECT_NE(text.find("yes<|im_end|><|im_start|>user\n"), std::string::npos) << text;
+}
+
 TEST_F(TrainTest, PicturesComeMirroredAndShiftedAsTheSetSays) {
   const Path plain_model = root_ / "augment";
   Recipe r = recipe("augment");
@@ -207,8 +231,8 @@ TEST_F(TrainTest, PicturesComeMirroredAndShiftedAsTheSetSays) {
   ASSERT_TRUE(train(r));
   const TorchModel model = load_torch_model(plain_model);
   const Tokenizer tokenizer = Tokenizer::open(plain_model);
-  const BatchMaker maker{model.config, tokenizer, prompt_rule("phantom-qwen2"),
-                         tile_rule_of(model.config), 1};
+  const BatchMaker maker{
+      model.config, tokenizer, prompt_rule("phantom-qwen2"), tile_rule_of(model.config), 1, 0};
   const auto pixels = [&](bool mirror, double shift, uint64_t seed) {
     r.data[0].mirror = mirror;
     r.data[0].shift = shift;
