@@ -2,6 +2,7 @@
 #include <cstdio>
 #include <filesystem>
 #include <nlohmann/json.hpp>
+#include <set>
 
 #include "cli/commands.h"
 #include "model/weights.h"
@@ -60,16 +61,26 @@ json mechanisms_json(const Config& c) {
   return on;
 }
 
+// Of a checkpoint that was opened, hence checked: what the table does not name.
+std::set<std::string> unused_names(const Network& network) {
+  std::set<std::string> names;
+  for (const auto& [name, view] : network.checkpoint.tensors()) names.insert(name);
+  for (const TensorSpec& spec : tensor_table(network.config)) names.erase(spec.stored);
+  return names;
+}
+
 // CLIP's last norm; position_ids and the like are no parameters.
-int64_t unused_parameters(const Checkpoint& checkpoint) {
+int64_t unused_parameters(const Network& network) {
   int64_t count = 0;
-  for (const auto& [name, view] : checkpoint.tensors())
-    if (is_known_unused(name) && (name.ends_with(".weight") || name.ends_with(".bias")))
+  const std::set<std::string> unused = unused_names(network);
+  for (const auto& [name, view] : network.checkpoint.tensors())
+    if (unused.contains(name) && (name.ends_with(".weight") || name.ends_with(".bias")))
       count += view.count();
   return count;
 }
 
-json parameters_json(const Config& c, const Checkpoint& checkpoint) {
+json parameters_json(const Network& network) {
+  const Config& c = network.config;
   const std::vector<int64_t> counts = parameter_counts(c);
   json parts = json::object();
   int64_t total = 0;
@@ -77,7 +88,7 @@ json parameters_json(const Config& c, const Checkpoint& checkpoint) {
     parts[name_of(Part(part))] = counts[part];
     total += counts[part];
   }
-  if (const int64_t unused = unused_parameters(checkpoint)) {
+  if (const int64_t unused = unused_parameters(network)) {
     parts["unused"] = unused;
     total += unused;
   }
@@ -106,13 +117,6 @@ json dtypes_json(const Checkpoint& checkpoint) {
   return types;
 }
 
-json unused_json(const Checkpoint& checkpoint) {
-  json names = json::array();
-  for (const auto& [name, view] : checkpoint.tensors())
-    if (is_known_unused(name)) names.push_back(name);
-  return names;
-}
-
 // Keys, values and with Phantom their ghosts; TroL's further passes only while a prompt is open.
 json memory_json(const Network& network, const json& files) {
   const Config& c = network.config;
@@ -130,12 +134,12 @@ json describe(const Network& network) {
   const json files = files_json(network.checkpoint);
   return {{"config", config_json(network.config)},
           {"mechanisms", mechanisms_json(network.config)},
-          {"parameters", parameters_json(network.config, network.checkpoint)},
+          {"parameters", parameters_json(network)},
           {"tensors", network.checkpoint.tensors().size()},
           {"dtypes", dtypes_json(network.checkpoint)},
           {"files", files},
           {"memory", memory_json(network, files)},
-          {"unused", unused_json(network.checkpoint)},
+          {"unused", unused_names(network)},
           {"warnings", network.warnings}};
 }
 

@@ -14,6 +14,16 @@ std::string text_of(const std::vector<int64_t>& shape) {
   return text + "]";
 }
 
+// Tensors of a mechanism that the configuration switches off.
+std::set<std::string> switched_off(Config config) {
+  std::set<std::string> names;
+  if (!config.phantom.switched_off && !config.trol.switched_off) return names;
+  config.phantom.on |= config.phantom.switched_off;
+  config.trol.on |= config.trol.switched_off;
+  for (const TensorSpec& spec : tensor_table(config)) names.insert(spec.stored);
+  return names;
+}
+
 }  // namespace
 
 std::vector<std::string> check_stored(
@@ -30,10 +40,11 @@ std::vector<std::string> check_stored(
       throw Error("checkpoint", file_of(spec.stored) + ": " + spec.stored,
                   text_of(spec.stored_shape), text_of(it->second));
   }
+  const std::set<std::string> off = switched_off(config);
   std::vector<std::string> unused;
   for (const auto& [name, shape] : shapes) {
     if (used.contains(name)) continue;
-    if (!is_known_unused(name))
+    if (!is_known_unused(name) && !off.contains(name))
       throw Error(
           "checkpoint", file_of(name) + ": " + name,
           "only tensors of a " + config.architecture + " model on " + name_of(config.backbone),

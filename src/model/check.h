@@ -11,7 +11,8 @@
 namespace revenant {
 
 // `shapes` are the stored tensors' shapes by name; `file_of(name)` (or the directory, for a missing
-// tensor) is named in the Error. Returns the known unused ones, which a re-save keeps.
+// tensor) is named in the Error. Returns the unused ones, which a re-save keeps: known ones, and
+// those of a mechanism that the extension key switches off.
 std::vector<std::string> check_stored(
     const Config& config, const std::map<std::string, std::vector<int64_t>>& shapes,
     const std::function<std::string(const std::string&)>& file_of);

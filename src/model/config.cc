@@ -183,10 +183,12 @@ void parse_extension(const Fields& root, Config& c) {
       root.has("revenant") ? root.object("revenant") : Fields{none, root.subject, "revenant."};
   const std::string type = root.text("model_type");
   c.phantom.on = x.flag("phantom", type == "phantom");
+  c.phantom.switched_off = x.has("phantom") && !c.phantom.on;
   c.phantom.eta = x.number("phantom_eta", 1e-4);
   c.phantom.eta_learnable = x.flag("phantom_eta_learnable", false);
   if (c.phantom.eta_learnable) x.fail("phantom_eta_learnable", "false (not supported)");
   c.trol.on = x.flag("trol", type == "trol" || type == "internlm");
+  c.trol.switched_off = x.has("trol") && !c.trol.on;
   parse_trol(x, c.trol);
   if (x.text("trol_gate", "tied") != "tied") x.fail("trol_gate", "tied");
   c.max_tiles = x.size("max_tiles", c.max_tiles);

@@ -30,6 +30,7 @@ struct VisionConfig {
 
 struct PhantomConfig {
   bool on = false;
+  bool switched_off = false;  // by the extension key: its tensors may be there, and are not used
   double eta = 1e-4;
   bool eta_learnable = false;
 };
@@ -40,6 +41,7 @@ enum class Traverse { off, prompt, all };
 
 struct TrolConfig {
   bool on = false;
+  bool switched_off = false;  // as Phantom's
   int passes = 2;
   Traverse traverse = Traverse::prompt;
   int streams() const { return on && traverse != Traverse::off ? passes : 1; }

@@ -158,6 +158,26 @@ TEST_F(Cli, InspectNeedsNoTokenizer) {
   EXPECT_EQ(report["memory"]["cache_per_1000_tokens"], 1000 * 4 * 2 * 16 * 4);
 }
 
+TEST_F(Cli, AMechanismIsSwitchedOffOverACheckpointThatHasItAndNotOnOverOneThatHasNot) {
+  const std::string nano = (Path(REVENANT_SOURCE_DIR) / "models/phantom-nano").string();
+  const auto inspected = [&](const std::vector<std::string>& more) {
+    std::vector<std::string> words = {"inspect", "-m", nano, "--json"};
+    words.insert(words.end(), more.begin(), more.end());
+    const Outcome got = run(words);
+    EXPECT_EQ(got.code, 0) << got.err;
+    return json::parse(got.out);
+  };
+  const json on = inspected({}), off = inspected({"--config-set", "revenant.phantom=false"});
+  EXPECT_TRUE(on["unused"].empty());
+  EXPECT_NE(off["unused"].dump().find("gating_phantom_1"), std::string::npos);
+  EXPECT_EQ(on["parameters"]["total"], off["parameters"]["total"]);
+  EXPECT_EQ(run({"run", "-m", nano, "-p", "Hi", "--config-set", "revenant.phantom=false"}).code, 0);
+  const Outcome missing =
+      run({"run", "-m", nano, "-p", "Hi", "--config-set", "revenant.trol=true"});
+  EXPECT_EQ(missing.code, 1);
+  EXPECT_NE(missing.err.find("trol_gating"), std::string::npos) << missing.err;
+}
+
 TEST_F(Cli, SixteenBitWeightsHaveASixteenBitCache) {
   const std::string nano = (Path(REVENANT_SOURCE_DIR) / "models/phantom-nano").string();
   const Outcome got = run({"inspect", "-m", nano, "--json"});
