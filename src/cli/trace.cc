@@ -1,5 +1,5 @@
 // revenant trace, revenant conformance: the native executor's intermediates, and how they compare
-// with the authors'.
+// with the authors', who compute in float32: so is the cache.
 #include "cli/commands.h"
 #include "cli/trace_command.h"
 #include "engine/traced.h"
@@ -10,7 +10,7 @@ namespace {
 std::unique_ptr<Traced> open_native(const Path& directory,
                                     const std::vector<std::string>& settings) {
   return std::make_unique<NativeTraced>(
-      std::make_unique<Model>(directory, ModelOptions{settings, 0}));
+      std::make_unique<Model>(directory, ModelOptions{settings, 0, WeightType::f32}));
 }
 
 }  // namespace

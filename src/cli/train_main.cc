@@ -29,7 +29,14 @@ void wait_passively(char** argv) {
 
 void make_missing_data(const Recipe& recipe) {
   for (const RecipeData& entry : recipe.data) {
-    if (entry.make.empty() || std::filesystem::exists(entry.path)) continue;
+    if (entry.make.empty()) continue;
+    if (std::filesystem::exists(entry.path)) {
+      if (made_by_another_version(entry.path.parent_path()))
+        throw Error("data", entry.path.parent_path().string(),
+                    "a set of this version (revenant data make " + entry.make + ")",
+                    "one that another version made");
+      continue;
+    }
     Progress progress("data " + entry.make, "pictures");
     MakeOptions options;
     options.directory = entry.path.parent_path().parent_path();

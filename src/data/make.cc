@@ -74,6 +74,11 @@ const std::vector<std::string>& dataset_names() {
   return names;
 }
 
+bool made_by_another_version(const Path& folder) {
+  const int version = version_of_report(folder / "REPORT.json");
+  return version != 0 && version != kDatasetVersion;
+}
+
 bool dataset_complete(const std::string& name, const MakeOptions& options) {
   return report_matches(options.directory / set_named(name).name / "REPORT.json", options.seed,
                         options.limit);

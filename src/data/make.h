@@ -27,6 +27,10 @@ const std::vector<std::string>& dataset_names();
 // True if DIR/SET was made to the end by this version with the same seed and limit.
 bool dataset_complete(const std::string& name, const MakeOptions& options);
 
+// Whether the set in this folder was made by another version of its maker, hence has other rows
+// than its name promises today. A folder without a REPORT.json is somebody's own and is not.
+bool made_by_another_version(const Path& folder);
+
 // Does nothing if the set is complete already. Throws Error.
 void make_dataset(const std::string& name, const MakeOptions& options);
 

@@ -71,6 +71,14 @@ std::string report_json(const DatasetReport& report) {
          "\n";
 }
 
+int version_of_report(const Path& file) {
+  if (!std::filesystem::is_regular_file(file)) return 0;
+  const Json json = Json::parse(read_file(file), nullptr, false);
+  return json.is_object() && json.contains("version") && json["version"].is_number_integer()
+             ? json["version"].get<int>()
+             : 0;
+}
+
 bool report_matches(const Path& file, uint64_t seed, size_t limit) {
   if (!std::filesystem::is_regular_file(file)) return false;
   const Json json = Json::parse(read_file(file), nullptr, false);

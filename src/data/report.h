@@ -37,6 +37,7 @@ void count_duplicates(DatasetReport& report,
                       const std::map<std::string, std::vector<uint64_t>>& hashes);
 
 std::string report_json(const DatasetReport& report);
+int version_of_report(const Path& file);  // 0: there is none
 bool report_matches(const Path& file, uint64_t seed, size_t limit);
 
 }  // namespace revenant

@@ -77,16 +77,17 @@ class Asker {
   const std::string& name(int index) const { return things_[scene_.objects[index].kind].name; }
   int any_single() { return single_[random_.below(single_.size())]; }
 
-  // "2 dogs, 1 cat": every kind with its number, the one that reaches furthest left first.
+  // "2 dogs, 1 cat": every kind with its number, in the order of their leftmost centres.
   void caption() {
     std::vector<int> order = kinds_;
-    const auto left_end = [&](int kind) {
+    const auto leftmost_centre = [&](int kind) {
       double x = kSceneSide;
       for (const SceneObject& object : scene_.objects)
         if (object.kind == kind) x = std::min(x, object.x);
       return x;
     };
-    std::sort(order.begin(), order.end(), [&](int a, int b) { return left_end(a) < left_end(b); });
+    std::sort(order.begin(), order.end(),
+              [&](int a, int b) { return leftmost_centre(a) < leftmost_centre(b); });
     const size_t wrong = random_.below(order.size());
     std::string answer, rejected;
     for (size_t i = 0; i < order.size(); ++i) {

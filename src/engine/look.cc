@@ -2,9 +2,12 @@
 
 #include <algorithm>
 #include <cmath>
+#include <functional>
 #include <map>
+#include <numeric>
 #include <string>
 
+#include "base/dtype.h"
 #include "base/error.h"
 
 namespace revenant {
@@ -13,13 +16,16 @@ namespace {
 // Prompt rows that are computed together; bounds memory, never shows in results.
 constexpr int rows_together = 512;
 
-const float* floats(const CacheRows& rows, size_t r) {  // its own sequence has an f32 cache
-  return reinterpret_cast<const float*>(rows.row(r));
+float number(const std::byte* row, size_t i, WeightType type) {
+  if (type == WeightType::f32) return reinterpret_cast<const float*>(row)[i];
+  const uint16_t half = reinterpret_cast<const uint16_t*>(row)[i];
+  return type == WeightType::f16 ? to_float_f16(half) : to_float_bf16(half);
 }
 
-double dot(const float* a, const float* b, int n) {
+// q . the n numbers of a cached row from `at` on
+double dot(const float* q, const std::byte* row, size_t at, size_t n, WeightType type) {
   double sum = 0;
-  for (int i = 0; i < n; ++i) sum += double(a[i]) * double(b[i]);
+  for (size_t i = 0; i < n; ++i) sum += double(q[i]) * double(number(row, at + i, type));
   return sum;
 }
 
@@ -55,7 +61,8 @@ void add_squares(const A& a, const Tensor& b, size_t layer, int first, Ratios& b
         const double x = a(r, h * b.width + i);
         part += x * x;
       }
-      const double square = dot(whole, whole, b.width);
+      const double square = std::transform_reduce(whole, whole + b.width, 0.0, std::plus<>(),
+                                                  [](float v) { return double(v) * double(v); });
       by_head.add(layer, size_t(h), part, square);
       by_row.add(layer, size_t(first + r), part, square);
     }
@@ -162,13 +169,13 @@ class Watcher : public Observer {
   void score_row(size_t layer, size_t h, const Stream& stream, size_t at,
                  std::vector<double>& scores) {
     const Tensor &q = held_["q"], &gq = held_["q_ghost"];
-    const int d = c_.head_dim;
-    const size_t head = h * size_t(d);
+    const size_t d = size_t(c_.head_dim), head = h * d;
+    const WeightType type = sequence_.cache_type;
     const double scale = 1 / std::sqrt(double(d)), eta2 = c_.phantom.eta * c_.phantom.eta;
     for (size_t j = 0; j < scores.size(); ++j) {
-      const double plain = dot(q.row(q.rows - 1) + head, floats(stream.k, j) + at, d);
+      const double plain = dot(q.row(q.rows - 1) + head, stream.k.row(j), at, d, type);
       const double ghost =
-          c_.phantom.on ? eta2 * dot(gq.row(gq.rows - 1) + head, floats(stream.ghost_k, j) + at, d)
+          c_.phantom.on ? eta2 * dot(gq.row(gq.rows - 1) + head, stream.ghost_k.row(j), at, d, type)
                         : 0;
       score_.add(layer, h, std::abs(ghost), std::abs(plain));
       scores[j] = (plain + ghost) * scale;
@@ -203,7 +210,9 @@ struct Watched {
   Sequence sequence;
   Watcher watcher;
   Watched(const Model& m, int most_rows, bool heads)
-      : model(m), sequence(m.config()), watcher(m.config(), sequence, most_rows, heads) {}
+      : model(m),
+        sequence(m.config(), m.cache_type()),
+        watcher(m.config(), sequence, most_rows, heads) {}
 
   Tensor forward(const Step& step, std::span<const int> ids, const Tensor* features, bool chooses) {
     Sequence* const sequences[] = {&sequence};

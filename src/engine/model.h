@@ -17,9 +17,9 @@
 namespace revenant {
 
 struct ModelOptions {
-  std::vector<std::string> settings;     // "key=value" over config.json
-  int threads = 0;                       // 0: as many as the machine runs at once
-  std::optional<WeightType> cache_type;  // of keys and values; none: Network::cache_type
+  std::vector<std::string> settings;          // "key=value" over config.json
+  int threads = 0;                            // 0: as many as the machine runs at once
+  std::optional<WeightType> cache_type = {};  // of keys and values; none: Network::cache_type
 };
 
 // How a model's family speaks.

@@ -66,16 +66,21 @@ Image augmented(Image image, const RecipeData& recipe, Random& random) {
 std::string without_image_marks(const std::string& text) {
   std::string rest;
   for (const Piece& piece : split_image_marks(text)) rest += piece.text;
-  return rest.substr(std::min(rest.size(), rest.find_first_not_of('\n')));
+  const size_t begin = std::min(rest.size(), rest.find_first_not_of('\n'));
+  return rest.substr(begin, rest.find_last_not_of('\n') + 1 - begin);
 }
 
 // The turns of rows about the same pictures, which stand in the first row's turns only.
 std::vector<Piece> conversation(const PromptRule& rule, std::span<const Row* const> rows) {
   std::vector<Piece> pieces;
+  int pictures = 0;
   const auto add = [&](const std::string& question, const std::string& answer) {
     if (!pieces.empty() && !rule.turn_gap.empty())
       pieces.push_back({Piece::template_text, rule.turn_gap, 0, false});
-    const auto turn = turn_pieces(rule, split_image_marks(question), answer);
+    std::vector<Piece> asked = split_image_marks(question);
+    for (Piece& piece : asked)
+      if (piece.kind == Piece::picture) piece.picture_index = pictures++;
+    const auto turn = turn_pieces(rule, std::move(asked), answer);
     pieces.insert(pieces.end(), turn.begin(), turn.end());
   };
   for (const Row* row : rows) {

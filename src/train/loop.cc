@@ -14,6 +14,8 @@
 #include <filesystem>
 #include <fstream>
 #include <future>
+#include <map>
+#include <mutex>
 
 #include "base/error.h"
 #include "base/progress.h"
@@ -55,7 +57,10 @@ Path prepare_tokenizer(const Recipe& recipe, const TrainingData& data) {
   if (fs::exists(directory / "tokenizer.json")) return directory;
   std::vector<std::string> texts;
   for (const TrainingSet& set : data.sets)
-    for (const Row& row : set.rows) texts.push_back(row.question + "\n" + row.answer);
+    for (const Row& row : set.rows) {
+      texts.push_back(row.question + "\n" + row.answer);
+      for (const Exchange& turn : row.later) texts.push_back(turn.question + "\n" + turn.answer);
+    }
   const std::vector<std::string> specials = {"<|endoftext|>", "<|im_start|>", "<|im_end|>",
                                              "<img>",         "</img>",       "<IMG_CONTEXT>"};
   fs::create_directories(directory);
@@ -153,12 +158,13 @@ bool resume(const Recipe& recipe, Run& run) {
   return false;
 }
 
-// The micro-batches of a step run side by side, one thread each: twice the speed of one after the
-// other on all threads, where the matrices are small. At most so many at a time.
+// The micro-batches of a step run side by side, one thread each, which is faster than one after the
+// other on all threads where the matrices are small (docs/training.md). A step of one micro-batch
+// has all threads.
 class SideBySide {
  public:
   explicit SideBySide(int batches) : all_(at::get_num_threads()), pool_(std::min(batches, all_)) {
-    at::set_num_threads(std::max(1, all_ / pool_.count()));  // for the threads of the pool too
+    if (batches > 1) at::set_num_threads(1);  // for the threads of the pool too
   }
   ~SideBySide() { at::set_num_threads(all_); }
   SideBySide(const SideBySide&) = delete;
@@ -199,8 +205,19 @@ LossAndGradients gradients_of(const TorchModel& model, const TorchBatch& batch, 
   return {loss.item<double>(), torch::autograd::grad({loss}, parameters, {}, {}, false, true)};
 }
 
+void add_gradients(const TorchModel& model, const std::vector<torch::Tensor>& gradients) {
+  size_t at = 0;
+  for (const auto& [name, parameter] : model.parameters) {
+    const torch::Tensor& gradient = gradients[at++];
+    if (!gradient.defined()) continue;
+    torch::Tensor& whole = parameter.mutable_grad();
+    whole = whole.defined() ? whole.add_(gradient) : gradient.clone();
+  }
+}
+
 // Gradients of the mean loss over all answer tokens of the step, whatever the micro-batches. They
-// are added in the order of the micro-batches, so that the number of threads changes nothing.
+// are added in the order of the micro-batches, each as soon as those before it are, so that the
+// number of threads changes nothing.
 double accumulate(const Recipe& recipe, const TorchModel& model,
                   const std::vector<TorchBatch>& batches, SideBySide& threads) {
   double total = 0;
@@ -209,22 +226,20 @@ double accumulate(const Recipe& recipe, const TorchModel& model,
     counts.push_back(double(std::ranges::count_if(batch.labels, [](int64_t l) { return l >= 0; })));
     total += counts.back();
   }
-  std::vector<LossAndGradients> parts(batches.size());
-  threads.run(batches.size(), [&](size_t i) {
-    parts[i] = gradients_of(model, batches[i], counts[i] / total, recipe.bf16);
-  });
   for (const auto& [name, parameter] : model.parameters) parameter.mutable_grad().reset();
   double sum = 0;
-  for (const LossAndGradients& part : parts) {
-    sum += part.loss;
-    size_t at = 0;
-    for (const auto& [name, parameter] : model.parameters) {
-      const torch::Tensor& gradient = part.gradients[at++];
-      if (!gradient.defined()) continue;
-      torch::Tensor& whole = parameter.mutable_grad();
-      whole = whole.defined() ? whole.add_(gradient) : gradient.clone();
+  std::mutex adding;
+  std::map<size_t, LossAndGradients> waiting;
+  size_t next = 0;
+  threads.run(batches.size(), [&](size_t i) {
+    LossAndGradients part = gradients_of(model, batches[i], counts[i] / total, recipe.bf16);
+    const std::lock_guard lock(adding);
+    waiting[i] = std::move(part);
+    for (; waiting.contains(next); waiting.erase(next++)) {
+      sum += waiting[next].loss;
+      add_gradients(model, waiting[next].gradients);
     }
-  }
+  });
   return sum;
 }
 

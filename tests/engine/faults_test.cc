@@ -10,7 +10,8 @@ enum class Caches { follow, stay };
 // The search with one session a beam; with `stay` a beam that goes on from another keeps its own
 // cache.
 double score_misfit(const Case& c, const std::string& group, int beams, Caches caches) {
-  const Model model(golden::conformance_root() / c.name, {golden_settings(c.notes), 1});
+  const Model model(golden::conformance_root() / c.name,
+                    {golden_settings(c.notes), 1, WeightType::f32});
   Session first(model);
   BeamSearch search({beams, int(c.golden.shape(group + "tokens")[1]), {c.config().eos_token}, 1});
   search.take(first.feed(c.ids("prefill/input_ids"), see(model.native(), c.pixels("vision"),

@@ -24,15 +24,15 @@ const Model& model(const std::string& name) {
   static std::map<std::string, std::unique_ptr<Model>> open;
   auto& m = open[name];
   if (m) return *m;
-  ModelOptions options{{}, 2, {}};
+  static const std::map<std::string, WeightType> types = {
+      {"f32", WeightType::f32}, {"f16", WeightType::f16}, {"bf16", WeightType::bf16}};
   const size_t end = name.find(' ');
-  if (end != name.npos)
-    options.cache_type = name.substr(end) == " f16" ? WeightType::f16 : WeightType::bf16;
-  m = std::make_unique<Model>(data / name.substr(0, end), options);
+  m = std::make_unique<Model>(data / name.substr(0, end),
+                              ModelOptions{{}, 2, types.at(name.substr(end + 1))});
   return *m;
 }
-const char* const names[] = {"phantom-0.5b", "phantom-7b",     "phantom-3.8b",
-                             "trol-3.8b",    "phantom-7b f16", "trol-3.8b bf16"};
+const char* const names[] = {"phantom-0.5b f32", "phantom-7b f16", "phantom-3.8b f32",
+                             "trol-3.8b f32",    "phantom-7b f32", "trol-3.8b bf16"};
 
 Ids text(uint64_t seed, int length) {
   Random random(seed);
@@ -151,7 +151,7 @@ TEST(Session, InterleavedSessionsEqualSoloRuns) {
 }
 
 TEST(Session, PicturesAndFeaturesMustAgree) {
-  const Model& m = model("phantom-0.5b");
+  const Model& m = model("phantom-0.5b f32");
   Session session(m);
   EXPECT_THROW(session.feed(with_picture(m, text(1, 5), 4)), Error);
   EXPECT_THROW(session.feed(text(1, 5), features(m, 4, 1)), Error);
@@ -188,7 +188,7 @@ TEST(Generate, ABatchEqualsEachAlone) {
 }
 
 TEST(Generate, TheCallerMayEndIt) {
-  Session session(model("phantom-0.5b"));
+  Session session(model("phantom-0.5b f32"));
   GenerateOptions options;
   int seen = 0;
   options.on_token = [&](int, std::string_view) { return ++seen < 3; };
@@ -198,7 +198,7 @@ TEST(Generate, TheCallerMayEndIt) {
 }
 
 TEST(Generate, StopStringsNeedATokenizer) {
-  Session session(model("phantom-0.5b"));
+  Session session(model("phantom-0.5b f32"));
   GenerateOptions options;
   options.stop_strings = {"x"};
   EXPECT_THROW(generate({&session, text(1, 5), {}, options}), Error);

@@ -125,8 +125,9 @@ struct GhostsNotCached : Executor {
     for (const Span& span : step.spans) {
       Stream& stream = sequence_of(span).stream(site.layer, site.pass);
       const size_t cached = size_t(span.start) * a.plain.k.row_size();
-      std::fill_n(stream.ghost_k.data(), cached, 0.0f);
-      std::fill_n(stream.ghost_v.data(), cached, 0.0f);
+      if (cached == 0) continue;
+      std::memset(stream.ghost_k.row(0), 0, cached * sizeof(float));
+      std::memset(stream.ghost_v.row(0), 0, cached * sizeof(float));
     }
     return Executor::attend(site, a, step, eta);
   }

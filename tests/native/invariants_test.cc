@@ -6,6 +6,7 @@
 #include <cstring>
 #include <deque>
 
+#include "base/error.h"
 #include "support/random_network.h"
 
 namespace revenant {
@@ -92,6 +93,27 @@ TEST(Invariants, PiecesOfAPromptEqualTheWhole) {
     const Bits whole = feed_alone(m, ids, 1000);
     for (const int piece : {1, 7, 64}) EXPECT_EQ(feed_alone(m, ids, piece), whole) << piece;
   }
+}
+
+// A key of 1e5 would be an infinity in f16; it is an error there, and not in the wider types.
+TEST(Invariants, ACacheThatCannotHoldAKeySaysSo) {
+  Config config;
+  config.layers = config.heads = config.kv_heads = 1;
+  config.head_dim = 4;
+  const auto attend = [&](WeightType type) {
+    Threads pool(1);
+    Sequence sequence(config, type);
+    Sequence* const sequences[] = {&sequence};
+    Executor e(config, kernels(), pool, sequences);
+    Step step;
+    step.add(0, 0, 1, 1, true);
+    const float small[] = {1, 2, 3, 4}, large[] = {1, 2, 1e5f, 4};
+    const Tensor x = Tensor::from(small, 1, 4), k = Tensor::from(large, 1, 4);
+    return e.attend({0, 1}, {{x, k, x}, {}, false}, step, 0).plain.data()[3];
+  };
+  EXPECT_THROW(attend(WeightType::f16), Error);
+  EXPECT_EQ(attend(WeightType::bf16), 4);
+  EXPECT_EQ(attend(WeightType::f32), 4);
 }
 
 TEST(Invariants, StepsEqualOnePrefillWithoutTraversal) {

@@ -132,13 +132,13 @@ TEST_F(TrainTest, AccumulatedEqualsOneBatch) {
 // Micro-batches run side by side; how many threads there are never shows.
 TEST_F(TrainTest, ThreadsDoNotShowInTheWeights) {
   Recipe one = recipe("one"), two = recipe("two");
-  one.gradient_accumulation_steps = two.gradient_accumulation_steps = 3;
+  one.gradient_accumulation_steps = two.gradient_accumulation_steps = 2;
   const int threads = at::get_num_threads();
   at::set_num_threads(1);
   ASSERT_TRUE(train(one));
-  at::set_num_threads(2);
+  at::set_num_threads(4);
   ASSERT_TRUE(train(two));
-  EXPECT_EQ(at::get_num_threads(), 2);  // as it was before
+  EXPECT_EQ(at::get_num_threads(), 4);  // as it was before
   at::set_num_threads(threads);
   EXPECT_EQ(read_file(root_ / "one/model.safetensors"), read_file(root_ / "two/model.safetensors"));
 }
@@ -222,6 +222,36 @@ TEST_F(TrainTest, QuestionsAsTurnsOfOneConversation) {
   for (const std::string part : {"<|im_start|>user\n<img>", "What is it?", "Is it dark?"})
     EXPECT_EQ(text.find(part), text.rfind(part)) << text;
   EXPECT_NE(text.find("yes<|im_end|><|im_start|>user\n"), std::string::npos) << text;
+}
+
+TEST_F(TrainTest, ARowOfSeveralTurnsShowsEachPictureInItsTurn) {
+  Json turns = Json::array();
+  for (const std::string text : {"<image>\nWhat is it?", "a cat", "And this?\n<image>", "yes"})
+    turns.push_back({{"from", turns.size() % 2 ? "gpt" : "human"}, {"value", text}});
+  write_file(
+      root_ / "turns.json",
+      Json::array(
+          {{{"id", "1"}, {"image", {"images/0.png", "images/1.png"}}, {"conversations", turns}}})
+          .dump());
+  Recipe r = recipe("several");
+  r.data[0].path = root_ / "turns.json";
+  r.per_device_train_batch_size = 1;
+  r.max_steps = 1;
+  ASSERT_TRUE(train(r));
+  const Tokenizer tokenizer = Tokenizer::open(root_ / "several");
+  const TorchModel model = load_torch_model(root_ / "several");
+  const BatchMaker maker{
+      model.config, tokenizer, prompt_rule("phantom-qwen2"), tile_rule_of(model.config), 2, 0};
+  const TrainingData data = read_training_data(r);
+  const Pick pick{&data.sets[0], data.sets[0].groups[0], 5};
+  const TorchBatch batch = maker.make({&pick, 1});
+  EXPECT_EQ(batch.tile_of_slot, (std::vector<int64_t>{0, 1}));
+  std::string text = tokenizer.decode(std::vector<int>(batch.ids.begin(), batch.ids.end()), true);
+  for (size_t at; (at = text.find("<IMG_CONTEXT>")) != text.npos;) text.erase(at, 13);
+  EXPECT_EQ(
+      text.substr(text.find("<|im_start|>user")),
+      "<|im_start|>user\n<img></img>\nWhat is it?<|im_end|><|im_start|>assistant\na cat<|im_end|>"
+      "<|im_start|>user\nAnd this?\n<img></img><|im_end|><|im_start|>assistant\nyes<|im_end|>");
 }
 
 TEST_F(TrainTest, PicturesComeMirroredAndShiftedAsTheSetSays) {
