@@ -87,6 +87,30 @@ class TrainTest : public testing::Test {
   Path root_;
 };
 
+// A model after one step, its tokenizer and data, and what makes batches for it.
+struct OneStep {
+  static Recipe taken(Recipe r) {
+    r.max_steps = 1;
+    EXPECT_TRUE(train(r));
+    return r;
+  }
+  OneStep(const Recipe& r, int questions, double conversation_share = 0) : recipe(taken(r)) {
+    maker.questions_per_picture = questions;
+    maker.conversation_share = conversation_share;
+  }
+  TorchBatch batch(size_t group, uint64_t seed) const {
+    const Pick pick{&data.sets[0], data.sets[0].groups[group], seed};
+    return maker.make({&pick, 1});
+  }
+
+  Recipe recipe;
+  Tokenizer tokenizer = Tokenizer::open(recipe.output_dir);
+  TorchModel model = load_torch_model(recipe.output_dir);
+  TrainingData data = read_training_data(recipe);
+  BatchMaker maker{
+      model.config, tokenizer, prompt_rule("phantom-qwen2"), tile_rule_of(model.config), 1, 0};
+};
+
 std::vector<Json> log_of(const Path& output) {
   std::vector<Json> lines;
   std::istringstream text(read_file(output / "train.jsonl"));
@@ -177,16 +201,9 @@ TEST_F(TrainTest, OneRunAnOutputDirectory) {
 }
 
 TEST_F(TrainTest, LabelsAreTheAnswerAndItsEnd) {
-  Recipe r = recipe("labels");
-  r.max_steps = 1;
-  ASSERT_TRUE(train(r));
-  const Tokenizer tokenizer = Tokenizer::open(root_ / "labels");
-  const TorchModel model = load_torch_model(root_ / "labels");
-  const PromptRule& rule = prompt_rule("phantom-qwen2");
-  const TrainingData data = read_training_data(r);
-  const BatchMaker maker{model.config, tokenizer, rule, tile_rule_of(model.config), 2, 0};
-  const auto picks = picks_of_step(data, r, 0);
-  const TorchBatch batch = maker.make(std::span(picks).first(1));
+  const OneStep one(recipe("labels"), 2);
+  const auto picks = picks_of_step(one.data, one.recipe, 0);
+  const TorchBatch batch = one.maker.make(std::span(picks).first(1));
   ASSERT_EQ(batch.step.spans.size(), 2u);
   for (const Span& span : batch.step.spans) {
     std::vector<int32_t> targets;
@@ -194,7 +211,7 @@ TEST_F(TrainTest, LabelsAreTheAnswerAndItsEnd) {
       if (const auto label = batch.labels[size_t(span.first_row + i)]; label >= 0)
         targets.push_back(int32_t(label));
     const std::string answer = picks[0].group.begin / 2 % 2 ? "yes" : "a cat";
-    EXPECT_EQ(tokenizer.decode(targets, true), answer + "<|im_end|>");
+    EXPECT_EQ(one.tokenizer.decode(targets, true), answer + "<|im_end|>");
   }
   EXPECT_EQ(batch.pixels.size(0), 1);
   EXPECT_EQ(batch.tile_of_slot, (std::vector<int64_t>{0, 0}));
@@ -202,23 +219,16 @@ TEST_F(TrainTest, LabelsAreTheAnswerAndItsEnd) {
 
 TEST_F(TrainTest, QuestionsAsTurnsOfOneConversation) {
   Recipe r = recipe("turns");
-  r.max_steps = 1;
   r.conversation_share = 1;
-  ASSERT_TRUE(train(r));
-  const Tokenizer tokenizer = Tokenizer::open(root_ / "turns");
-  const TorchModel model = load_torch_model(root_ / "turns");
-  const BatchMaker maker{
-      model.config, tokenizer, prompt_rule("phantom-qwen2"), tile_rule_of(model.config), 2, 1};
-  const TrainingData data = read_training_data(r);
-  const Pick pick{&data.sets[0], data.sets[0].groups[1], 5};
-  const TorchBatch batch = maker.make({&pick, 1});
+  const OneStep one(r, 2, 1);
+  const TorchBatch batch = one.batch(1, 5);
   ASSERT_EQ(batch.step.spans.size(), 1u);
   EXPECT_EQ(batch.tile_of_slot, std::vector<int64_t>{0});
   std::vector<int32_t> ids(batch.ids.begin(), batch.ids.end()), targets;
   for (const int64_t label : batch.labels)
     if (label >= 0) targets.push_back(int32_t(label));
-  EXPECT_EQ(tokenizer.decode(targets, true), "yes<|im_end|>yes<|im_end|>");
-  std::string text = tokenizer.decode(ids, true);
+  EXPECT_EQ(one.tokenizer.decode(targets, true), "yes<|im_end|>yes<|im_end|>");
+  std::string text = one.tokenizer.decode(ids, true);
   for (const std::string part : {"<|im_start|>user\n<img>", "What is it?", "Is it dark?"})
     EXPECT_EQ(text.find(part), text.rfind(part)) << text;
   EXPECT_NE(text.find("yes<|im_end|><|im_start|>user\n"), std::string::npos) << text;
@@ -236,17 +246,11 @@ TEST_F(TrainTest, ARowOfSeveralTurnsShowsEachPictureInItsTurn) {
   Recipe r = recipe("several");
   r.data[0].path = root_ / "turns.json";
   r.per_device_train_batch_size = 1;
-  r.max_steps = 1;
-  ASSERT_TRUE(train(r));
-  const Tokenizer tokenizer = Tokenizer::open(root_ / "several");
-  const TorchModel model = load_torch_model(root_ / "several");
-  const BatchMaker maker{
-      model.config, tokenizer, prompt_rule("phantom-qwen2"), tile_rule_of(model.config), 2, 0};
-  const TrainingData data = read_training_data(r);
-  const Pick pick{&data.sets[0], data.sets[0].groups[0], 5};
-  const TorchBatch batch = maker.make({&pick, 1});
+  const OneStep one(r, 2);
+  const TorchBatch batch = one.batch(0, 5);
   EXPECT_EQ(batch.tile_of_slot, (std::vector<int64_t>{0, 1}));
-  std::string text = tokenizer.decode(std::vector<int>(batch.ids.begin(), batch.ids.end()), true);
+  std::string text =
+      one.tokenizer.decode(std::vector<int>(batch.ids.begin(), batch.ids.end()), true);
   for (size_t at; (at = text.find("<IMG_CONTEXT>")) != text.npos;) text.erase(at, 13);
   EXPECT_EQ(
       text.substr(text.find("<|im_start|>user")),
@@ -255,20 +259,11 @@ TEST_F(TrainTest, ARowOfSeveralTurnsShowsEachPictureInItsTurn) {
 }
 
 TEST_F(TrainTest, PicturesComeMirroredAndShiftedAsTheSetSays) {
-  const Path plain_model = root_ / "augment";
-  Recipe r = recipe("augment");
-  r.max_steps = 1;
-  ASSERT_TRUE(train(r));
-  const TorchModel model = load_torch_model(plain_model);
-  const Tokenizer tokenizer = Tokenizer::open(plain_model);
-  const BatchMaker maker{
-      model.config, tokenizer, prompt_rule("phantom-qwen2"), tile_rule_of(model.config), 1, 0};
+  OneStep one(recipe("augment"), 1);
   const auto pixels = [&](bool mirror, double shift, uint64_t seed) {
-    r.data[0].mirror = mirror;
-    r.data[0].shift = shift;
-    const TrainingData data = read_training_data(r);
-    const Pick pick{&data.sets[0], data.sets[0].groups[0], seed};
-    return maker.make({&pick, 1}).pixels;
+    one.data.sets[0].recipe.mirror = mirror;
+    one.data.sets[0].recipe.shift = shift;
+    return one.batch(0, seed).pixels;
   };
   const torch::Tensor as_it_is = pixels(false, 0, 1), turned = as_it_is.flip({3});
   int mirrored = 0, moved = 0;
