@@ -48,11 +48,7 @@ const Speech& Model::speech() const {
 TileRule Model::tile_rule() const {
   const Config& c = config();
   if (c.vision.kind == Tower::clip) return clip_rule(c.vision.image);
-  TileRule rule;
-  rule.size = c.vision.image;
-  rule.max_tiles = c.max_tiles;
-  rule.thumbnail = c.thumbnail;
-  return rule;
+  return {.size = c.vision.image, .max_tiles = c.max_tiles, .thumbnail = c.thumbnail};
 }
 
 Pictures Model::encode(std::span<const Image> pictures) const {

@@ -163,11 +163,8 @@ TorchBatch BatchMaker::make(std::span<const Pick> picks) const {
 
 TileRule tile_rule_of(const Config& config) {
   if (config.vision.kind == Tower::clip) return clip_rule(config.vision.image);
-  TileRule rule;
-  rule.size = config.vision.image;
-  rule.max_tiles = config.max_tiles;
-  rule.thumbnail = config.thumbnail;
-  return rule;
+  return {
+      .size = config.vision.image, .max_tiles = config.max_tiles, .thumbnail = config.thumbnail};
 }
 
 }  // namespace revenant

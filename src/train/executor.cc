@@ -2,12 +2,24 @@
 
 #include <algorithm>
 #include <cmath>
+#include <optional>
 
 namespace revenant {
 namespace {
 
 torch::Tensor indices(const std::vector<int64_t>& values) {
   return torch::tensor(values, torch::kLong);
+}
+
+// In float32 under autocast too: torch's bf16 attention sets up a oneDNN product anew for every
+// head and block, which at small sizes takes longer than the products.
+torch::Tensor attention(const torch::Tensor& q, const torch::Tensor& k, const torch::Tensor& v,
+                        bool causal, std::optional<double> scale = {}) {
+  const c10::impl::ExcludeDispatchKeyGuard no_autocast(c10::DispatchKey::AutocastCPU);
+  const auto wide = [](const torch::Tensor& x) {
+    return x.scalar_type() == torch::kBFloat16 ? x.to(torch::kFloat32) : x;
+  };
+  return at::scaled_dot_product_attention(wide(q), wide(k), wide(v), {}, 0.0, causal, scale);
 }
 
 }  // namespace
@@ -72,8 +84,7 @@ Halves<torch::Tensor> TorchExecutor::attend(Site, const Haunted<Tensor>& a, cons
   const Tensor q = joined(a.plain.q, a.has_ghost ? factor * a.ghost.q : a.plain.q);
   const Tensor k = repeated(joined(a.plain.k, a.has_ghost ? factor * a.ghost.k : a.plain.k));
   const Tensor v = repeated(joined(a.plain.v, gv));
-  const Tensor o =
-      unpad(at::scaled_dot_product_attention(q, k, v, {}, 0.0, true, scale).transpose(1, 2));
+  const Tensor o = unpad(attention(q, k, v, true, scale).transpose(1, 2));
   if (!a.has_ghost) return {o, {}};
   return {o.slice(-1, 0, d), o.slice(-1, d)};
 }
@@ -82,7 +93,7 @@ torch::Tensor TorchExecutor::attend_tile(const Qkv<Tensor>& a, int tokens) {
   const auto tiles = [&](const Tensor& x) {
     return x.view({-1, tokens, x.size(1), x.size(2)}).transpose(1, 2);
   };
-  const Tensor o = at::scaled_dot_product_attention(tiles(a.q), tiles(a.k), tiles(a.v));
+  const Tensor o = attention(tiles(a.q), tiles(a.k), tiles(a.v), false);
   return o.transpose(1, 2).reshape(a.q.sizes());
 }
 

@@ -5,13 +5,16 @@
 
 namespace revenant {
 
+torch::Tensor slice_of(const TensorSpec& spec, const torch::Tensor& stored) {
+  if (spec.whole()) return stored.view(spec.shape);
+  if (spec.rows.stride == 0) return stored.narrow(0, spec.rows.offset, spec.rows.block);
+  return stored.view({-1, spec.rows.stride, stored.size(1)})
+      .narrow(1, spec.rows.offset, spec.rows.block);
+}
+
 Weights<torch::Tensor> TorchModel::weights() const {
   return bind<torch::Tensor>(config, [&](const TensorSpec& spec) {
-    const torch::Tensor& stored = parameters.at(spec.stored);
-    if (spec.whole()) return stored.reshape(spec.shape);
-    if (spec.rows.stride == 0) return stored.narrow(0, spec.rows.offset, spec.rows.block);
-    auto grouped = stored.view({-1, spec.rows.stride, stored.size(1)});
-    return grouped.narrow(1, spec.rows.offset, spec.rows.block).reshape(spec.shape);
+    return slice_of(spec, parameters.at(spec.stored)).reshape(spec.shape);
   });
 }
 

@@ -1,6 +1,5 @@
 #include "train/loop.h"
 
-#include <ATen/Parallel.h>
 #include <ATen/autocast_mode.h>
 #include <fcntl.h>
 #include <sys/file.h>
@@ -10,19 +9,19 @@
 #include <algorithm>
 #include <chrono>
 #include <cmath>
-#include <exception>
 #include <filesystem>
 #include <fstream>
 #include <future>
 #include <map>
 #include <mutex>
+#include <optional>
 
 #include "base/error.h"
 #include "base/progress.h"
-#include "base/threads.h"
 #include "text/train_bpe.h"
 #include "train/batch.h"
 #include "train/checkpoint.h"
+#include "train/optimizer.h"
 
 namespace revenant {
 
@@ -130,14 +129,9 @@ class Meter {
 
 struct Run {
   TorchModel model;
-  std::unique_ptr<torch::optim::AdamW> optimizer;
+  std::optional<Optimizer> optimizer;
   int step = 0;
 };
-
-std::unique_ptr<torch::optim::AdamW> optimizer_of(const Recipe& r, const TorchModel& model) {
-  return std::make_unique<torch::optim::AdamW>(
-      make_optimizer(model, r.weight_decay, r.adam_beta1, r.adam_beta2, r.adam_epsilon, false));
-}
 
 // From the last good checkpoint; a damaged one is named and the one before it is tried.
 bool resume(const Recipe& recipe, Run& run) {
@@ -145,8 +139,8 @@ bool resume(const Recipe& recipe, Run& run) {
     try {
       const TrainerState state = read_trainer_state(checkpoint);
       run.model = load_torch_model(checkpoint);
-      run.optimizer = optimizer_of(recipe, run.model);
-      load_optimizer(checkpoint, run.model, *run.optimizer);
+      run.optimizer.emplace(recipe, run.model);
+      load_optimizer(checkpoint, *run.optimizer);
       run.step = state.global_step;
     } catch (const Error& error) {
       std::fprintf(stderr, "passing over a damaged checkpoint: %s\n", error.what());
@@ -157,37 +151,6 @@ bool resume(const Recipe& recipe, Run& run) {
   }
   return false;
 }
-
-// The micro-batches of a step run side by side, one thread each, which is faster than one after the
-// other on all threads where the matrices are small (docs/training.md). A step of one micro-batch
-// has all threads.
-class SideBySide {
- public:
-  explicit SideBySide(int batches) : all_(at::get_num_threads()), pool_(std::min(batches, all_)) {
-    if (batches > 1) at::set_num_threads(1);  // for the threads of the pool too
-  }
-  ~SideBySide() { at::set_num_threads(all_); }
-  SideBySide(const SideBySide&) = delete;
-
-  // fn(i) for all i; the first error is thrown once all have ended.
-  template <class F>
-  void run(size_t count, const F& fn) {
-    std::vector<std::exception_ptr> errors(count);
-    pool_.parallel_for(count, 1, [&](size_t begin, size_t end) {
-      for (size_t i = begin; i < end; ++i) try {
-          fn(i);
-        } catch (...) {
-          errors[i] = std::current_exception();
-        }
-    });
-    for (const std::exception_ptr& error : errors)
-      if (error) std::rethrow_exception(error);
-  }
-
- private:
-  int all_;
-  Threads pool_;
-};
 
 struct LossAndGradients {
   double loss = 0;
@@ -264,10 +227,6 @@ std::vector<TorchBatch> batches_of_step(const BatchMaker& maker, const TrainingD
   return batches;
 }
 
-void set_learning_rate(torch::optim::AdamW& optimizer, double rate) {
-  for (auto& group : optimizer.param_groups()) group.options().set_lr(rate);
-}
-
 void finish(const Recipe& recipe, const TorchModel& model, const Path& tokenizer) {
   save_torch_model(model, recipe.output_dir,
                    recipe.save_dtype == "float32" ? DType::f32 : DType::bf16);
@@ -290,7 +249,7 @@ bool train(const Recipe& recipe) {
             ? init_torch_model(config_for(recipe, tokenizer_for(rule, plain_tokenizer), rule),
                                recipe.seed)
             : load_torch_model(recipe.model);
-    run.optimizer = optimizer_of(recipe, run.model);
+    run.optimizer.emplace(recipe, run.model);
   }
   const PromptRule& rule = prompt_rule(prompt_family(run.model.config));
   const Tokenizer tokenizer = tokenizer_for(rule, plain_tokenizer);
@@ -324,8 +283,7 @@ bool train(const Recipe& recipe) {
       throw Error("train", "step " + std::to_string(run.step + 1), "a finite loss and gradient",
                   std::to_string(loss) + " and " + std::to_string(norm));
     const double rate = learning_rate_at(recipe, run.step);
-    set_learning_rate(*run.optimizer, rate);
-    run.optimizer->step();
+    run.optimizer->step(rate, threads);
     meter.step(run.step, loss, norm, rate, (run.step + 1) / epoch_steps);
     if ((run.step + 1) % recipe.save_steps == 0 || run.step + 1 == recipe.max_steps)
       save(run.step + 1);

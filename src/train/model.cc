@@ -1,13 +1,12 @@
 #include "train/model.h"
 
 #include <algorithm>
-#include <cmath>
 
 #include "base/dtype.h"
 #include "base/error.h"
-#include "base/random.h"
 #include "io/gate_file.h"
 #include "model/check.h"
+#include "train/fresh.h"
 
 namespace revenant {
 namespace {
@@ -15,27 +14,6 @@ namespace {
 torch::Tensor to_torch(const TensorView& view, torch::Dtype dtype) {
   const std::vector<float> values = to_floats(view);
   return torch::tensor(values).view(view.shape).to(dtype);
-}
-
-// What a fresh tensor holds before training. Names are canonical; see TensorSpec.
-torch::Tensor fresh(const Config& c, const TensorSpec& spec, Random& random) {
-  const bool residual = spec.name.ends_with("attn_output.weight") ||
-                        spec.name.ends_with("ffn_down.weight") ||
-                        spec.name.ends_with("attn_out.weight");
-  const int depth = spec.name.starts_with("v.") ? c.vision.layers : c.layers;
-  const bool is_weight = spec.stored_shape.size() > 1;
-  double deviation = 0.02;
-  if (spec.role == Role::mixer) deviation = 1 / std::sqrt(double(c.head_dim));
-  if (spec.role == Role::norm)
-    return spec.name.ends_with(".bias") ? torch::zeros(spec.stored_shape)
-                                        : torch::ones(spec.stored_shape);
-  if (spec.role == Role::scale) return torch::full(spec.stored_shape, 0.1);
-  if (spec.role == Role::bias || (spec.role == Role::gate && !is_weight))
-    return torch::zeros(spec.stored_shape);
-  if (residual) deviation /= std::sqrt(2.0 * depth);
-  std::vector<float> values(size_t(TensorSpec::count(spec.stored_shape)));
-  for (float& value : values) value = float(random.normal() * deviation);
-  return torch::tensor(values).view(spec.stored_shape);
 }
 
 }  // namespace
@@ -77,7 +55,7 @@ TorchModel init_torch_model(const nlohmann::json& config_json, uint64_t seed) {
   Random random(seed);
   for (const TensorSpec& spec : tensor_table(model.config))
     if (!model.parameters.contains(spec.stored))
-      model.parameters[spec.stored] = fresh(model.config, spec, random).requires_grad_();
+      model.parameters[spec.stored] = fresh_tensor(model.config, spec, random).requires_grad_();
   return model;
 }
 

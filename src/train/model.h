@@ -28,11 +28,14 @@ struct TorchModel {
   Weights<torch::Tensor> weights() const;  // views of the parameters
 };
 
+// The part of a stored tensor that is the weight: a view, [..., block, columns] where its rows are
+// interleaved with others', else of the weight's shape.
+torch::Tensor slice_of(const TensorSpec& spec, const torch::Tensor& stored);
+
 // Every tensor used exactly once, as the native loader demands. Throws Error.
 TorchModel load_torch_model(const Path& directory, const std::vector<std::string>& settings = {},
                             torch::Dtype dtype = torch::kFloat32);
-// Fresh weights from a seed: linears normal(0, 0.02), residual outputs scaled by depth as in GPT-2,
-// layer scales 0.1, Phantom's mixers so that the ghosts begin small but not dead.
+// Fresh weights from a seed, see train/fresh.h.
 TorchModel init_torch_model(const nlohmann::json& config_json, uint64_t seed);
 
 // Writes config.json and model.safetensors in `dtype` into an existing directory.

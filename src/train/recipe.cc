@@ -64,10 +64,12 @@ std::map<std::string, Setter> setters(Recipe& r, const std::string& subject) {
           {"learning_rate", into(r.learning_rate)},
           {"min_learning_rate", into(r.min_learning_rate)},
           {"warmup_steps", into(r.warmup_steps)},
+          {"optim", into(r.optim)},
           {"weight_decay", into(r.weight_decay)},
           {"adam_beta1", into(r.adam_beta1)},
           {"adam_beta2", into(r.adam_beta2)},
           {"adam_epsilon", into(r.adam_epsilon)},
+          {"muon_momentum", into(r.muon_momentum)},
           {"max_grad_norm", into(r.max_grad_norm)},
           {"bf16", into(r.bf16)},
           {"logging_steps", into(r.logging_steps)},
@@ -111,6 +113,8 @@ void check(const Recipe& r, const std::string& subject) {
   demand(r.save_steps > 0, "save_steps", "a positive number");
   demand(r.save_total_limit > 0, "save_total_limit", "a positive number");
   demand(r.warmup_steps >= 0, "warmup_steps", "zero or more");
+  demand(r.optim == "adamw_torch" || r.optim == "muon", "optim", "adamw_torch or muon");
+  demand(r.muon_momentum >= 0 && r.muon_momentum < 1, "muon_momentum", "0 to below 1");
   demand(r.save_dtype == "bfloat16" || r.save_dtype == "float32", "save_dtype",
          "bfloat16 or float32");
 }

@@ -32,8 +32,10 @@ struct Recipe {
   int max_steps = 1000;
   double learning_rate = 1e-3, min_learning_rate = 0;
   int warmup_steps = 100;
+  std::string optim = "adamw_torch";  // or muon, see train/optimizer.h
   double weight_decay = 0.01;
   double adam_beta1 = 0.9, adam_beta2 = 0.999, adam_epsilon = 1e-8;
+  double muon_momentum = 0.95;
   double max_grad_norm = 1;
   bool bf16 = false;  // autocast; weights and optimiser stay float32
   int logging_steps = 10, save_steps = 500, save_total_limit = 2;

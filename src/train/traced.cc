@@ -1,6 +1,6 @@
 #include "train/traced.h"
 
-#include "train/checkpoint.h"
+#include "train/optimizer.h"
 
 namespace revenant {
 namespace {
@@ -53,7 +53,7 @@ Array TorchTraced::forward(const Step& step, std::span<const int> ids, const Arr
 void TorchTraced::trace_adamw(const TorchBatch& batch, double decay, const std::string& name,
                               Arrays& out) const {
   TorchModel model = copy_of(model_);
-  torch::optim::AdamW optimizer = make_optimizer(model, decay, 0.9, 0.999, 1e-8, true);
+  torch::optim::AdamW optimizer = make_adamw(model, decay, 0.9, 0.999, 1e-8, true);
   Array losses{{4}, {}, {}};
   for (int i = 0; i < 4; ++i) {
     optimizer.zero_grad();

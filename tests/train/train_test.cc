@@ -119,16 +119,23 @@ std::vector<Json> log_of(const Path& output) {
 }
 
 TEST_F(TrainTest, ResumedEqualsUninterrupted) {
-  ASSERT_TRUE(train(recipe("whole")));
-  fs::create_directories(root_ / "resumed");
-  fs::copy(root_ / "whole/tokenizer", root_ / "resumed/tokenizer", fs::copy_options::recursive);
-  fs::copy(root_ / "whole/checkpoint-3", root_ / "resumed/checkpoint-3",
-           fs::copy_options::recursive);
-  ASSERT_TRUE(train(recipe("resumed")));
-  for (const char* file : {"checkpoint-6/model.safetensors", "checkpoint-6/optimizer.safetensors",
-                           "model.safetensors"})
-    EXPECT_EQ(read_file(root_ / "whole" / file), read_file(root_ / "resumed" / file)) << file;
-  EXPECT_EQ(log_of(root_ / "resumed").front()["step"], 4);
+  for (const std::string optim : {"adamw_torch", "muon"}) {
+    const Path whole = root_ / (optim + "_whole"), resumed = root_ / (optim + "_resumed");
+    const auto run_in = [&](const Path& output) {
+      Recipe r = recipe(output.filename());
+      r.optim = optim;
+      return train(r);
+    };
+    ASSERT_TRUE(run_in(whole));
+    fs::create_directories(resumed);
+    for (const char* part : {"tokenizer", "checkpoint-3"})
+      fs::copy(whole / part, resumed / part, fs::copy_options::recursive);
+    ASSERT_TRUE(run_in(resumed));
+    for (const char* file : {"checkpoint-6/model.safetensors", "checkpoint-6/optimizer.safetensors",
+                             "model.safetensors"})
+      EXPECT_EQ(read_file(whole / file), read_file(resumed / file)) << optim << " " << file;
+    EXPECT_EQ(log_of(resumed).front()["step"], 4);
+  }
 }
 
 TEST_F(TrainTest, DamagedCheckpointIsPassedOver) {

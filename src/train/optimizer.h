@@ -1,0 +1,52 @@
+// The optimisers of a run. AdamW takes every parameter, or, with `optim: muon`, those that are no
+// hidden matrix; Muon takes the hidden matrices: those of the layers and of the projector, each
+// weight of a fused tensor by itself.
+//
+// Muon (Jordan et al. 2024, https://kellerjordan.github.io/posts/muon) replaces the momentum of a
+// gradient by the nearest matrix whose singular values are all about 1. The update is scaled by
+// 0.2 sqrt(max(rows, columns)), so that its entries are as large as AdamW's and one learning rate
+// and decay serve both (Liu et al. 2025, arXiv 2502.16982, section 2.2).
+#pragma once
+
+#include <torch/optim/adamw.h>
+
+#include "train/model.h"
+#include "train/recipe.h"
+#include "train/side_by_side.h"
+
+namespace revenant {
+
+// AdamW over all parameters: decoupled decay on matrices only (`decay_all`: on everything, as the
+// golden sequences do).
+torch::optim::AdamW make_adamw(const TorchModel& model, double weight_decay, double beta1,
+                               double beta2, double epsilon, bool decay_all);
+
+// U V' of the matrix U S V' [rows, columns], roughly: five steps of Newton and Schulz bring all
+// singular values that are not tiny to between 0.7 and 1.2. Computed in `dtype`.
+torch::Tensor orthogonalised(const torch::Tensor& matrix, torch::Dtype dtype);
+
+class Optimizer {
+ public:
+  Optimizer(const Recipe& recipe, const TorchModel& model);
+
+  // One step by the parameters' gradients.
+  void step(double learning_rate, SideBySide& threads);
+
+  // The state by name: exp_avg.PARAMETER and exp_avg_sq.PARAMETER, or momentum_buffer.PARAMETER.
+  // Empty for a parameter without a step yet.
+  std::map<std::string, torch::Tensor> state() const;
+  // As it was after `step` steps; names may be missing, see state(). Throws Error on a wrong shape.
+  void load(std::map<std::string, torch::Tensor> state, int step);
+
+ private:
+  void step_muon(double learning_rate, SideBySide& threads);
+
+  const TorchModel& model_;
+  torch::optim::AdamW adamw_;
+  std::vector<TensorSpec> hidden_;  // Muon's
+  std::map<std::string, torch::Tensor> momenta_;
+  double decay_, momentum_;
+  torch::Dtype dtype_;
+};
+
+}  // namespace revenant
