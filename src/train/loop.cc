@@ -133,9 +133,11 @@ struct Run {
   int step = 0;
 };
 
-// From the last good checkpoint; a damaged one is named and the one before it is tried.
+// From the last good checkpoint; a damaged one is named and the one before it is tried. If none is
+// good the run ends: what was reached is not overwritten by a fresh start.
 bool resume(const Recipe& recipe, Run& run) {
-  for (const Path& checkpoint : checkpoints_in(recipe.output_dir)) {
+  const std::vector<Path> checkpoints = checkpoints_in(recipe.output_dir);
+  for (const Path& checkpoint : checkpoints) {
     try {
       const TrainerState state = read_trainer_state(checkpoint);
       run.model = load_torch_model(checkpoint);
@@ -149,6 +151,9 @@ bool resume(const Recipe& recipe, Run& run) {
     std::fprintf(stderr, "going on from %s\n", checkpoint.c_str());
     return true;
   }
+  if (!checkpoints.empty())
+    throw Error("train", recipe.output_dir.string(), "a checkpoint to go on from, or none at all",
+                std::to_string(checkpoints.size()) + " that cannot be used");
   return false;
 }
 

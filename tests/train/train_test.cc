@@ -145,6 +145,17 @@ TEST_F(TrainTest, DamagedCheckpointIsPassedOver) {
   EXPECT_EQ(log_of(root_ / "whole")[6]["step"], 4);  // went on from checkpoint-3
 }
 
+// Whatever the reason, here a checkpoint of the other optimiser: a fresh start would overwrite it.
+TEST_F(TrainTest, NoFreshStartOverCheckpointsThatCannotBeUsed) {
+  Recipe r = recipe("whole");
+  ASSERT_TRUE(train(r));
+  r.optim = "muon";
+  r.max_steps = 9;
+  EXPECT_THROW(train(r), Error);
+  EXPECT_TRUE(fs::exists(root_ / "whole/checkpoint-6"));
+  EXPECT_FALSE(fs::exists(root_ / "whole/checkpoint-9"));
+}
+
 TEST_F(TrainTest, AccumulatedEqualsOneBatch) {
   Recipe one = recipe("one"), many = recipe("many");
   one.per_device_train_batch_size = 8;
