@@ -79,7 +79,7 @@ void load_optimizer(const Path& checkpoint, Optimizer& optimizer) {
   std::map<std::string, torch::Tensor> state;
   for (const auto& [name, view] : file.tensors())
     state[name] = torch::tensor(to_floats(view)).view(view.shape);
-  optimizer.load(std::move(state), read_trainer_state(checkpoint).global_step);
+  optimizer.load(state, read_trainer_state(checkpoint).global_step, file.path());
 }
 
 }  // namespace revenant

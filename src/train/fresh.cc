@@ -1,5 +1,6 @@
 #include "train/fresh.h"
 
+#include <algorithm>
 #include <cmath>
 #include <vector>
 

@@ -114,15 +114,18 @@ std::map<std::string, torch::Tensor> Optimizer::state() const {
   return state;
 }
 
-void Optimizer::load(std::map<std::string, torch::Tensor> state, int step) {
+void Optimizer::load(const std::map<std::string, torch::Tensor>& state, int step,
+                     const Path& file) {
   std::set<std::string> muons;
   for (const TensorSpec& spec : hidden_) muons.insert(spec.stored);
   const auto moment = [&](const char* kind, const std::string& name, const torch::Tensor& like) {
     const std::string key = std::string(kind) + "." + name;
     const auto it = state.find(key);
-    if (it == state.end()) throw Error("checkpoint", key, "a moment of the optimiser", "nothing");
+    const std::string subject = file.string() + ": " + key;
+    if (it == state.end())
+      throw Error("checkpoint", subject, "a moment of the optimiser", "nothing");
     if (it->second.sizes() != like.sizes())
-      throw Error("checkpoint", key, std::to_string(like.numel()) + " values",
+      throw Error("checkpoint", subject, std::to_string(like.numel()) + " values",
                   std::to_string(it->second.numel()));
     return it->second;
   };

@@ -35,8 +35,9 @@ class Optimizer {
   // The state by name: exp_avg.PARAMETER and exp_avg_sq.PARAMETER, or momentum_buffer.PARAMETER.
   // Empty for a parameter without a step yet.
   std::map<std::string, torch::Tensor> state() const;
-  // As it was after `step` steps; names may be missing, see state(). Throws Error on a wrong shape.
-  void load(std::map<std::string, torch::Tensor> state, int step);
+  // As it was after `step` steps. Throws Error that names `file` where a parameter's state is
+  // missing or of another shape.
+  void load(const std::map<std::string, torch::Tensor>& state, int step, const Path& file);
 
  private:
   void step_muon(double learning_rate, SideBySide& threads);

@@ -3,6 +3,7 @@
 
 #include <gtest/gtest.h>
 
+#include "small_config.h"
 #include "train/model.h"
 
 namespace revenant {
@@ -10,25 +11,10 @@ namespace {
 
 TEST(Fresh, HeadsOfTheTowerBeginAtTheirNeighbours) {
   constexpr int hidden = 192, heads = 8, width = hidden / heads, grid = 8;
-  const nlohmann::json config = {{"model_type", "phantom"},
-                                 {"image_token_index", 5},
-                                 {"force_image_size", 64},
-                                 {"vision_config",
-                                  {{"hidden_size", hidden},
-                                   {"intermediate_size", 32},
-                                   {"num_hidden_layers", 1},
-                                   {"num_attention_heads", heads},
-                                   {"patch_size", 8},
-                                   {"image_size", 64}}},
-                                 {"llm_config",
-                                  {{"model_type", "qwen2"},
-                                   {"vocab_size", 40},
-                                   {"hidden_size", 32},
-                                   {"intermediate_size", 48},
-                                   {"num_hidden_layers", 1},
-                                   {"num_attention_heads", 2},
-                                   {"num_key_value_heads", 1}}},
-                                 {"revenant", {{"max_tiles", 1}}}};
+  nlohmann::json config = small_config_with_ids();
+  config["force_image_size"] = config["vision_config"]["image_size"] = 64;
+  config["vision_config"]["hidden_size"] = hidden;
+  config["vision_config"]["num_attention_heads"] = heads;
   const TorchModel model = init_torch_model(config, 1);
   const torch::NoGradGuard no_grad;
   const auto& weight = [&](const std::string& name) {

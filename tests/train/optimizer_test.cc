@@ -6,31 +6,10 @@
 #include <cmath>
 
 #include "base/error.h"
+#include "small_config.h"
 
 namespace revenant {
 namespace {
-
-nlohmann::json small_config() {
-  return {{"model_type", "phantom"},
-          {"image_token_index", 5},
-          {"force_image_size", 32},
-          {"vision_config",
-           {{"hidden_size", 16},
-            {"intermediate_size", 24},
-            {"num_hidden_layers", 1},
-            {"num_attention_heads", 2},
-            {"patch_size", 8},
-            {"image_size", 32}}},
-          {"llm_config",
-           {{"model_type", "qwen2"},
-            {"vocab_size", 40},
-            {"hidden_size", 32},
-            {"intermediate_size", 48},
-            {"num_hidden_layers", 1},
-            {"num_attention_heads", 2},
-            {"num_key_value_heads", 1}}},
-          {"revenant", {{"max_tiles", 1}}}};
-}
 
 Recipe muon_recipe() {
   Recipe recipe;
@@ -66,7 +45,7 @@ TEST(Muon, SingularValuesComeNearOneAndDirectionsStay) {
 }
 
 TEST(Muon, EachWeightOfAFusedTensorHasItsOwnUpdate) {
-  const TorchModel model = init_torch_model(small_config(), 1);
+  const TorchModel model = init_torch_model(small_config_with_ids(), 1);
   const std::string name = "vision_model.encoder.layers.0.attn.qkv.weight";
   const torch::Tensor parameter = model.parameters.at(name);
   const torch::Tensor before = parameter.detach().clone();
@@ -84,7 +63,7 @@ TEST(Muon, EachWeightOfAFusedTensorHasItsOwnUpdate) {
 }
 
 TEST(Muon, OnlyHiddenMatricesAreItsOwn) {
-  const TorchModel model = init_torch_model(small_config(), 1);
+  const TorchModel model = init_torch_model(small_config_with_ids(), 1);
   set_gradients(model);
   Optimizer optimizer(muon_recipe(), model);
   SideBySide threads(1);
@@ -109,14 +88,14 @@ TEST(Muon, OnlyHiddenMatricesAreItsOwn) {
 }
 
 TEST(Muon, StateOfAnotherOptimiserIsRefused) {
-  const TorchModel model = init_torch_model(small_config(), 1);
+  const TorchModel model = init_torch_model(small_config_with_ids(), 1);
   set_gradients(model);
   Recipe adamw = muon_recipe();
   adamw.optim = "adamw_torch";
   Optimizer one(adamw, model), other(muon_recipe(), model);
   SideBySide threads(1);
   one.step(0.01, threads);
-  EXPECT_THROW(other.load(one.state(), 1), Error);
+  EXPECT_THROW(other.load(one.state(), 1, "one"), Error);
 }
 
 }  // namespace

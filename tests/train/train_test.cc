@@ -14,6 +14,7 @@
 #include "base/random.h"
 #include "image/image.h"
 #include "io/checkpoint.h"
+#include "small_config.h"
 #include "train/batch.h"
 #include "train/checkpoint.h"
 #include "train/loop.h"
@@ -47,24 +48,7 @@ class TrainTest : public testing::Test {
                         {"rejected", "no"}});
     }
     write_file(root_ / "rows.json", rows.dump());
-    const Json config = {{"model_type", "phantom"},
-                         {"force_image_size", 32},
-                         {"vision_config",
-                          {{"hidden_size", 16},
-                           {"intermediate_size", 24},
-                           {"num_hidden_layers", 1},
-                           {"num_attention_heads", 2},
-                           {"patch_size", 8},
-                           {"image_size", 32}}},
-                         {"llm_config",
-                          {{"model_type", "qwen2"},
-                           {"hidden_size", 32},
-                           {"intermediate_size", 48},
-                           {"num_hidden_layers", 2},
-                           {"num_attention_heads", 2},
-                           {"num_key_value_heads", 1}}},
-                         {"revenant", {{"phantom_eta", 1.0}, {"max_tiles", 1}}}};
-    write_file(root_ / "config.json", config.dump());
+    write_file(root_ / "config.json", small_config().dump());
   }
   void TearDown() override { fs::remove_all(root_); }
 
