@@ -81,26 +81,29 @@ named_as_in() {
   done
 }
 
-# Iconify keeps Noto's drawings in one JSON file: writes them out as one SVG a code point.
-noto_svgs() {  # OUT
-  mkdir -p "$1"
+# Iconify keeps a style's drawings in one JSON file: writes them out as one SVG a code point, or a
+# name where the style knows no code points.
+iconify_svgs() {  # PACKAGE OUT
+  mkdir -p "$2"
   node -e '
     const [folder, out] = process.argv.slice(1), fs = require("fs");
     const {icons, aliases = {}, width, height} = JSON.parse(fs.readFileSync(folder + "/icons.json"));
-    const codes = JSON.parse(fs.readFileSync(folder + "/chars.json"));
-    for (const [code, name] of Object.entries(codes)) {
+    const codes = Object.entries(JSON.parse(fs.readFileSync(folder + "/chars.json")));
+    const files = codes.length ? codes : Object.keys(icons).map((name) => [name, name]);
+    for (const [code, name] of files) {
       const icon = icons[name] || icons[(aliases[name] || {}).parent];
       if (!icon) continue;
       const size = [icon.width || width || 16, icon.height || height || 16];
       fs.writeFileSync(`${out}/${code}.svg`, `<svg xmlns="http://www.w3.org/2000/svg" ` +
         `xmlns:xlink="http://www.w3.org/1999/xlink" ` +
         `viewBox="${icon.left || 0} ${icon.top || 0} ${size.join(" ")}">${icon.body}</svg>`);
-    }' "$packages/noto" "$1"
+    }' "$packages/$1" "$2"
 }
 
 TWEMOJI=$(source_line @twemoji/svg 15.0.0 "MIT (package), CC-BY-4.0 (graphics)" npm training)
 EMOJIBASE=$(source_line emojibase-data 17.0.0 MIT npm "names and groups")
-FLUENT=$(source_line fluentui-emoji 1.3.0 MIT npm "flat: training; modern: test only")
+FLUENT=$(source_line fluentui-emoji 1.3.0 MIT npm "flat, high-contrast: training; modern: test only")
+EMOJIONE=$(source_line @iconify-json/emojione 1.2.3 CC-BY-4.0 npm training)
 OPENMOJI=$(source_line openmoji 17.0.0 CC-BY-SA-4.0 npm "test only")
 FLAGS=$(source_line flag-icons 7.5.0 MIT npm "flags, names, capitals, continents")
 NOTO=$(source_line @iconify-json/noto 1.2.9 Apache-2.0 npm "test only")
@@ -132,16 +135,17 @@ fetch_fashion_mnist() {
 
 fetch_emoji() {
   local out=$sources/emoji style svg
-  [ -f "$out/SOURCES.json" ] && return
+  grep -qs emojione "$out/SOURCES.json" && return  # older ones lack a style
   mkdir -p "$out"
   npm_package @twemoji/svg 15.0.0
   npm_package fluentui-emoji 1.3.0
   npm_package openmoji 17.0.0
   npm_package emojibase-data 17.0.0
   npm_package @iconify-json/noto 1.2.9
+  npm_package @iconify-json/emojione 1.2.3
   cp "$packages/emojibase-data/en/data.json" "$out/data.json"
   sprite_list "$packages/svg" "$out/twemoji" | draw
-  for style in flat modern; do  # named by label, not by code point
+  for style in flat high-contrast modern; do  # named by label, not by code point
     mkdir -p "$out/fluent-$style"
     for svg in "$packages/fluentui-emoji/icons/$style"/*.svg; do
       case $svg in *-light.svg | *-medium.svg | *-dark.svg) continue ;; esac  # skin tones
@@ -149,9 +153,11 @@ fetch_emoji() {
     done | draw
   done
   sprite_list "$packages/openmoji/color/svg" "$out/openmoji" | named_as_in "$out/twemoji" | draw
-  noto_svgs "$packages/noto-svg"
+  iconify_svgs noto "$packages/noto-svg"
   sprite_list "$packages/noto-svg" "$out/noto" | named_as_in "$out/twemoji" | draw
-  write_sources "$out/SOURCES.json" "$TWEMOJI" "$FLUENT" "$EMOJIBASE" "$OPENMOJI" "$NOTO"
+  iconify_svgs emojione "$packages/emojione-svg"
+  sprite_list "$packages/emojione-svg" "$out/emojione" | draw
+  write_sources "$out/SOURCES.json" "$TWEMOJI" "$FLUENT" "$EMOJIONE" "$EMOJIBASE" "$OPENMOJI" "$NOTO"
 }
 
 fetch_flags() {

@@ -9,7 +9,7 @@ namespace revenant {
 namespace {
 
 constexpr int kComponents = 2, kFlags = 9;  // emojibase's numbers
-constexpr Style kStyles[] = {Style::twemoji, Style::fluent_flat, Style::fluent_modern,
+constexpr Style kNeeded[] = {Style::twemoji, Style::fluent_flat, Style::fluent_modern,
                              Style::openmoji, Style::noto};
 
 std::string folder_of(Style style) {
@@ -18,6 +18,10 @@ std::string folder_of(Style style) {
       return "twemoji";
     case Style::fluent_flat:
       return "fluent-flat";
+    case Style::emojione:
+      return "emojione";
+    case Style::high_contrast:
+      return "fluent-high-contrast";
     case Style::fluent_modern:
       return "fluent-modern";
     case Style::openmoji:
@@ -55,7 +59,7 @@ std::string slug_of(const std::string& name) {
 }
 
 bool drawn_everywhere(const Path& sources, const Emoji& emoji) {
-  for (Style style : kStyles)
+  for (Style style : kNeeded)
     if (!std::filesystem::exists(sprite_path(sources, emoji, style))) return false;
   return true;
 }
@@ -68,7 +72,7 @@ std::string name_of(Style style) {
 }
 
 Path sprite_path(const Path& sources, const Emoji& emoji, Style style) {
-  const bool by_name = style == Style::fluent_flat || style == Style::fluent_modern;
+  const bool by_name = style == Style::emojione || folder_of(style).starts_with("fluent-");
   const std::string stem = by_name ? slug_of(emoji.name) : emoji.code;
   return sources / "emoji" / folder_of(style) / (stem + ".png");
 }

@@ -14,17 +14,19 @@ struct Emoji {
   int group = 0, subgroup = 0;
 };
 
-enum class Style { twemoji, fluent_flat, fluent_modern, openmoji, noto };
+enum class Style { twemoji, fluent_flat, emojione, high_contrast, fluent_modern, openmoji, noto };
 
 // Only these may ever be trained on: their licences allow it (MIT, CC-BY-4.0), and the others are
 // what shows that a model knows things and not drawings.
 inline constexpr Style kTrainStyles[] = {Style::twemoji, Style::fluent_flat};
+inline constexpr Style kMoreTrainStyles[] = {Style::emojione, Style::high_contrast};  // lack some
 inline constexpr Style kTestStyles[] = {Style::fluent_modern, Style::openmoji, Style::noto};
 
 std::string name_of(Style style);  // "modern"
 Path sprite_path(const Path& sources, const Emoji& emoji, Style style);
 
-// Emoji without skin tones, flags and components that every style draws, in Unicode's order.
+// Emoji without skin tones, flags and components that every style but kMoreTrainStyles draws, in
+// Unicode's order.
 std::vector<Emoji> read_emoji(const Path& sources);
 
 }  // namespace revenant

@@ -1,4 +1,4 @@
-// Single emoji: name among four, name, kind, yes/no. Trained on two drawing styles, tested on
+// Single emoji: name among four, name, kind, yes/no. Trained on four drawing styles, tested on
 // three others.
 #include <algorithm>
 #include <span>
@@ -11,7 +11,7 @@
 namespace revenant {
 namespace {
 
-constexpr int kSide = 112, kVariants = 8;
+constexpr int kSide = 112, kVariants = 6;
 constexpr size_t kWordsInName = 3;
 
 const Wordings kChoose = {
@@ -122,7 +122,7 @@ class Asker {
 
 // Training sees each drawing in many guises, greyed and mirrored ones too, so that it cannot rest
 // on colour or on one outline; tests see it upright and as it is.
-Image picture_of(Random& random, Sprite sprite, bool test) {
+Image picture_of(Random& random, Sprite sprite, Style style, bool test) {
   if (test)
     return drawn(plain_backdrop(random, kSide), sprite, {kSide / 2.0, kSide / 2.0, kSide * 0.8});
   const double saturation = random.below(8) == 0 ? 0 : 0.6 + 0.8 * random.uniform();
@@ -133,7 +133,8 @@ Image picture_of(Random& random, Sprite sprite, bool test) {
   pose.y = kSide / 2.0 + slack * (2 * random.uniform() - 1);
   pose.angle = 0.25 * (2 * random.uniform() - 1);
   pose.mirrored = random.below(4) == 0;
-  return drawn(backdrop(random, kSide), sprite, pose);
+  const bool ink = style == Style::high_contrast;  // black on nothing
+  return drawn(ink ? bright_backdrop(random, kSide) : backdrop(random, kSide), sprite, pose);
 }
 
 void add_split(const Path& sources, const std::vector<Emoji>& all, const std::string& split,
@@ -145,10 +146,11 @@ void add_split(const Path& sources, const std::vector<Emoji>& all, const std::st
     Random random = random_for(options.seed, "emoji " + split, i);
     // Round after round over all emoji, so that a limit keeps variety.
     const Emoji& emoji = all[i % all.size()];
-    const Style style = styles[i / all.size() % styles.size()];
+    Style style = styles[i / all.size() % styles.size()];
+    if (!std::filesystem::exists(sprite_path(sources, emoji, style))) style = styles[0];
     const bool test = split != "train";
     const Sprite sprite = trimmed(read_sprite(sprite_path(sources, emoji, style)));
-    const Image picture = picture_of(random, sprite, test);
+    const Image picture = picture_of(random, sprite, style, test);
     writer.add(split, picture, Asker(random, all, emoji, test).ask());
     writer.progress(i + 1, total, split);
   }
@@ -161,7 +163,9 @@ void make_emoji(const Path& sources, const MakeOptions& options, SetWriter& writ
   if (all.size() < 8)
     throw Error("data", (sources / "emoji").string(), "at least 8 emoji drawn in every style",
                 std::to_string(all.size()));
-  add_split(sources, all, "train", kTrainStyles, kVariants, options, writer);
+  std::vector<Style> train(std::begin(kTrainStyles), std::end(kTrainStyles));
+  train.insert(train.end(), std::begin(kMoreTrainStyles), std::end(kMoreTrainStyles));
+  add_split(sources, all, "train", train, kVariants, options, writer);
   for (const Style& style : kTestStyles)
     add_split(sources, all, "test_" + name_of(style), {&style, 1}, 1, options, writer);
 }

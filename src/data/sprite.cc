@@ -16,14 +16,19 @@ using Colour = std::array<double, 3>;
 
 uint8_t to_byte(double value) { return uint8_t(std::clamp(value + 0.5, 0.0, 255.0)); }
 
-// Bright ones mostly, since most drawings have dark outlines; dark and middling ones too.
-Colour random_colour(Random& random) {
-  const double kind = random.uniform();
-  const double low = kind < 0.65 ? 180 : kind < 0.85 ? 80 : 0;
-  const double high = kind < 0.65 ? 255 : kind < 0.85 ? 200 : 90;
+Colour colour_within(Random& random, double low, double high) {
   Colour colour;
   for (double& part : colour) part = low + (high - low) * random.uniform();
   return colour;
+}
+
+Colour bright_colour(Random& random) { return colour_within(random, 180, 255); }
+
+// Bright ones mostly, since most drawings have dark outlines; dark and middling ones too.
+Colour random_colour(Random& random) {
+  const double kind = random.uniform();
+  if (kind < 0.65) return bright_colour(random);
+  return kind < 0.85 ? colour_within(random, 80, 200) : colour_within(random, 0, 90);
 }
 
 Image filled(int side, const auto& colour_at) {
@@ -147,6 +152,11 @@ Image drawn(Image canvas, const Sprite& sprite, const Pose& pose) {
 
 Image plain_backdrop(Random& random, int side) {
   const Colour colour = random_colour(random);
+  return filled(side, [&](int, int) { return colour; });
+}
+
+Image bright_backdrop(Random& random, int side) {
+  const Colour colour = bright_colour(random);
   return filled(side, [&](int, int) { return colour; });
 }
 

@@ -35,6 +35,7 @@ Image drawn(Image canvas, const Sprite& sprite, const Pose& pose);
 // A plain colour, a gradient, or soft large-grained noise.
 Image backdrop(Random& random, int side);
 Image plain_backdrop(Random& random, int side);
+Image bright_backdrop(Random& random, int side);  // plain
 
 uint64_t pixel_hash(const Image& image);
 

@@ -161,6 +161,22 @@ TorchBatch BatchMaker::make(std::span<const Pick> picks) const {
   return batch;
 }
 
+void round_up(TorchBatch& batch) {
+  constexpr int kRows = 128, kSequences = 16, kLongest = 32;
+  Step& step = batch.step;
+  int sequences = kSequences - int(step.spans.size()) % kSequences;
+  int rows = kRows - step.rows % kRows;
+  if (rows < sequences) rows += kRows;
+  while (rows > sequences * kLongest) sequences += kSequences;
+  for (; sequences > 0; --sequences) {
+    const int length = rows / sequences;
+    step.add(int(step.spans.size()), 0, length, length, true);
+    rows -= length;
+  }
+  batch.ids.resize(size_t(step.rows), 0);
+  batch.labels.resize(size_t(step.rows), -100);
+}
+
 TileRule tile_rule_of(const Config& config) {
   if (config.vision.kind == Tower::clip) return clip_rule(config.vision.image);
   return {

@@ -45,6 +45,11 @@ struct BatchMaker {
   TorchBatch make(std::span<const Pick> picks) const;
 };
 
+// Fills the batch up with sequences that no label asks about, to one of few numbers of rows and
+// sequences: torch compiles a product anew for every shape it meets, and an allocator that is asked
+// for ever new sizes keeps ever more memory.
+void round_up(TorchBatch& batch);
+
 TileRule tile_rule_of(const Config& config);
 
 }  // namespace revenant

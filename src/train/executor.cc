@@ -2,10 +2,13 @@
 
 #include <algorithm>
 #include <cmath>
+#include <numeric>
 #include <optional>
 
 namespace revenant {
 namespace {
+
+constexpr int kLikeLength = 12;  // rows that lengths in a group may differ by
 
 torch::Tensor indices(const std::vector<int64_t>& values) {
   return torch::tensor(values, torch::kLong);
@@ -28,19 +31,31 @@ TorchRows::TorchRows(const Config& c, const Step& step, torch::Dtype dtype) {
   const RopeRows rope = rope_rows(c.rope, c.head_dim, step);
   cos = torch::tensor(rope.cos).view({step.rows, 1, c.head_dim / 2}).to(dtype);
   sin = torch::tensor(rope.sin).view({step.rows, 1, c.head_dim / 2}).to(dtype);
-  spans = int(step.spans.size());
-  longest = 0;
-  for (const Span& span : step.spans) longest = std::max(longest, span.rows);
 
-  std::vector<int64_t> first_rows, place_of_row, row_of_place, picture_rows;
+  std::vector<int> order(step.spans.size());
+  std::iota(order.begin(), order.end(), 0);
+  std::ranges::stable_sort(order, {}, [&](int s) { return step.spans[size_t(s)].rows; });
+
+  std::vector<int64_t> first_rows, row_of_place;
+  std::vector<int64_t> place_of_row(size_t(step.rows)), picture_rows;
   std::vector<float> traverse_rows(size_t(step.rows), 0.0f);
-  for (const Span& span : step.spans) {
-    first_rows.push_back(span.first_row);
-    for (int i = 0; i < longest; ++i)
-      row_of_place.push_back(span.first_row + std::min(i, span.rows - 1));
-    for (int i = 0; i < span.rows; ++i) {
-      place_of_row.push_back(int64_t(&span - step.spans.data()) * longest + i);
-      traverse_rows[size_t(span.first_row + i)] = traverses(c.trol, span, i);
+  for (const Span& s : step.spans) {
+    for (int i = 0; i < s.rows; ++i)
+      traverse_rows[size_t(s.first_row + i)] = traverses(c.trol, s, i);
+    first_rows.push_back(s.first_row);
+  }
+  for (size_t begin = 0, end; begin < order.size(); begin = end) {
+    const auto rows = [&](size_t at) { return step.spans[size_t(order[at])].rows; };
+    const int most = rows(begin) + kLikeLength;
+    for (end = begin; end < order.size() && rows(end) <= most;) ++end;
+    const int longest = rows(end - 1);
+    groups.push_back({int64_t(end - begin), longest});
+    for (size_t at = begin; at < end; ++at) {
+      const Span& s = step.spans[size_t(order[at])];
+      for (int i = 0; i < longest; ++i) {
+        if (i < s.rows) place_of_row[size_t(s.first_row + i)] = int64_t(row_of_place.size());
+        row_of_place.push_back(s.first_row + std::min(i, s.rows - 1));
+      }
     }
   }
   for (int r = 0; r < step.rows; ++r)
@@ -59,13 +74,21 @@ Qkv<torch::Tensor> TorchExecutor::anchor(Site site, const Qkv<Tensor>& a, const 
   return anchors_.at(site.layer);
 }
 
-torch::Tensor TorchExecutor::attend_heads(const Tensor& q, const Tensor& k, const Tensor& v,
-                                          const Step&) {
-  const int64_t n = q.size(1), d = q.size(2);
-  const Tensor rows = pad(q).view({rows_->spans, -1, d});  // [S, longest * n, d]
-  const Tensor scores = torch::bmm(rows, k.transpose(1, 2)) * (1 / std::sqrt(double(d)));
-  const Tensor mixed = torch::bmm(torch::softmax(scores, -1), v);
-  return unpad(mixed.view({rows_->spans, rows_->longest, n, d}));
+std::vector<torch::Tensor> TorchExecutor::pad(const Tensor& x) {
+  std::vector<int64_t> places;
+  for (const TorchRows::Group& g : rows_->groups) places.push_back(g.spans * g.longest);
+  std::vector<Tensor> groups = x.index_select(0, rows_->padded).split_with_sizes(places);
+  for (size_t i = 0; i < groups.size(); ++i) {
+    const TorchRows::Group& g = rows_->groups[i];
+    groups[i] = groups[i].view({g.spans, g.longest, x.size(1), x.size(2)});
+  }
+  return groups;
+}
+
+torch::Tensor TorchExecutor::unpad(const std::vector<Tensor>& groups) {
+  std::vector<Tensor> places;
+  for (const Tensor& g : groups) places.push_back(g.reshape({-1, g.size(-2), g.size(-1)}));
+  return torch::cat(places).index_select(0, rows_->unpadded);
 }
 
 // Concatenating [q, eta gq], [k, eta gk], [v, v + eta gv] gives both halves in one attention.
@@ -74,17 +97,21 @@ Halves<torch::Tensor> TorchExecutor::attend(Site, const Haunted<Tensor>& a, cons
   const int64_t d = a.plain.q.size(2), group = a.plain.q.size(1) / a.plain.k.size(1);
   const double factor = eta, scale = 1 / std::sqrt(double(d));
   const auto joined = [&](const Tensor& x, const Tensor& ghost) {
-    return pad(a.has_ghost ? torch::cat({x, ghost}, -1) : x)
-        .transpose(1, 2);  // [S, n, longest, d']
+    return pad(a.has_ghost ? torch::cat({x, ghost}, -1) : x);
   };
+  const auto by_head = [&](const Tensor& x) { return x.transpose(1, 2); };
   const auto repeated = [&](const Tensor& x) {
-    return group == 1 ? x : x.repeat_interleave(group, 1);
+    return group == 1 ? by_head(x) : by_head(x).repeat_interleave(group, 1);
   };
   const Tensor gv = a.has_ghost ? a.plain.v + factor * a.ghost.v : a.plain.v;
-  const Tensor q = joined(a.plain.q, a.has_ghost ? factor * a.ghost.q : a.plain.q);
-  const Tensor k = repeated(joined(a.plain.k, a.has_ghost ? factor * a.ghost.k : a.plain.k));
-  const Tensor v = repeated(joined(a.plain.v, gv));
-  const Tensor o = unpad(attention(q, k, v, true, scale).transpose(1, 2));
+  const auto q = joined(a.plain.q, a.has_ghost ? factor * a.ghost.q : a.plain.q);
+  const auto k = joined(a.plain.k, a.has_ghost ? factor * a.ghost.k : a.plain.k);
+  const auto v = joined(a.plain.v, gv);
+  std::vector<Tensor> outputs;
+  for (size_t i = 0; i < q.size(); ++i)
+    outputs.push_back(
+        attention(by_head(q[i]), repeated(k[i]), repeated(v[i]), true, scale).transpose(1, 2));
+  const Tensor o = unpad(outputs);
   if (!a.has_ghost) return {o, {}};
   return {o.slice(-1, 0, d), o.slice(-1, d)};
 }

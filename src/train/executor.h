@@ -10,20 +10,25 @@
 
 #include "model/rope.h"
 #include "model/verbs.h"
+#include "train/ops.h"
 
 namespace revenant {
 
 using TorchNote = std::function<void(Site, std::string_view, const torch::Tensor&)>;
 
-// A step's rows as torch indices. Attention pads to [spans, longest] and back: right padding is
-// never seen by a causal query, so no mask is needed beyond the causal one.
+// A step's rows as torch indices. Attention runs over groups of spans of like length, each padded
+// to [spans, longest] and back: right padding is never seen by a causal query, so no mask is needed
+// beyond the causal one.
 struct TorchRows {
   TorchRows(const Config& c, const Step& step, torch::Dtype dtype);
 
-  int spans, longest;
+  struct Group {
+    int64_t spans, longest;
+  };
+  std::vector<Group> groups;
   torch::Tensor cos, sin;          // [R, 1, d / 2]
   torch::Tensor first;             // [S] first row of each span
-  torch::Tensor padded, unpadded;  // [S * longest] row per place, and [R] place per row
+  torch::Tensor padded, unpadded;  // row per place, group after group, and [R] place per row
   torch::Tensor pictures;          // rows of picture tokens
   torch::Tensor traversing;        // [R, 1] 1 on prompt rows that traverse
 };
@@ -51,19 +56,16 @@ class TorchExecutor : public Verbs<TorchExecutor> {
   Tensor heads(const Tensor& x, int d) { return x.view({x.size(0), -1, d}); }
   Tensor join(const Tensor& x) { return x.reshape({x.size(0), -1}); }
   Tensor rms_norm(const Tensor& x, const Norm<Tensor>& n) {
-    return x * torch::rsqrt(x.square().mean(-1, true) + n.eps) * n.weight;
+    return rms_norm_rows(x, n.weight, n.eps);
   }
   Tensor layer_norm(const Tensor& x, const Norm<Tensor>& n) {
     return torch::layer_norm(x, {x.size(-1)}, n.weight, n.bias, n.eps);
   }
-  Tensor rope(const Tensor& x, const Step&) {
-    const auto halves = x.chunk(2, -1);
-    return torch::cat({halves[0] * rows_->cos - halves[1] * rows_->sin,
-                       halves[1] * rows_->cos + halves[0] * rows_->sin},
-                      -1);
-  }
+  Tensor rope(const Tensor& x, const Step&) { return rotate_rows(x, rows_->cos, rows_->sin); }
   Qkv<Tensor> anchor(Site, const Qkv<Tensor>& a, const Step&);
-  Tensor attend_heads(const Tensor& q, const Tensor& k, const Tensor& v, const Step&);
+  Tensor attend_heads(const Tensor& q, const Tensor& k, const Tensor& v, const Step&) {
+    return attend_first_heads(q, k, v, rows_->first);
+  }
   Halves<Tensor> attend(Site, const Haunted<Tensor>& a, const Step&, float eta);
   Tensor attend_tile(const Qkv<Tensor>& a, int tokens);
   Tensor patches(const Tensor& pixels, int tiles, int side, int patch);
@@ -97,13 +99,10 @@ class TorchExecutor : public Verbs<TorchExecutor> {
   }
 
  private:
-  Tensor pad(const Tensor& x) {  // [R, n, d] -> [S, longest, n, d]
-    return x.index_select(0, rows_->padded)
-        .view({rows_->spans, rows_->longest, x.size(1), x.size(2)});
-  }
-  Tensor unpad(const Tensor& x) {  // [S, longest, n, d] -> [R, n, d]
-    return x.reshape({-1, x.size(-2), x.size(-1)}).index_select(0, rows_->unpadded);
-  }
+  // [R, n, d] -> [S, longest, n, d] for each group
+  std::vector<Tensor> pad(const Tensor& x);
+  // and back
+  Tensor unpad(const std::vector<Tensor>& groups);
 
   const Config& c_;
   const TorchRows* rows_;

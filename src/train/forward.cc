@@ -43,6 +43,9 @@ torch::Tensor sft_loss(const TorchModel& model, const TorchBatch& batch) {
       rows.push_back(int64_t(r));
       targets.push_back(batch.labels[r]);
     }
+  constexpr size_t kFew = 64;  // numbers of targets that differ; torch leaves out those of -100
+  rows.resize((rows.size() + kFew - 1) / kFew * kFew, 0);
+  targets.resize(rows.size(), -100);
   torch::Tensor features;
   if (batch.pixels.defined() && batch.pixels.size(0) > 0) {
     features = see(model, batch.pixels);

@@ -279,9 +279,9 @@ bool train(const Recipe& recipe) {
   };
   auto next = prepare(run.step);
   for (; run.step < recipe.max_steps && !stop_signal; ++run.step) {
-    const std::vector<TorchBatch> batches = next.get();
+    std::vector<TorchBatch> batches = next.get();
     if (run.step + 1 < recipe.max_steps) next = prepare(run.step + 1);
-    for (const TorchBatch& batch : batches) meter.count(batch);
+    for (TorchBatch& batch : batches) meter.count(batch), round_up(batch);
     const double loss = accumulate(recipe, run.model, batches, threads);
     const double norm = clip_gradients(run.model, recipe.max_grad_norm);
     if (!std::isfinite(loss) || !std::isfinite(norm))

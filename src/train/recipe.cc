@@ -64,6 +64,8 @@ std::map<std::string, Setter> setters(Recipe& r, const std::string& subject) {
           {"learning_rate", into(r.learning_rate)},
           {"min_learning_rate", into(r.min_learning_rate)},
           {"warmup_steps", into(r.warmup_steps)},
+          {"lr_scheduler_type", into(r.lr_scheduler_type)},
+          {"decay_steps", into(r.decay_steps)},
           {"optim", into(r.optim)},
           {"weight_decay", into(r.weight_decay)},
           {"adam_beta1", into(r.adam_beta1)},
@@ -113,6 +115,12 @@ void check(const Recipe& r, const std::string& subject) {
   demand(r.save_steps > 0, "save_steps", "a positive number");
   demand(r.save_total_limit > 0, "save_total_limit", "a positive number");
   demand(r.warmup_steps >= 0, "warmup_steps", "zero or more");
+  const bool level = r.lr_scheduler_type == "warmup_stable_decay";
+  demand(level || r.lr_scheduler_type == "cosine", "lr_scheduler_type",
+         "cosine or warmup_stable_decay");
+  demand(level ? r.decay_steps > 0 && r.decay_steps <= r.max_steps - r.warmup_steps
+               : r.decay_steps == 0,
+         "decay_steps", "1 to max_steps - warmup_steps with warmup_stable_decay, else 0");
   demand(r.optim == "adamw_torch" || r.optim == "muon", "optim", "adamw_torch or muon");
   demand(r.muon_momentum >= 0 && r.muon_momentum < 1, "muon_momentum", "0 to below 1");
   demand(r.save_dtype == "bfloat16" || r.save_dtype == "float32", "save_dtype",
@@ -144,9 +152,11 @@ Recipe read_recipe(const Path& file, const std::vector<std::string>& settings) {
 
 double learning_rate_at(const Recipe& r, int step) {
   if (step < r.warmup_steps) return r.learning_rate * (step + 1) / r.warmup_steps;
+  const double range = r.learning_rate - r.min_learning_rate;
+  if (r.lr_scheduler_type == "warmup_stable_decay")
+    return r.min_learning_rate + range * std::min(1.0, double(r.max_steps - step) / r.decay_steps);
   const double share = double(step - r.warmup_steps) / std::max(1, r.max_steps - r.warmup_steps);
-  return r.min_learning_rate +
-         0.5 * (r.learning_rate - r.min_learning_rate) * (1 + std::cos(3.141592653589793 * share));
+  return r.min_learning_rate + 0.5 * range * (1 + std::cos(3.141592653589793 * share));
 }
 
 }  // namespace revenant

@@ -32,7 +32,9 @@ struct Recipe {
   int max_steps = 1000;
   double learning_rate = 1e-3, min_learning_rate = 0;
   int warmup_steps = 100;
-  std::string optim = "adamw_torch";  // or muon, see train/optimizer.h
+  std::string lr_scheduler_type = "cosine";  // or warmup_stable_decay
+  int decay_steps = 0;                       // of warmup_stable_decay: its last steps
+  std::string optim = "adamw_torch";         // or muon, see train/optimizer.h
   double weight_decay = 0.01;
   double adam_beta1 = 0.9, adam_beta2 = 0.999, adam_epsilon = 1e-8;
   double muon_momentum = 0.95;
@@ -46,7 +48,8 @@ struct Recipe {
 // working directory. Throws Error naming file and key.
 Recipe read_recipe(const Path& file, const std::vector<std::string>& settings);
 
-// Learning rate of step `step` (from 0): linear warm-up, then cosine to min_learning_rate.
+// Learning rate of step `step` (from 0): linear warm-up, then a cosine to min_learning_rate, or
+// level and over the last decay_steps straight down to it. Level steps do not depend on max_steps.
 double learning_rate_at(const Recipe& recipe, int step);
 
 }  // namespace revenant

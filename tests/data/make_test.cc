@@ -143,6 +143,24 @@ TEST_F(Make, TestStylesNeverReachTraining) {
   EXPECT_NE(tested, read_file(file("emoji", "images/test_noto/000/000000.png")));
 }
 
+// Not every emoji has a drawing in them.
+TEST_F(Make, FurtherTrainingStylesReachEmojiOnly) {
+  options.limit = 24 * 4;  // once in every style
+  const auto pixels = [&](const std::string& set) {
+    std::filesystem::remove_all(options.directory / set);
+    make_dataset(set, options);
+    std::string all;
+    for (const Row& row : read_rows(file(set, "train.json"))) all += read_file(row.images[0]);
+    return all;
+  };
+  const std::string emoji = pixels("emoji"), scenes = pixels("scenes");
+  for (const auto& entry :
+       std::filesystem::directory_iterator(options.directory / ".sources/emoji/emojione"))
+    made_up::write_drawing(entry.path(), "another " + entry.path().string());
+  EXPECT_FALSE(emoji == pixels("emoji"));
+  EXPECT_TRUE(scenes == pixels("scenes"));
+}
+
 TEST_F(Make, FlagsThatTwoCountriesShareAreLeftOut) {
   make_dataset("flags", options);
   for (const std::string& split : splits("flags"))

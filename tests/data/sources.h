@@ -93,6 +93,7 @@ inline void emoji(const Path& sources) {
       write_drawing(folder / style / (code + ".png"), style + code);
     for (const std::string style : {"fluent-flat", "fluent-modern"})
       write_drawing(folder / style / (labels()[i] + ".png"), style + code);
+    if (i % 2) write_drawing(folder / "emojione" / (labels()[i] + ".png"), "emojione" + code);
   }
   write(folder / "data.json", data + "]");
   write(folder / "SOURCES.json", "[]\n");

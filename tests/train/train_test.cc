@@ -4,6 +4,7 @@
 #include <ATen/Parallel.h>
 #include <fcntl.h>
 #include <sys/file.h>
+#include <torch/csrc/autograd/autograd.h>
 #include <unistd.h>
 
 #include <filesystem>
@@ -219,6 +220,33 @@ TEST_F(TrainTest, LabelsAreTheAnswerAndItsEnd) {
   EXPECT_EQ(batch.tile_of_slot, (std::vector<int64_t>{0, 0}));
 }
 
+TEST_F(TrainTest, ARoundedUpBatchHasTheSameLossAndGradients) {
+  const OneStep one(recipe("rounded"), 2);
+  const TorchBatch exact = one.batch(1, 5);
+  TorchBatch rounded = exact;
+  round_up(rounded);
+  EXPECT_EQ(rounded.step.rows % 128, 0);
+  EXPECT_EQ(rounded.step.spans.size() % 16, 0u);
+  EXPECT_EQ(rounded.step.rows,
+            rounded.step.spans.back().first_row + rounded.step.spans.back().rows);
+  EXPECT_EQ(rounded.ids.size(), size_t(rounded.step.rows));
+  const auto results = [&](const TorchBatch& batch) {
+    const torch::Tensor loss = sft_loss(one.model, batch);
+    std::vector<torch::Tensor> parameters;
+    for (const auto& [name, parameter] : one.model.parameters) parameters.push_back(parameter);
+    auto all = torch::autograd::grad({loss}, parameters, {}, {}, false, true);
+    all.push_back(loss);
+    return all;
+  };
+  const auto expected = results(exact), found = results(rounded);
+  for (size_t i = 0; i < expected.size(); ++i) {
+    ASSERT_EQ(found[i].defined(), expected[i].defined()) << i;
+    if (found[i].defined()) {
+      EXPECT_TRUE(torch::allclose(found[i], expected[i], 1e-4, 1e-6)) << i;
+    }
+  }
+}
+
 TEST_F(TrainTest, QuestionsAsTurnsOfOneConversation) {
   Recipe r = recipe("turns");
   r.conversation_share = 1;
@@ -303,6 +331,11 @@ TEST(Recipe, UnknownKeysAndWrongTypesAreNamed) {
             std::string::npos);
   EXPECT_NE(message(good + "  - {path: e.json, flip: true}\n").find("data.flip"),
             std::string::npos);
+  EXPECT_NE(message(good + "lr_scheduler_type: linear\n").find("lr_scheduler_type"),
+            std::string::npos);
+  EXPECT_NE(message(good + "decay_steps: 5\n").find("decay_steps"), std::string::npos);
+  EXPECT_NE(message(good + "lr_scheduler_type: warmup_stable_decay\n").find("decay_steps"),
+            std::string::npos);
   EXPECT_NE(message(good, {"seed"}).find("key=value"), std::string::npos);
   EXPECT_NE(message("output_dir: o\nconfig: c\n").find("data"), std::string::npos);
 }
@@ -316,6 +349,20 @@ TEST(Recipe, ScheduleWarmsUpThenFollowsTheCosine) {
   EXPECT_DOUBLE_EQ(learning_rate_at(r, 0), 0.1);
   EXPECT_DOUBLE_EQ(learning_rate_at(r, 10), 1);
   EXPECT_NEAR(learning_rate_at(r, 60), 0.55, 1e-12);
+  EXPECT_NEAR(learning_rate_at(r, 110), 0.1, 1e-12);
+}
+
+TEST(Recipe, ScheduleStaysLevelThenDecays) {
+  Recipe r;
+  r.learning_rate = 1;
+  r.min_learning_rate = 0.1;
+  r.lr_scheduler_type = "warmup_stable_decay";
+  r.warmup_steps = 10;
+  r.max_steps = 110;
+  r.decay_steps = 20;
+  EXPECT_DOUBLE_EQ(learning_rate_at(r, 4), 0.5);
+  for (int step : {10, 50, 90}) EXPECT_DOUBLE_EQ(learning_rate_at(r, step), 1);
+  EXPECT_NEAR(learning_rate_at(r, 100), 0.55, 1e-12);
   EXPECT_NEAR(learning_rate_at(r, 110), 0.1, 1e-12);
 }
 
