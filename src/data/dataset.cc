@@ -73,9 +73,11 @@ std::vector<Exchange> turns_of(const Place& at, const Json& row) {
   if (talk.empty() || talk.size() % 2 != 0)
     fail(at, "conversations", "pairs of human and gpt", std::to_string(talk.size()) + " messages");
   std::vector<Exchange> turns;
-  for (size_t i = 0; i < talk.size(); i += 2)
+  for (size_t i = 0; i < talk.size(); i += 2) {
     turns.push_back(
         {said_by(at, talk[i], "human", "user"), said_by(at, talk[i + 1], "gpt", "assistant")});
+    if (turns.back().answer.empty()) fail(at, "conversations: value", "an answer", "\"\"");
+  }
   return turns;
 }
 

@@ -35,12 +35,12 @@ Pictures first_pictures(const Pictures& all, size_t count) {
 Request request_for(const Model& model, const Row& row, const Pictures& pictures, Session& session,
                     const GenerateOptions& options) {
   const Speech& speech = model.speech();
-  const auto question = split_image_marks(row.question);
-  const auto marks = std::count_if(question.begin(), question.end(),
-                                   [](const Piece& piece) { return piece.kind == Piece::picture; });
+  const Turn turn{row.question, 0, ""};
+  const auto pieces = row_pieces(speech.rule, {&turn, 1});
+  const auto marks = std::ranges::count(pieces, Piece::picture, &Piece::kind);
   const Pictures marked = first_pictures(pictures, size_t(marks));
-  const EncodedPrompt prompt = encode_prompt(speech.tokenizer, speech.rule,
-                                             turn_pieces(speech.rule, question), marked.tokens);
+  const EncodedPrompt prompt =
+      encode_prompt(speech.tokenizer, speech.rule, pieces, marked.tokens);
   return {&session, {prompt.ids.begin(), prompt.ids.end()}, marked.features, options};
 }
 

@@ -113,6 +113,22 @@ Script script_of(const PromptRule& rule, std::span<const Piece> pieces) {
   return script;
 }
 
+// question_of(turn, pictures so far) makes the pieces of a question.
+template <class F>
+std::vector<Piece> talk(const PromptRule& rule, std::span<const Turn> turns, F question_of) {
+  std::vector<Piece> pieces;
+  if (!rule.system.empty()) pieces.push_back(template_piece(rule.system));
+  int picture = 0;
+  for (const Turn& turn : turns) {
+    const bool last = &turn == &turns.back();
+    CHECK(last || !turn.answer.empty());
+    const auto parts = turn_pieces(rule, question_of(turn, picture), turn.answer);
+    pieces.insert(pieces.end(), parts.begin(), parts.end());
+    if (!last && !rule.turn_gap.empty()) pieces.push_back(template_piece(rule.turn_gap));
+  }
+  return pieces;
+}
+
 }  // namespace
 
 std::span<const PromptRule> prompt_rules() {
@@ -158,23 +174,34 @@ std::vector<Piece> turn_pieces(const PromptRule& rule, std::vector<Piece> questi
 }
 
 std::vector<Piece> chat_pieces(const PromptRule& rule, std::span<const Turn> turns) {
-  std::vector<Piece> pieces;
-  if (!rule.system.empty()) pieces.push_back(template_piece(rule.system));
-  int picture = 0;
-  for (const Turn& turn : turns) {
-    const bool last = &turn == &turns.back();
-    CHECK(last || !turn.answer.empty());
+  return talk(rule, turns, [&](const Turn& turn, int& picture) {
     std::vector<Piece> question;
     for (int i = 0; i < turn.pictures; ++i)
       question.push_back({Piece::picture, "", picture++, false});
     if (turn.pictures > 0 && !rule.after_pictures.empty())
       question.push_back(template_piece(rule.after_pictures));
     question.push_back({Piece::plain, turn.question, 0, false});
-    const auto parts = turn_pieces(rule, std::move(question), turn.answer);
-    pieces.insert(pieces.end(), parts.begin(), parts.end());
-    if (!last && !rule.turn_gap.empty()) pieces.push_back(template_piece(rule.turn_gap));
-  }
-  return pieces;
+    return question;
+  });
+}
+
+std::vector<Piece> row_pieces(const PromptRule& rule, std::span<const Turn> turns) {
+  return talk(rule, turns, [&](const Turn& turn, int& picture) {
+    std::vector<Piece> question;
+    bool pictures_only = true;
+    for (Piece& piece : split_image_marks(turn.question)) {
+      if (piece.kind == Piece::picture) {
+        piece.picture_index = picture++;
+      } else if (pictures_only && !question.empty()) {
+        piece.text.erase(0, std::min(piece.text.find_first_not_of("\r\n"), piece.text.size()));
+        if (piece.text.empty()) continue;
+        if (!rule.after_pictures.empty()) question.push_back(template_piece(rule.after_pictures));
+      }
+      pictures_only = pictures_only && piece.kind == Piece::picture;
+      question.push_back(std::move(piece));
+    }
+    return question;
+  });
 }
 
 std::vector<Piece> split_image_marks(std::string_view text, Piece::Kind kind) {

@@ -46,12 +46,16 @@ std::vector<int32_t> stop_ids(const PromptRule& rule, const Tokenizer& tokenizer
 
 struct Turn {
   std::string question;
-  int pictures = 0;
+  int pictures = 0;    // of chat_pieces; row_pieces counts the marks
   std::string answer;  // of the last turn: empty asks for one, else it is a training target
 };
 
 // Pictures are numbered through all turns and stand before their turn's question.
 std::vector<Piece> chat_pieces(const PromptRule& rule, std::span<const Turn> turns);
+// The same for turns of a data-set row, whose questions say with `<image>` marks where their
+// pictures stand. Marks that a question begins with become what chat_pieces writes: the line breaks
+// after them go, the template's own come.
+std::vector<Piece> row_pieces(const PromptRule& rule, std::span<const Turn> turns);
 // One turn whose question is made of pieces already.
 std::vector<Piece> turn_pieces(const PromptRule& rule, std::vector<Piece> question,
                                const std::string& answer = "");

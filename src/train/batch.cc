@@ -72,24 +72,15 @@ std::string without_image_marks(const std::string& text) {
 
 // The turns of rows about the same pictures, which stand in the first row's turns only.
 std::vector<Piece> conversation(const PromptRule& rule, std::span<const Row* const> rows) {
-  std::vector<Piece> pieces;
-  int pictures = 0;
-  const auto add = [&](const std::string& question, const std::string& answer) {
-    if (!pieces.empty() && !rule.turn_gap.empty())
-      pieces.push_back({Piece::template_text, rule.turn_gap, 0, false});
-    std::vector<Piece> asked = split_image_marks(question);
-    for (Piece& piece : asked)
-      if (piece.kind == Piece::picture) piece.picture_index = pictures++;
-    const auto turn = turn_pieces(rule, std::move(asked), answer);
-    pieces.insert(pieces.end(), turn.begin(), turn.end());
-  };
+  std::vector<Turn> turns;
   for (const Row* row : rows) {
-    const bool first = row == rows.front();
-    add(first ? row->question : without_image_marks(row->question), row->answer);
-    for (const Exchange& turn : row->later)
-      add(first ? turn.question : without_image_marks(turn.question), turn.answer);
+    const auto asked = [&](const std::string& question) {
+      return row == rows.front() ? question : without_image_marks(question);
+    };
+    turns.push_back({asked(row->question), 0, row->answer});
+    for (const Exchange& turn : row->later) turns.push_back({asked(turn.question), 0, turn.answer});
   }
-  return pieces;
+  return row_pieces(rule, turns);
 }
 
 }  // namespace

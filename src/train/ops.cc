@@ -15,6 +15,8 @@
 #else
 #define EACH_ISA __attribute__((target_clones("avx512f", "avx2", "default")))
 #endif
+// Else each stays one function, compiled for the baseline.
+#define INTO_EACH inline __attribute__((always_inline))
 
 namespace revenant {
 namespace {
@@ -30,7 +32,7 @@ Tensor plain(const Tensor& x) {
 }
 
 template <class T>
-inline T dot(const T* a, const T* b, int64_t n) {
+INTO_EACH T dot(const T* a, const T* b, int64_t n) {
   T sum = 0;
 #pragma omp simd reduction(+ : sum)
   for (int64_t i = 0; i < n; ++i) sum += a[i] * b[i];
@@ -38,14 +40,14 @@ inline T dot(const T* a, const T* b, int64_t n) {
 }
 
 template <class T>
-inline void add_scaled(T* to, T factor, const T* x, int64_t n) {
+INTO_EACH void add_scaled(T* to, T factor, const T* x, int64_t n) {
 #pragma omp simd
   for (int64_t i = 0; i < n; ++i) to[i] += factor * x[i];
 }
 
 // y = x r w, r = 1 / sqrt(mean x^2 + eps)
 template <class T>
-inline void norm_rows(const T* x, const T* w, T eps, int64_t rows, int64_t h, T* y, T* r) {
+INTO_EACH void norm_rows(const T* x, const T* w, T eps, int64_t rows, int64_t h, T* y, T* r) {
   for (int64_t i = 0; i < rows; ++i, x += h, y += h) {
     r[i] = 1 / std::sqrt(dot(x, x, h) / T(h) + eps);
     const T scale = r[i];
@@ -56,7 +58,7 @@ inline void norm_rows(const T* x, const T* w, T eps, int64_t rows, int64_t h, T*
 
 // dx = r (g w - x r^2 mean(g w x)), dw += g x r
 template <class T>
-inline void norm_rows_back(const T* x, const T* w, const T* r, const T* g, int64_t rows, int64_t h,
+INTO_EACH void norm_rows_back(const T* x, const T* w, const T* r, const T* g, int64_t rows, int64_t h,
                            T* dx, T* dw) {
   for (int64_t i = 0; i < rows; ++i, x += h, g += h, dx += h) {
     T sum = 0;
@@ -73,7 +75,7 @@ inline void norm_rows_back(const T* x, const T* w, const T* r, const T* g, int64
 
 // `sign` -1 turns back.
 template <class T>
-inline void rotate(const T* x, const T* cos, const T* sin, T sign, int64_t rows, int64_t n,
+INTO_EACH void rotate(const T* x, const T* cos, const T* sin, T sign, int64_t rows, int64_t n,
                    int64_t half, T* y) {
   for (int64_t r = 0; r < rows; ++r, cos += half, sin += half)
     for (int64_t i = 0; i < n; ++i, x += 2 * half, y += 2 * half) {
@@ -92,7 +94,7 @@ struct Heads {
 };
 
 template <class T>
-inline void attend_span(const T* q, const T* k, const T* v, int64_t rows, Heads s, T* o, T* p) {
+INTO_EACH void attend_span(const T* q, const T* k, const T* v, int64_t rows, Heads s, T* o, T* p) {
   const T scale = 1 / std::sqrt(T(s.d));
   for (int64_t i = 0; i < rows * s.n; ++i, q += s.d, o += s.d, p += s.m) {
     T most = 0, sum = 0;
@@ -107,7 +109,7 @@ inline void attend_span(const T* q, const T* k, const T* v, int64_t rows, Heads 
 }
 
 template <class T>
-inline void attend_span_back(const T* q, const T* k, const T* v, const T* p, const T* g,
+INTO_EACH void attend_span_back(const T* q, const T* k, const T* v, const T* p, const T* g,
                              int64_t rows, Heads s, T* dq, T* dk, T* dv) {
   const T scale = 1 / std::sqrt(T(s.d));
   std::vector<T> dp(static_cast<size_t>(s.m));

@@ -83,6 +83,9 @@ TEST_F(ReadRows, ErrorsNameFileRowAndKey) {
   EXPECT_EQ(after_row(R"([{"task":3,"conversations":[{"from":"human","value":"a"},
                                                      {"from":"gpt","value":"b"}]}])"),
             "1: task: expected a string, found 3");
+  EXPECT_EQ(after_row(R"([{"conversations":[{"from":"human","value":"a"},
+                                            {"from":"gpt","value":""}]}])"),
+            "1: conversations: value: expected an answer, found \"\"");
   EXPECT_EQ(after_row(R"([{"conversations":[{"from":"human","value":1},
                                             {"from":"gpt","value":"b"}]}])"),
             "1: conversations: value: expected a string, found 1");

@@ -284,7 +284,7 @@ TEST_F(TrainTest, ARowOfSeveralTurnsShowsEachPictureInItsTurn) {
   for (size_t at; (at = text.find("<IMG_CONTEXT>")) != text.npos;) text.erase(at, 13);
   EXPECT_EQ(
       text.substr(text.find("<|im_start|>user")),
-      "<|im_start|>user\n<img></img>\nWhat is it?<|im_end|><|im_start|>assistant\na cat<|im_end|>"
+      "<|im_start|>user\n<img></img>What is it?<|im_end|><|im_start|>assistant\na cat<|im_end|>"
       "<|im_start|>user\nAnd this?\n<img></img><|im_end|><|im_start|>assistant\nyes<|im_end|>");
 }
 
