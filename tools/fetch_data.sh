@@ -28,7 +28,8 @@ debian() {
 # npm package NAME at VERSION, unpacked into packages/NAME (without its scope).
 npm_package() {
   local name=${1#@*/}
-  [ -d "$packages/$name" ] && return
+  grep -qs "\"version\": *\"$2\"" "$packages/$name/package.json" && return
+  rm -rf "${packages:?}/$name"
   need npm "Node's package client"
   local file
   file=$(cd "$packages" && npm pack --silent "$1@$2" | tail -1)
@@ -52,13 +53,21 @@ write_sources() {  # FILE LINES...
 
 debian_version() { basename "$packages/$1"_*.deb .deb | cut -d_ -f2 | sed 's/%3a/:/'; }
 
-# Draws the list on stdin ("SVG<TAB>PNG" a line); what is drawn already is left alone.
+# Draws the list on stdin ("SVG<TAB>PNG" a line); what is drawn already is left alone. A drawing that
+# cannot be drawn is skipped; ten mean that something else is wrong.
 draw() {
   need rsvg-convert "Debian: librsvg2-bin"
-  while IFS=$'\t' read -r svg png; do [ -s "$png" ] || printf '%s\0%s\0' "$svg" "$png"; done |
-    xargs -0 -r -n 2 -P "$jobs" sh -c \
-      'rsvg-convert -w 96 -h 96 --keep-aspect-ratio "$0" -o "$1.part" && mv "$1.part" "$1" ||
-       { rm -f "$1.part"; echo "fetch_data.sh: skipped $0" >&2; }'
+  local list failed=0 svg png
+  list=$(cat)
+  while IFS=$'\t' read -r svg png; do
+    [ -z "$png" ] || [ -s "$png" ] || printf '%s\0%s\0' "$svg" "$png"
+  done <<<"$list" | xargs -0 -r -n 2 -P "$jobs" sh -c \
+    'rsvg-convert -w 96 -h 96 --keep-aspect-ratio "$0" -o "$1.part" && mv "$1.part" "$1" ||
+     { rm -f "$1.part"; echo "fetch_data.sh: skipped $0" >&2; }'
+  while IFS=$'\t' read -r svg png; do
+    [ -z "$png" ] || [ -s "$png" ] || failed=$((failed + 1))
+  done <<<"$list"
+  [ $failed -lt 10 ] || { echo "fetch_data.sh: $failed drawings failed" >&2; exit 1; }
 }
 
 # Sprites are named by their code points as Twemoji does it: lower case, no variation selector.
@@ -84,6 +93,7 @@ named_as_in() {
 # Iconify keeps a style's drawings in one JSON file: writes them out as one SVG a code point, or a
 # name where the style knows no code points.
 iconify_svgs() {  # PACKAGE OUT
+  need node "Debian: nodejs"
   mkdir -p "$2"
   node -e '
     const [folder, out] = process.argv.slice(1), fs = require("fs");

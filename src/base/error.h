@@ -4,6 +4,7 @@
 
 #include <stdexcept>
 #include <string>
+#include <string_view>
 
 namespace revenant {
 
@@ -15,6 +16,12 @@ struct Error : std::runtime_error {
   Error(const std::string& room, const std::string& subject, const std::string& message)
       : std::runtime_error("[" + room + "] " + subject + ": " + message) {}
 };
+
+// What the JSON library says, without its "[json.exception.parse_error.101] ", for messages.
+inline std::string json_reason(std::string_view what) {
+  const size_t end = what.starts_with("[json.exception.") ? what.find("] ") : what.npos;
+  return std::string(end == what.npos ? what : what.substr(end + 2));
+}
 
 // A mistake in how the library is called; never the user's fault.
 struct CheckFailed : std::logic_error {

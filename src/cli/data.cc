@@ -1,11 +1,8 @@
 // revenant data make: question-answer sets from pictures of package registries.
 #include <cstdio>
-#include <cstdlib>
-#include <filesystem>
 
-#include "base/progress.h"
 #include "cli/commands.h"
-#include "data/make.h"
+#include "cli/make_set.h"
 
 namespace revenant {
 namespace {
@@ -16,26 +13,11 @@ struct Args {
   bool list = false;
 };
 
-// As named, else below the current directory, else where this program was built or installed.
-Path fetch_script(const Path& named) {
-  if (!named.empty()) return named;
-  const Path bin = std::filesystem::read_symlink("/proc/self/exe").parent_path();
-  for (const Path& place : {Path("tools"), bin / "../../../tools", bin / "../share/revenant/tools"})
-    if (std::filesystem::exists(place / "fetch_data.sh"))
-      return std::filesystem::absolute(place / "fetch_data.sh");
-  return {};
-}
-
-void make_one(const std::string& name, MakeOptions options) {
-  if (dataset_complete(name, options)) {
+void make_one(const std::string& name, const MakeOptions& options) {
+  if (dataset_complete(name, options))
     std::fprintf(stderr, "%s: complete already\n", name.c_str());
-  } else {
-    Progress progress("data " + name, "pictures");
-    options.progress = [&](size_t done, size_t total, const std::string& label) {
-      progress.show(done, total, label);
-    };
-    make_dataset(name, options);
-  }
+  else
+    make_set(name, options);
   std::printf("%s\n", (options.directory / name).c_str());
 }
 
@@ -44,7 +26,6 @@ void make(Args& args) {
     for (const std::string& name : dataset_names()) std::printf("%s\n", name.c_str());
     return;
   }
-  args.options.fetch_script = fetch_script(args.options.fetch_script);
   for (const std::string& name : args.sets.empty() ? dataset_names() : args.sets)
     make_one(name, args.options);
 }

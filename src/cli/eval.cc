@@ -108,7 +108,10 @@ void add_eval(CLI::App& app) {
       command->add_flag("--blank", args->blank, "show grey instead of the pictures");
   command->add_flag("--shuffle", args->shuffle, "show the pictures of other rows")->excludes(blank);
   command->add_option("-s,--seed", args->predict.seed, "of --shuffle")->capture_default_str();
-  command->add_option("--json", args->json, "write the numbers to this file; -: to stdout");
+  command
+      ->add_option("--json", args->json,
+                   "write the numbers to this file too; \"-\": to stdout, in place of the table")
+      ->type_name("FILE");
   command->footer(
       "Answers are compared in lower case, without white space around or a final "
       "period.\nExample: revenant eval -m MODEL --data data/easy-vqa/test.json");

@@ -53,6 +53,15 @@ Ids parse_ids(const Line& line, bool as_json) {
   return ids;
 }
 
+Ids known(const Ids& ids, const Tokenizer& tokenizer, const Line& line) {
+  for (const int32_t id : ids)
+    if (tokenizer.token_of(id).empty())
+      throw Error("tokenize", line.subject(),
+                  "ids of this vocabulary (size " + std::to_string(tokenizer.size()) + ")",
+                  std::to_string(id));
+  return ids;
+}
+
 std::string parse_text(const Line& line, bool as_json) {
   if (!as_json) return line.text;
   const json text = parse_json(line.text, "tokenize", line.subject());
@@ -75,7 +84,8 @@ std::string pieces_text(const Tokenizer& tokenizer, const Ids& ids) {
 
 std::string answer(const Tokenizer& tokenizer, const Args& args, const Line& line) {
   if (args.decode) {
-    const std::string text = tokenizer.decode(parse_ids(line, args.as_json), args.special);
+    const Ids ids = known(parse_ids(line, args.as_json), tokenizer, line);
+    const std::string text = tokenizer.decode(ids, args.special);
     return args.as_json ? json_text(text) : text;
   }
   const Ids ids = tokenizer.encode(parse_text(line, args.as_json),

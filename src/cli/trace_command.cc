@@ -82,7 +82,7 @@ bool report(const std::string& name, const std::vector<Comparison>& comparisons)
                 members.size(), worst.error, worst.error <= 1 ? "ok  " : "MISS",
                 worst.name.c_str());
   }
-  std::fflush(stdout);
+  if (std::fflush(stdout) != 0) throw Error("cli", "stdout", "cannot write all of the output");
   return good && !kinds.empty();
 }
 
@@ -133,6 +133,9 @@ void add_trace_command(CLI::App& app, OpenTraced open, std::function<void()> bec
       ->check(CLI::Range(0, 4096));
   add_common(*command, *args);
   command->footer(
+      "vision/projected among the inputs replaces the tower for prefill/*, batch/projected for\n"
+      "batch/*: each stage by itself. Only torch writes train/grad/* and train/adamw_*; native "
+      "writes none.\n"
       "Example: revenant trace -m MODEL --inputs golden.safetensors -o trace.safetensors --backend "
       "torch");
   command->callback([=] {

@@ -1,6 +1,7 @@
 // revenant train, and whatever else needs libtorch: the other program takes over.
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstdio>
 #include <cstdlib>
@@ -13,6 +14,16 @@
 
 namespace revenant {
 namespace {
+
+Path train_program() {
+  return std::filesystem::read_symlink("/proc/self/exe").parent_path() / "revenant-train";
+}
+
+Error missing(const Path& program) {
+  return {"cli", program.string(),
+          "missing beside revenant. Build the release preset (cmake --preset release && cmake "
+          "--build --preset release) and use its revenant"};
+}
 
 // The words of this process's command line.
 std::vector<std::string> own_arguments() {
@@ -32,11 +43,31 @@ std::vector<std::string> own_arguments() {
   return words;
 }
 
+bool asks_for_help() {
+  return std::ranges::any_of(
+      own_arguments(), [](const std::string& word) { return word == "-h" || word == "--help"; });
+}
+
+void tell_usage() {
+  std::printf(
+      "Trains from a recipe (docs/training.md)\n"
+      "Usage: revenant train RECIPE [--set key=value]...\n");
+  std::fprintf(stderr, "revenant: %s\n", missing(train_program()).what());
+}
+
+void train() {
+  // revenant-train has the help, if it is there.
+  if (!std::filesystem::exists(train_program()) && asks_for_help())
+    tell_usage();
+  else
+    become_train();
+}
+
 }  // namespace
 
 void become_train() {
-  const Path program =
-      std::filesystem::read_symlink("/proc/self/exe").parent_path() / "revenant-train";
+  const Path program = train_program();
+  if (!std::filesystem::exists(program)) throw missing(program);
   std::vector<std::string> words = own_arguments();
   words.at(0) = program.string();
   std::vector<char*> pointers;
@@ -44,8 +75,7 @@ void become_train() {
   pointers.push_back(nullptr);
   ::setenv("OMP_WAIT_POLICY", "passive", 0);  // spinning threads cost a factor of ten on busy cores
   ::execv(program.c_str(), pointers.data());
-  throw Error("cli", program.string(), "the program that trains (build the release preset)",
-              std::strerror(errno));
+  throw Error("cli", program.string(), "a program that runs", std::strerror(errno));
 }
 
 void add_train(CLI::App& app) {
@@ -53,7 +83,7 @@ void add_train(CLI::App& app) {
   command->set_help_flag();  // revenant-train has the help
   command->prefix_command();
   command->footer("Example: revenant train recipes/phantom-nano.yaml --set max_steps=100");
-  command->callback([] { become_train(); });
+  command->callback([] { train(); });
 }
 
 }  // namespace revenant

@@ -11,8 +11,9 @@
 #include "base/error.h"
 #include "base/progress.h"
 #include "cli/commands.h"
+#include "cli/make_set.h"
+#include "cli/program.h"
 #include "cli/trace_command.h"
-#include "data/make.h"
 #include "train/loop.h"
 #include "train/traced.h"
 
@@ -37,14 +38,9 @@ void make_missing_data(const Recipe& recipe) {
                     "one that another version made");
       continue;
     }
-    Progress progress("data " + entry.make, "pictures");
     MakeOptions options;
     options.directory = entry.path.parent_path().parent_path();
-    options.fetch_script = "tools/fetch_data.sh";
-    options.progress = [&](size_t done, size_t total, const std::string& label) {
-      progress.show(done, total, label);
-    };
-    make_dataset(entry.make, options);
+    make_set(entry.make, options);
   }
 }
 
@@ -64,7 +60,12 @@ void add_training(CLI::App& app) {
     const Recipe recipe = read_recipe(args->recipe, args->settings);
     make_missing_data(recipe);
     for (const int number : {SIGINT, SIGTERM}) std::signal(number, [](int s) { stop_signal = s; });
-    if (!train(recipe)) throw Exit{128 + stop_signal.load()};
+    Progress bar("train", "steps");
+    const auto tell = [](const std::string& line) { std::fprintf(stderr, "%s\n", line.c_str()); };
+    const auto progress = [&](size_t done, size_t total, const std::string& detail) {
+      bar.show(done, total, detail);
+    };
+    if (!train(recipe, {tell, progress})) throw Exit{128 + stop_signal.load()};
   });
 }
 
@@ -73,20 +74,11 @@ std::unique_ptr<Traced> open_torch(const Path& directory,
   return std::make_unique<TorchTraced>(load_torch_model(directory, settings, torch::kFloat64));
 }
 
-int run(int argc, char** argv) {
-  CLI::App app("The part of revenant that links libtorch.", "revenant-train");
-  app.require_subcommand(1);
-  add_training(app);
-  add_trace_command(app, open_torch, [] {});
-  add_conformance_command(app, open_torch, [] {});
-  try {
-    app.parse(argc, argv);
-  } catch (const CLI::ParseError& error) {
-    return app.exit(error) == 0 ? 0 : 2;
-  } catch (const Exit& exit) {
-    return exit.code;
-  }
-  return 0;
+// Without the stack that torch writes into its messages.
+std::string reason_with_torch(const std::exception& error) {
+  const auto* torch_error = dynamic_cast<const c10::Error*>(&error);
+  return torch_error ? std::string("[torch] ") + torch_error->what_without_backtrace()
+                     : reason_of(error);
 }
 
 }  // namespace
@@ -98,11 +90,12 @@ const char* malloc_conf = "background_thread:false,dirty_decay_ms:-1,muzzy_decay
 }
 
 int main(int argc, char** argv) {
-  revenant::wait_passively(argv);
-  try {
-    return revenant::run(argc, argv);
-  } catch (const std::exception& error) {
-    std::fprintf(stderr, "revenant-train: %s\n", error.what());
-    return 1;
-  }
+  using namespace revenant;
+  wait_passively(argv);
+  CLI::App app("The part of revenant that links libtorch.", "revenant-train");
+  app.require_subcommand(1);
+  add_training(app);
+  add_trace_command(app, open_torch, [] {});
+  add_conformance_command(app, open_torch, [] {});
+  return run_program(app, argc, argv, reason_with_torch);
 }

@@ -115,7 +115,7 @@ Json parse(const Path& file) {
   try {
     return Json::parse(MappedFile(file).text());
   } catch (const Json::exception& error) {
-    throw Error("data", file.string(), error.what());
+    throw Error("data", file.string(), json_reason(error.what()));
   }
 }
 

@@ -9,8 +9,6 @@ namespace revenant {
 namespace {
 
 constexpr int kComponents = 2, kFlags = 9;  // emojibase's numbers
-constexpr Style kNeeded[] = {Style::twemoji, Style::fluent_flat, Style::fluent_modern,
-                             Style::openmoji, Style::noto};
 
 std::string folder_of(Style style) {
   switch (style) {
@@ -59,7 +57,7 @@ std::string slug_of(const std::string& name) {
 }
 
 bool drawn_everywhere(const Path& sources, const Emoji& emoji) {
-  for (Style style : kNeeded)
+  for (Style style : kNeededStyles)
     if (!std::filesystem::exists(sprite_path(sources, emoji, style))) return false;
   return true;
 }
@@ -89,7 +87,7 @@ std::vector<Emoji> read_emoji(const Path& sources) {
       if (drawn_everywhere(sources, emoji)) all.push_back(emoji);
     }
   } catch (const nlohmann::json::exception& error) {
-    throw Error("data", file.string(), error.what());
+    throw Error("data", file.string(), json_reason(error.what()));
   }
   return all;
 }

@@ -16,8 +16,9 @@ struct Emoji {
 
 enum class Style { twemoji, fluent_flat, emojione, high_contrast, fluent_modern, openmoji, noto };
 
-// Only these may ever be trained on: their licences allow it (MIT, CC-BY-4.0), and the others are
-// what shows that a model knows things and not drawings.
+// Only the first two tables may ever be trained on: their licences allow it (MIT, CC-BY-4.0), and
+// the others are what shows that a model knows things and not drawings. Modern is by the hand that
+// drew flat, in gradients; OpenMoji and Noto are by others.
 inline constexpr Style kTrainStyles[] = {Style::twemoji, Style::fluent_flat};
 inline constexpr Style kMoreTrainStyles[] = {Style::emojione, Style::high_contrast};  // lack some
 inline constexpr Style kTestStyles[] = {Style::fluent_modern, Style::openmoji, Style::noto};
@@ -25,8 +26,10 @@ inline constexpr Style kTestStyles[] = {Style::fluent_modern, Style::openmoji, S
 std::string name_of(Style style);  // "modern"
 Path sprite_path(const Path& sources, const Emoji& emoji, Style style);
 
-// Emoji without skin tones, flags and components that every style but kMoreTrainStyles draws, in
-// Unicode's order.
+inline constexpr Style kNeededStyles[] = {Style::twemoji, Style::fluent_flat, Style::fluent_modern,
+                                          Style::openmoji, Style::noto};
+
+// Emoji without skin tones, flags and components that all kNeededStyles draw, in Unicode's order.
 std::vector<Emoji> read_emoji(const Path& sources);
 
 }  // namespace revenant

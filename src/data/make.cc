@@ -50,14 +50,15 @@ void run_script(const Path& script, const std::string& set, const Path& director
                 WIFEXITED(status) ? std::to_string(WEXITSTATUS(status)) : "a signal");
 }
 
-// SOURCES.json is the last thing that the script writes for a source.
+// SOURCES.json is the last thing that the script writes for a source; it returns at once where all
+// is there, and brings what an older one did not.
 Path fetched_sources(const Set& set, const MakeOptions& options) {
   const Path sources = options.directory / ".sources";
   const Path proof = sources / set.source / "SOURCES.json";
-  if (std::filesystem::exists(proof)) return sources;
-  if (options.fetch_script.empty())
+  if (!options.fetch_script.empty())
+    run_script(options.fetch_script, set.name, options.directory);
+  else if (!std::filesystem::exists(proof))
     throw Error("data", proof.string(), "missing; tools/fetch_data.sh fetches it");
-  run_script(options.fetch_script, set.name, options.directory);
   if (!std::filesystem::exists(proof))
     throw Error("data", options.fetch_script.string(), proof.string(), "no such file after it ran");
   return sources;

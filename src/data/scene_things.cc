@@ -53,14 +53,12 @@ constexpr Entry kTable[] = {{"elephant"},
                             {"ghost"},
                             {"jack-o-lantern", "pumpkin"}};
 
-constexpr Style kAll[] = {Style::twemoji, Style::fluent_flat, Style::fluent_modern, Style::openmoji,
-                          Style::noto};
 constexpr size_t kFewest = 20;
 
 Thing thing_of(const Path& sources, const Entry& entry, const Emoji& emoji) {
   const std::string name = entry.name ? entry.name : entry.label;
   Thing thing{name, entry.plural ? entry.plural : plural_of(name), {}};
-  for (Style style : kAll)
+  for (Style style : kNeededStyles)
     thing.sprites[style] = trimmed(read_sprite(sprite_path(sources, emoji, style)));
   return thing;
 }

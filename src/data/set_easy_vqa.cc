@@ -38,7 +38,7 @@ std::map<size_t, std::vector<Question>> questions_of(const Path& file, uint64_t 
       by_picture[entry.at(2).get<size_t>()].push_back(question_of(file, entry, random));
     }
   } catch (const nlohmann::json::exception& error) {
-    throw Error("data", file.string(), error.what());
+    throw Error("data", file.string(), json_reason(error.what()));
   }
   return by_picture;
 }

@@ -21,7 +21,7 @@ const Wordings kChoose = {
      "This is one of the following. Which?\n{options}"}};
 const Wordings kName = {{"What is this?", "What does the picture show?", "Name this.",
                          "What do you see?", "What is shown?", "Tell me what this is."},
-                        {"What would you call this?", "Tell me what is shown here."}};
+                        {"How would you name this?", "Tell me what is shown here."}};
 const Wordings kGroup = {
     {"What kind of thing is this?", "Which category does this belong to?",
      "What category fits this picture?"},
@@ -45,7 +45,26 @@ bool is_fair(const Emoji& emoji) {
 std::vector<Emoji> fair_emoji(const Path& sources) {
   std::vector<Emoji> all = read_emoji(sources);
   std::erase_if(all, [](const Emoji& emoji) { return !is_fair(emoji); });
+  for (const Emoji& emoji : all)
+    if (!kGroups.contains(emoji.group))
+      throw Error("data", (sources / "emoji/data.json").string() + ": " + emoji.name,
+                  "a group that src/data/set_emoji.cc names", std::to_string(emoji.group));
   return all;
+}
+
+// The styles to train on; a few emoji have no drawing in some, but none is empty.
+std::vector<Style> train_styles(const Path& sources, const std::vector<Emoji>& all) {
+  std::vector<Style> styles(std::begin(kTrainStyles), std::end(kTrainStyles));
+  for (const Style style : kMoreTrainStyles) {
+    const auto drawn_in = [&](const Emoji& emoji) {
+      return std::filesystem::exists(sprite_path(sources, emoji, style));
+    };
+    if (std::ranges::none_of(all, drawn_in))
+      throw Error("data", sprite_path(sources, all.front(), style).parent_path().string(),
+                  "drawings, which tools/fetch_data.sh emoji brings", "none");
+    styles.push_back(style);
+  }
+  return styles;
 }
 
 const Emoji& other_of(Random& random, const std::vector<Emoji>& all, const Emoji& emoji,
@@ -103,7 +122,8 @@ class Asker {
 
   void group() {
     int wrong = emoji_.group;
-    while (wrong == emoji_.group) wrong = std::next(kGroups.begin(), random_.below(8))->first;
+    while (wrong == emoji_.group)
+      wrong = std::next(kGroups.begin(), long(random_.below(kGroups.size())))->first;
     put(kGroup, {}, "group", kGroups.at(emoji_.group), kGroups.at(wrong));
   }
 
@@ -163,9 +183,7 @@ void make_emoji(const Path& sources, const MakeOptions& options, SetWriter& writ
   if (all.size() < 8)
     throw Error("data", (sources / "emoji").string(), "at least 8 emoji drawn in every style",
                 std::to_string(all.size()));
-  std::vector<Style> train(std::begin(kTrainStyles), std::end(kTrainStyles));
-  train.insert(train.end(), std::begin(kMoreTrainStyles), std::end(kMoreTrainStyles));
-  add_split(sources, all, "train", train, kVariants, options, writer);
+  add_split(sources, all, "train", train_styles(sources, all), kVariants, options, writer);
   for (const Style& style : kTestStyles)
     add_split(sources, all, "test_" + name_of(style), {&style, 1}, 1, options, writer);
 }

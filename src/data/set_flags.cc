@@ -58,7 +58,7 @@ std::vector<Country> all_countries(const Path& sources) {
       if (std::filesystem::exists(sprite_of(sources, "4x3", country))) countries.push_back(country);
     }
   } catch (const nlohmann::json::exception& error) {
-    throw Error("data", file.string(), error.what());
+    throw Error("data", file.string(), json_reason(error.what()));
   }
   return countries;
 }

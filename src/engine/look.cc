@@ -13,9 +13,6 @@
 namespace revenant {
 namespace {
 
-// Prompt rows that are computed together; bounds memory, never shows in results.
-constexpr int rows_together = 512;
-
 float number(const std::byte* row, size_t i, WeightType type) {
   if (type == WeightType::f32) return reinterpret_cast<const float*>(row)[i];
   const uint16_t half = reinterpret_cast<const uint16_t*>(row)[i];

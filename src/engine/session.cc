@@ -7,9 +7,6 @@
 namespace revenant {
 namespace {
 
-// Prompt rows that are computed together; bounds memory, never shows in results.
-constexpr int rows_together = 512;
-
 int count_pictures(const std::vector<uint8_t>& marks, int begin, int end) {
   return int(std::count(marks.begin() + begin, marks.begin() + end, 1));
 }

@@ -9,6 +9,9 @@
 
 namespace revenant {
 
+// Prompt rows that are computed together; bounds memory, never shows in results.
+constexpr int rows_together = 512;
+
 class Session {
  public:
   explicit Session(const Model& model)

@@ -10,6 +10,7 @@
 #include "io/torch_file.h"
 #include "model/weights.h"
 #include "text/made_up.h"
+#include "text/tokenizer_files.h"
 
 namespace revenant {
 namespace {
@@ -196,14 +197,6 @@ void check_place(const Path& directory, uint64_t bytes, const SynthOptions& opti
                 std::to_string(free));
 }
 
-void copy_tokenizer(const Path& from, const Path& to) {
-  size_t copied = 0;
-  for (const char* name : {"tokenizer.json", "tokenizer.model", "vocab.json", "merges.txt",
-                           "added_tokens.json", "special_tokens_map.json", "tokenizer_config.json"})
-    if (fs::exists(from / name)) copied += fs::copy_file(from / name, to / name);
-  if (copied == 0) throw Error("synth", from.string(), "tokenizer files", "none");
-}
-
 json config_of(const Released& model, const SynthOptions& options) {
   json content = model.config;
   const char* type = options.dtype == DType::f32   ? "float32"
@@ -228,8 +221,8 @@ void synth(const Path& directory, const Released& model, const SynthOptions& opt
   fs::create_directories(directory);
   if (options.tokenizer.empty())
     write_made_up_tokenizer(directory, prompt_family(config));
-  else
-    copy_tokenizer(options.tokenizer, directory);
+  else if (copy_tokenizer(options.tokenizer, directory) == 0)
+    throw Error("synth", options.tokenizer.string(), "tokenizer files", "none");
   if (config.trol.on) write_gate(directory / "trol_gating.pt", config, options);
   if (options.dtype == DType::f32)
     write_weights<float>(directory, content, config, model.shard_bytes, options, total);

@@ -39,8 +39,7 @@ Request request_for(const Model& model, const Row& row, const Pictures& pictures
   const auto pieces = row_pieces(speech.rule, {&turn, 1});
   const auto marks = std::ranges::count(pieces, Piece::picture, &Piece::kind);
   const Pictures marked = first_pictures(pictures, size_t(marks));
-  const EncodedPrompt prompt =
-      encode_prompt(speech.tokenizer, speech.rule, pieces, marked.tokens);
+  const EncodedPrompt prompt = encode_prompt(speech.tokenizer, speech.rule, pieces, marked.tokens);
   return {&session, {prompt.ids.begin(), prompt.ids.end()}, marked.features, options};
 }
 

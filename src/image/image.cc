@@ -16,7 +16,7 @@ Image allocate(const Source& source, int64_t width, int64_t height) {
   if (width < 1 || height < 1 || width > limits.max_side || height > limits.max_side ||
       width * height > limits.max_pixels) {
     throw Error("image", source.name,
-                "at most " + std::to_string(limits.max_side) + " pixels a side and " +
+                "1 to " + std::to_string(limits.max_side) + " pixels a side and at most " +
                     std::to_string(limits.max_pixels) + " in all",
                 std::to_string(width) + " x " + std::to_string(height));
   }

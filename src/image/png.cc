@@ -94,16 +94,29 @@ uint32_t big_endian(const uint8_t* p) {
   return uint32_t(p[0]) << 24 | uint32_t(p[1]) << 16 | uint32_t(p[2]) << 8 | p[3];
 }
 
+// libpng lets other chunks stand before the header; then these bytes would be anything.
+Image picture_for(const Source& source) {
+  if (source.size() < 24) fail(source, "PNG", "the file ends too early");
+  const uint8_t* chunk = source.data() + 8;
+  if (std::memcmp(chunk, "\0\0\0\rIHDR", 8) != 0)
+    fail(source, "PNG", "its first chunk is not an IHDR of 13 bytes");
+  return allocate(source, big_endian(chunk + 8), big_endian(chunk + 12));
+}
+
+bool has_size_of(const Image& image, const Reader& reader) {
+  return png_get_image_width(reader.png, reader.info) == png_uint_32(image.width) &&
+         png_get_image_height(reader.png, reader.info) == png_uint_32(image.height);
+}
+
 }  // namespace
 
 Image decode_png(const Source& source) {
-  if (source.size() < 24) fail(source, "PNG", "the file ends too early");
-  // IHDR comes first; libpng itself complains if it does not.
-  Image image = allocate(source, big_endian(source.data() + 16), big_endian(source.data() + 20));
+  Image image = picture_for(source);
   Reader reader;
   reader.next = source.data();
   reader.left = source.size();
   if (!read_header(reader)) fail(source, "PNG", reader.message);
+  if (!has_size_of(image, reader)) fail(source, "PNG", "two headers of different sizes");
   const bool grey = is_grey_16(reader);
   const size_t row_bytes = size_t(image.width) * (grey ? 2 : 3);
   std::vector<uint8_t> raw(grey ? row_bytes * size_t(image.height) : 0);

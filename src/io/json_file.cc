@@ -33,7 +33,7 @@ json parse_json(std::string_view text, const std::string& room, const std::strin
   try {
     return json::parse(text.begin(), text.end(), watch);
   } catch (const json::exception& e) {
-    throw Error(room, subject, "JSON", e.what());
+    throw Error(room, subject, "JSON", json_reason(e.what()));
   }
 }
 

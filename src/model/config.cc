@@ -1,6 +1,8 @@
 #include "model/config.h"
 
 #include <algorithm>
+#include <cfloat>
+#include <cmath>
 #include <nlohmann/json.hpp>
 #include <optional>
 
@@ -12,35 +14,66 @@ namespace {
 using Json = nlohmann::json;
 
 constexpr int most_passes = 16;  // bounds the caches; the paper tries up to 4
+constexpr int most_tiles = 64;   // as `revenant tiles --max-tiles`
+// Far above any model: products of sizes stay within an int, and a table of tensors within memory.
+constexpr int most_layers = 1 << 12, most_side = 1 << 14, most_shuffle = 64, most_width = 1 << 16,
+              most_intermediate = 1 << 20, most_tokens = 1 << 24, most_positions = 1 << 30;
+
+using Names = std::vector<std::string>;
+
+std::string listed(const Names& names) {
+  std::string list;
+  for (size_t i = 0; i < names.size(); ++i)
+    list += (i == 0 ? "" : i + 1 < names.size() ? ", " : " or ") + names[i];
+  return list;
+}
+
+bool contains(const Names& names, const Json& name) {
+  return name.is_string() && std::ranges::count(names, name.get<std::string>());
+}
+
+// A line of ASCII, whatever the file says.
+std::string shown(const Json& value) {
+  return value.dump(-1, ' ', true, Json::error_handler_t::replace).substr(0, 80);
+}
 
 // One JSON object with the path to it, so that every complaint names the field.
 struct Fields {
   const Json& json;
   std::string subject, path;
 
-  [[noreturn]] void fail(const char* key, const char* expected) const {
+  [[noreturn]] void fail(const std::string& key, const std::string& expected) const {
     const auto it = json.find(key);
     throw Error("config", subject + ": " + path + key, expected,
-                it == json.end() ? "nothing" : it->dump().substr(0, 80));
+                it == json.end() ? "nothing" : shown(*it));
   }
   bool has(const char* key) const { return json.contains(key) && !json[key].is_null(); }
   int integer(const char* key, std::optional<int> fallback = {}) const {
     if (!has(key) && fallback) return *fallback;
     if (!has(key) || !json[key].is_number_integer()) fail(key, "an integer");
-    const auto value = json[key].get<int64_t>();
-    if (value < -1 || value > 1 << 30) fail(key, "an integer in [-1, 2^30]");
-    return int(value);
+    const Json& value = json[key];
+    if (value.is_number_unsigned() ? value.get<uint64_t>() > 1 << 30 : value.get<int64_t>() < -1)
+      fail(key, "an integer in [-1, 2^30]");
+    return value.get<int>();
   }
   // A size: the forward divides by some of these, so none may be zero.
-  int size(const char* key, std::optional<int> fallback = {}) const {
+  int size(const char* key, std::optional<int> fallback = {}, int most = most_width) const {
     const int value = integer(key, fallback);
-    if (value < 1) fail(key, "a positive integer");
+    if (value < 1 || value > most) fail(key, "an integer in [1, " + std::to_string(most) + "]");
     return value;
   }
+  // The forward has it as a float, which must be able to hold it.
   double number(const char* key, double fallback) const {
     if (!has(key)) return fallback;
     if (!json[key].is_number()) fail(key, "a number");
-    return json[key].get<double>();
+    const auto value = json[key].get<double>();
+    if (!(std::abs(value) <= FLT_MAX)) fail(key, "a finite number");
+    return value;
+  }
+  double positive(const char* key, double fallback) const {
+    const double value = number(key, fallback);
+    if (!(float(value) > 0)) fail(key, "a positive number");
+    return value;
   }
   bool flag(const char* key, bool fallback) const {
     if (!has(key)) return fallback;
@@ -52,18 +85,34 @@ struct Fields {
     if (!json[key].is_string()) fail(key, "a string");
     return json[key].get<std::string>();
   }
+  // What the code does anyway: where the file speaks of it, it must say the same.
+  void fixed(const char* key, const Json& only) const {
+    if (has(key) && json[key] != only) fail(key, shown(only));
+  }
+  void one_of(const char* key, const Names& known) const {
+    if (has(key) && !contains(known, json[key])) fail(key, listed(known));
+  }
+  void architecture(const Names& known) const {
+    if (!has("architectures")) return;
+    const Json& list = json["architectures"];
+    if (!list.is_array() || list.empty() || !contains(known, list[0]))
+      fail("architectures", "a list that begins with " + listed(known));
+  }
+  void keys(const Names& known) const {
+    for (const auto& [key, value] : json.items())
+      if (!contains(known, key)) fail(key, "no such key (known: " + listed(known) + ")");
+  }
   Fields object(const char* key) const {
     if (!has(key) || !json[key].is_object()) fail(key, "an object");
     return {json[key], subject, path + key + "."};
   }
-  std::vector<double> numbers(const char* key, size_t count) const {
-    const bool list = has(key) && json[key].is_array() && json[key].size() == count;
-    const std::string expected = "a list of " + std::to_string(count) + " numbers";
-    if (!list) fail(key, expected.c_str());
+  std::vector<double> positives(const char* key, size_t count) const {
+    const std::string expected = "a list of " + std::to_string(count) + " positive numbers";
+    if (!has(key) || !json[key].is_array() || json[key].size() != count) fail(key, expected);
     std::vector<double> values;
     for (const Json& item : json[key]) {
-      if (!item.is_number()) fail(key, expected.c_str());
-      values.push_back(item.get<double>());
+      values.push_back(item.is_number() ? item.get<double>() : 0);
+      if (!(values.back() <= FLT_MAX && float(values.back()) > 0)) fail(key, expected);
     }
     return values;
   }
@@ -71,47 +120,69 @@ struct Fields {
 
 RopeConfig parse_rope(const Fields& llm, int head_dim) {
   RopeConfig rope;
-  rope.theta = llm.number("rope_theta", 10000);
-  rope.max_position = llm.size("max_position_embeddings", 2048);
-  rope.original_max_position = llm.size("original_max_position_embeddings", rope.max_position);
+  rope.theta = llm.positive("rope_theta", 10000);
+  rope.max_position = llm.size("max_position_embeddings", 2048, most_positions);
+  rope.original_max_position =
+      llm.size("original_max_position_embeddings", rope.max_position, most_positions);
   if (!llm.has("rope_scaling")) return rope;
   const Fields scaling = llm.object("rope_scaling");
   const std::string type = scaling.text("type", scaling.text("rope_type"));
   if (type == "dynamic") {
     rope.kind = RopeConfig::dynamic;
-    rope.factor = scaling.number("factor", 1);
+    rope.factor = scaling.positive("factor", 1);
   } else if (type == "su" || type == "longrope") {
     rope.kind = RopeConfig::su;
-    rope.short_factors = scaling.numbers("short_factor", size_t(head_dim / 2));
-    rope.long_factors = scaling.numbers("long_factor", size_t(head_dim / 2));
+    rope.short_factors = scaling.positives("short_factor", size_t(head_dim / 2));
+    rope.long_factors = scaling.positives("long_factor", size_t(head_dim / 2));
+    if (rope.original_max_position < 2)  // the rule divides by its logarithm
+      llm.fail("original_max_position_embeddings", "an integer above 1");
   } else if (type != "default") {
     scaling.fail("type", "dynamic, su, longrope or default");
   }
   return rope;
 }
 
+struct KnownBackbone {
+  Backbone backbone;
+  const char *type, *architecture;
+};
+constexpr KnownBackbone backbones[] = {{Backbone::qwen2, "qwen2", "Qwen2ForCausalLM"},
+                                       {Backbone::internlm2, "internlm2", "InternLM2ForCausalLM"},
+                                       {Backbone::internlm2, "internlm", "InternLM2ForCausalLM"},
+                                       {Backbone::phi3, "phi3", "Phi3ForCausalLM"},
+                                       {Backbone::llama, "llama", "LlamaForCausalLM"}};
+
 Backbone parse_backbone(const Fields& llm) {
   const std::string type = llm.text("model_type");
-  if (type == "qwen2") return Backbone::qwen2;
-  if (type == "internlm2" || type == "internlm") return Backbone::internlm2;
-  if (type == "phi3") return Backbone::phi3;
-  if (type == "llama") return Backbone::llama;
-  llm.fail("model_type", "qwen2, internlm2, phi3 or llama");
+  const auto found = std::ranges::find(backbones, type, &KnownBackbone::type);
+  if (found == std::end(backbones)) llm.fail("model_type", "qwen2, internlm2, phi3 or llama");
+  if (!llm.path.empty()) llm.architecture({found->architecture});  // flat: the root's own name
+  return found->backbone;
+}
+
+// Windows that no position reaches are no windows.
+void check_window(const Fields& llm, const Config& c) {
+  llm.fixed("use_sliding_window", false);
+  if (c.backbone == Backbone::qwen2 || !llm.has("sliding_window")) return;
+  if (llm.integer("sliding_window") < c.rope.max_position)
+    llm.fail("sliding_window", "at least " + std::to_string(c.rope.max_position) +
+                                   " (max_position_embeddings): windows are not supported");
 }
 
 void parse_language(const Fields& llm, Config& c) {
   c.backbone = parse_backbone(llm);
-  c.vocab = c.embedding_rows = llm.size("vocab_size");
+  c.vocab = c.embedding_rows = llm.size("vocab_size", {}, most_tokens);
   c.hidden = llm.size("hidden_size");
-  c.intermediate = llm.size("intermediate_size");
-  c.layers = llm.size("num_hidden_layers");
+  c.intermediate = llm.size("intermediate_size", {}, most_intermediate);
+  c.layers = llm.size("num_hidden_layers", {}, most_layers);
   c.heads = llm.size("num_attention_heads");
   c.kv_heads = llm.size("num_key_value_heads", c.heads);
   c.head_dim = llm.size("head_dim", c.hidden / c.heads);
   if (c.heads % c.kv_heads != 0)
     llm.fail("num_key_value_heads", "a divisor of num_attention_heads");
   if (c.head_dim % 2 != 0) llm.fail("hidden_size", "an even number of dimensions a head");
-  c.rms_eps = llm.number("rms_norm_eps", 1e-6);
+  c.rms_eps = llm.positive("rms_norm_eps", 1e-6);
+  llm.fixed("hidden_act", "silu");
   c.qkv_bias = c.backbone == Backbone::qwen2;
   if (c.backbone != Backbone::qwen2 &&
       (llm.flag("bias", false) || llm.flag("attention_bias", false)))
@@ -121,22 +192,37 @@ void parse_language(const Fields& llm, Config& c) {
     c.padding_index = llm.integer("pad_token_id", -1);
   c.bos_token = llm.integer("bos_token_id", -1);
   c.rope = parse_rope(llm, c.head_dim);
+  check_window(llm, c);
+}
+
+void parse_shuffle(const Fields& root, Config& c) {
+  root.fixed("ps_version", "v2");
+  const double ratio = root.number("downsample_ratio", 0.5);
+  const double sides = ratio >= 1.0 / most_shuffle && ratio <= 1 ? std::round(1 / ratio) : 0;
+  if (sides == 0 || std::abs(ratio * sides - 1) > 0.02)
+    root.fail("downsample_ratio", "1 / n with n an integer in [1, 64]");
+  c.shuffle = int(sides);
 }
 
 void parse_intern_vit(const Fields& root, Config& c) {
   const Fields v = root.object("vision_config");
-  if (v.flag("qk_normalization", false)) v.fail("qk_normalization", "false");
-  if (v.text("norm_type", "layer_norm") != "layer_norm") v.fail("norm_type", "layer_norm");
-  if (!v.flag("qkv_bias", true)) v.fail("qkv_bias", "true");
-  if (v.text("hidden_act", "gelu") != "gelu") v.fail("hidden_act", "gelu");
-  c.vision = {
-      Tower::intern_vit,           v.size("hidden_size"),           v.size("intermediate_size"),
-      v.size("num_hidden_layers"), v.size("num_attention_heads"),   v.size("patch_size"),
-      v.size("image_size"),        v.number("layer_norm_eps", 1e-6)};
-  c.vision.image = root.size("force_image_size", c.vision.image);
-  const double ratio = root.number("downsample_ratio", 0.5);
-  if (!(ratio > 0 && ratio <= 1)) root.fail("downsample_ratio", "a number in (0, 1]");
-  c.shuffle = int(1 / ratio + 0.5);
+  v.architecture({"InternVisionModel"});
+  v.one_of("model_type", {"intern_vit_6b", "intern_vit_300m"});
+  v.fixed("hidden_act", "gelu");
+  v.fixed("norm_type", "layer_norm");
+  v.fixed("num_channels", 3);
+  v.fixed("qk_normalization", false);
+  v.fixed("qkv_bias", true);
+  c.vision = {Tower::intern_vit,
+              v.size("hidden_size"),
+              v.size("intermediate_size", {}, most_intermediate),
+              v.size("num_hidden_layers", {}, most_layers),
+              v.size("num_attention_heads"),
+              v.size("patch_size"),
+              v.size("image_size", {}, most_side),
+              v.positive("layer_norm_eps", 1e-6)};
+  c.vision.image = root.size("force_image_size", c.vision.image, most_side);
+  parse_shuffle(root, c);
   // The released code fixes 6 tiles, whatever `max_dynamic_patch` says (papers.md, 3.2); only the
   // extension object changes it.
   c.max_tiles = 6;
@@ -149,14 +235,18 @@ void parse_clip(const Fields& root, Config& c) {
   const Json none = Json::object();
   const Fields v = root.has("vision_config") ? root.object("vision_config")
                                              : Fields{none, root.subject, "vision_config."};
+  v.architecture({"CLIPVisionModel"});
+  v.one_of("model_type", {"clip_vision_model"});
+  v.fixed("hidden_act", "quick_gelu");
+  v.fixed("num_channels", 3);
   c.vision = {Tower::clip,
               v.size("hidden_size", 1024),
-              v.size("intermediate_size", 4096),
-              v.size("num_hidden_layers", 24),
+              v.size("intermediate_size", 4096, most_intermediate),
+              v.size("num_hidden_layers", 24, most_layers),
               v.size("num_attention_heads", 16),
               v.size("patch_size", 14),
-              root.size("img_size", 490),
-              v.number("layer_norm_eps", 1e-5)};
+              root.size("img_size", 490, most_side),
+              v.positive("layer_norm_eps", 1e-5)};
   c.shuffle = 1;
   c.max_tiles = 1;
   c.thumbnail = false;
@@ -165,8 +255,7 @@ void parse_clip(const Fields& root, Config& c) {
 }
 
 void parse_trol(const Fields& x, TrolConfig& trol) {
-  trol.passes = x.size("trol_passes", 2);
-  if (trol.passes > most_passes) x.fail("trol_passes", "an integer in [1, 16]");
+  trol.passes = x.size("trol_passes", 2, most_passes);
   const std::string traverse = x.text("trol_traverse", name_of(trol.traverse));
   const Traverse known[] = {Traverse::off, Traverse::prompt, Traverse::all};
   const auto found = std::find_if(std::begin(known), std::end(known),
@@ -181,17 +270,20 @@ void parse_extension(const Fields& root, Config& c) {
   const Json none = Json::object();
   const Fields x =
       root.has("revenant") ? root.object("revenant") : Fields{none, root.subject, "revenant."};
+  x.keys({"phantom", "phantom_eta", "phantom_eta_learnable", "trol", "trol_passes", "trol_traverse",
+          "trol_gate", "max_tiles"});
   const std::string type = root.text("model_type");
   c.phantom.on = x.flag("phantom", type == "phantom");
   c.phantom.switched_off = x.has("phantom") && !c.phantom.on;
   c.phantom.eta = x.number("phantom_eta", 1e-4);
+  if (c.phantom.eta < 0) x.fail("phantom_eta", "a number of at least 0");
   c.phantom.eta_learnable = x.flag("phantom_eta_learnable", false);
   if (c.phantom.eta_learnable) x.fail("phantom_eta_learnable", "false (not supported)");
   c.trol.on = x.flag("trol", type == "trol" || type == "internlm");
   c.trol.switched_off = x.has("trol") && !c.trol.on;
   parse_trol(x, c.trol);
-  if (x.text("trol_gate", "tied") != "tied") x.fail("trol_gate", "tied");
-  c.max_tiles = x.size("max_tiles", c.max_tiles);
+  x.fixed("trol_gate", "tied");
+  c.max_tiles = x.size("max_tiles", c.max_tiles, most_tiles);
   c.architecture =
       c.phantom.on ? (c.trol.on ? "phantom-trol" : "phantom") : (c.trol.on ? "trol" : "revenant");
 }
@@ -206,12 +298,21 @@ void check_geometry(const Fields& root, const Config& c) {
                 "a divisor of " + std::to_string(v.hidden), std::to_string(v.heads));
 }
 
+void check_architecture(const Fields& root, const std::string& type) {
+  const std::string phantom = "PhantomForCausalLM", trol = "TroLForCausalLM";
+  if (type == "phantom") root.architecture({phantom});
+  if (type == "trol" || type == "internlm") root.architecture({trol});
+  if (type == "revenant") root.architecture({phantom, trol});
+}
+
 }  // namespace
 
 Config parse_config(const Json& json, const std::string& subject) {
   const Fields root{json, subject, ""};
   if (!json.is_object()) throw Error("config", subject, "a JSON object", json.type_name());
   const std::string type = root.text("model_type");
+  check_architecture(root, type);
+  root.fixed("select_layer", -1);
   Config c;
   if (type == "internlm") {
     parse_language(root, c);

@@ -76,7 +76,8 @@ struct Config {
 };
 
 // `settings` are "key=value" with dotted keys ("vision_config.num_attention_heads=16"); they fill
-// or replace what the file says. Throws Error on a missing or malformed field, naming it.
+// or replace what the file says. Throws Error, naming the field, where one is missing or malformed,
+// or asks for something else than what the code computes.
 Config parse_config(const nlohmann::json& json, const std::string& subject);
 nlohmann::json with_settings(nlohmann::json json, const std::vector<std::string>& settings);
 

@@ -16,6 +16,157 @@ const Array& need(const Arrays& inputs, const std::string& name) {
   return it->second;
 }
 
+// What an inputs file may hold, refused by name where a trace could not read it.
+class Inputs {
+ public:
+  Inputs(const Config& config, const Arrays& arrays) : c_(config), arrays_(arrays) {}
+
+  void check() const {
+    for (const std::string group : {"vision/", "vision_interp/", "batch/", "train/"})
+      check_pictures(group);
+    check_prompt("prefill/", features("vision/"), "gen/tokens");
+    check_prompt("text/", 0, "text/gen_tokens");
+    check_prompt("long/", 0, "long/gen_tokens");
+    for (const char* name : {"gen_stop/stop_id", "batch_stop/stop_id"}) check_row(name, 1);
+    check_batch("batch/", features("batch/"));
+    check_continued_rows();
+    if (find("train/input_ids") && !find("train/image_u8")) need(arrays_, "train/pixel_values");
+    check_batch("train/", features("train/"));
+    check_targets();
+  }
+
+ private:
+  const Array* find(const std::string& name) const {
+    const auto it = arrays_.find(name);
+    return it == arrays_.end() ? nullptr : &it->second;
+  }
+  static std::string text_of(const std::vector<int64_t>& shape) {
+    std::string text;
+    for (const int64_t extent : shape) text += (text.empty() ? "" : ", ") + std::to_string(extent);
+    return "[" + text + "]";
+  }
+  static void require(bool good, const std::string& name, const std::string& expected,
+                      const Array& a) {
+    const char* type = !a.floats.empty() ? "floats " : !a.ints.empty() ? "integers " : "empty ";
+    if (!good) throw Error("trace", name, expected, type + text_of(a.shape));
+  }
+  static void require_range(const std::string& name, const Array& a, int64_t first, int64_t end) {
+    for (const int64_t value : a.ints)
+      if (value < first || value >= end)
+        throw Error("trace", name,
+                    "integers in [" + std::to_string(first) + ", " + std::to_string(end) + ")",
+                    std::to_string(value));
+  }
+  static void require_like(const std::string& name, const Array& a, const Array& other) {
+    require(!a.ints.empty() && a.shape == other.shape, name, "integers " + text_of(other.shape), a);
+  }
+
+  // Ids of one sequence; `length` 0: any.
+  void check_row(const std::string& name, size_t length = 0) const {
+    const Array* a = find(name);
+    if (!a) return;
+    const bool row = a->shape.size() == 1 || (a->shape.size() == 2 && a->shape[0] == 1);
+    const std::string n = length ? std::to_string(length) : "N";
+    require(row && !a->ints.empty() && (!length || a->ints.size() == length), name,
+            "integers [" + n + "] or [1, " + n + "]", *a);
+    require_range(name, *a, 0, c_.embedding_rows);
+  }
+  void check_pictures(const std::string& group) const {
+    const int unit = c_.vision.patch * c_.shuffle;
+    const std::string shape = " [T, 3, S, S] with S a multiple of " + std::to_string(unit);
+    const auto square = [&](const std::vector<int64_t>& s) {
+      return s.size() == 4 && s[1] == 3 && s[2] == s[3] && s[3] % unit == 0;
+    };
+    if (const Array* a = find(group + "pixel_values"))
+      require(!a->floats.empty() && square(a->shape), group + "pixel_values", "floats" + shape, *a);
+    if (const Array* a = find(group + "image_u8")) {
+      require(!a->ints.empty() && square(a->shape), group + "image_u8", "integers" + shape, *a);
+      require_range(group + "image_u8", *a, 0, 256);
+    }
+    if (const Array* a = find(group + "projected"))
+      require(!a->floats.empty() && a->shape.size() >= 2 && a->shape.back() == c_.hidden,
+              group + "projected", "floats [..., " + std::to_string(c_.hidden) + "]", *a);
+  }
+  // Rows that the group's pictures give; a training sees its pictures itself.
+  int64_t features(const std::string& group) const {
+    const Array* ready = group == "train/" ? nullptr : find(group + "projected");
+    if (ready) return int64_t(ready->floats.size()) / c_.hidden;
+    const Array* pixels = find(group + "pixel_values");
+    if (!pixels) pixels = find(group + "image_u8");
+    if (!pixels) return 0;
+    const int64_t side = pixels->shape[3] / c_.vision.patch / c_.shuffle;
+    return pixels->shape[0] * side * side;
+  }
+  void check_marks(const std::string& name, int64_t marks, int64_t rows) const {
+    if (marks != rows)
+      throw Error("trace", name,
+                  std::to_string(rows) + " picture tokens, one a row of its pictures",
+                  std::to_string(marks));
+  }
+  void check_prompt(const std::string& group, int64_t rows, const std::string& continued) const {
+    check_row(group + "input_ids");
+    check_row(continued);
+    if (const Array* ids = find(group + "input_ids"))
+      check_marks(group + "input_ids", std::ranges::count(ids->ints, c_.image_token), rows);
+  }
+
+  void check_batch(const std::string& group, int64_t rows) const {
+    const Array* ids = find(group + "input_ids");
+    if (!ids) return;
+    require(!ids->ints.empty() && ids->shape.size() == 2, group + "input_ids", "integers [R, N]",
+            *ids);
+    require_range(group + "input_ids", *ids, 0, c_.embedding_rows);
+    const Array& mask = need(arrays_, group + "attention_mask");
+    check_mask(group + "attention_mask", mask, *ids);
+    int64_t marks = 0;
+    for (size_t i = 0; i < ids->ints.size(); ++i)
+      marks += mask.ints[i] && ids->ints[i] == c_.image_token;
+    check_marks(group + "input_ids", marks, rows);
+    if (const Array* labels = find(group + "labels")) {
+      require_like(group + "labels", *labels, *ids);
+      require_range(group + "labels", *labels, -100, c_.vocab);
+    }
+  }
+  void check_mask(const std::string& name, const Array& mask, const Array& ids) const {
+    require_like(name, mask, ids);
+    require_range(name, mask, 0, 2);
+    const int64_t width = ids.shape[1];
+    for (auto row = mask.ints.begin(); row != mask.ints.end(); row += width)
+      if (!std::is_sorted(row, row + width) || row[width - 1] == 0)
+        throw Error("trace", name, "zeros, then ones, in each row",
+                    "another row " + std::to_string((row - mask.ints.begin()) / width));
+  }
+  void check_continued_rows() const {
+    const Array* ids = find("batch/input_ids");
+    const Array* tokens = find("batch/gen_tokens");
+    if (!ids) return;
+    if (tokens) {
+      require(
+          !tokens->ints.empty() && tokens->shape.size() == 2 && tokens->shape[0] == ids->shape[0],
+          "batch/gen_tokens", "integers [" + std::to_string(ids->shape[0]) + ", N]", *tokens);
+      require_range("batch/gen_tokens", *tokens, 0, c_.embedding_rows);
+    }
+    for (int64_t r = 0; r < ids->shape[0]; ++r) {
+      const std::string name = "batch_row." + std::to_string(r) + "/gen_tokens";
+      if (find(name)) check_row(name, size_t(need(arrays_, "batch/gen_tokens").shape[1]));
+    }
+  }
+  // The mean of no loss would be no number.
+  void check_targets() const {
+    const Array* ids = find("train/input_ids");
+    if (!ids) return;
+    const auto& mask = need(arrays_, "train/attention_mask").ints;
+    const auto& labels = need(arrays_, "train/labels").ints;
+    for (size_t i = 1; i < labels.size(); ++i)
+      if (labels[i] >= 0 && mask[i - 1] && i % size_t(ids->shape[1]) != 0) return;
+    throw Error("trace", "train/labels", "a label of at least 0 after the first token of a row",
+                "none");
+  }
+
+  const Config& c_;
+  const Arrays& arrays_;
+};
+
 std::vector<int> to_ids(const Array& array) { return {array.ints.begin(), array.ints.end()}; }
 
 Array with_shape(Array array, std::vector<int64_t> shape) {
@@ -135,7 +286,9 @@ std::optional<Array> see_group(Traced& t, const Arrays& inputs, const std::strin
 Step whole_prompt(const Config& c, std::span<const int> ids, int generated = 0) {
   Step step;
   const int prompt = int(ids.size()) - generated;
-  step.add(0, 0, int(ids.size()), prompt, true, picture_marks(c, ids));
+  std::vector<uint8_t> marks = picture_marks(c, ids);
+  std::fill(marks.begin() + prompt, marks.end(), 0);  // what is generated is no picture
+  step.add(0, 0, int(ids.size()), prompt, true, marks);
   step.spans[0].generated = generated;
   return step;
 }
@@ -186,20 +339,20 @@ void put_continuation(Arrays& out, const std::string& tokens, const std::string&
   out[logits] = one_sequence(made->logits);
 }
 
-// One sequence; `pictures` names the group of its pixels.
-void trace_prompt(Traced& t, const Arrays& inputs, const std::string& group,
-                  const std::string& pictures, bool intermediates, int new_tokens, Arrays& out) {
+// One sequence; prefill/ has the pictures of vision/ and shows its intermediates.
+void trace_prompt(Traced& t, const Arrays& inputs, const std::string& group, int new_tokens,
+                  Arrays& out) {
+  const bool main = group == "prefill/";
   const std::vector<int> ids = to_ids(need(inputs, group + "input_ids"));
-  const std::optional<Array> features = see_group(t, inputs, pictures);
+  const std::optional<Array> features = main ? see_group(t, inputs, "vision/") : std::nullopt;
   Recorder recorder(t.config(), group, out);
   const Array logits = t.forward(whole_prompt(t.config(), ids), ids, pointer(features),
-                                 intermediates ? recorder.decoder() : silent);
+                                 main ? recorder.decoder() : silent);
   out[group + "logits"] = one_sequence(logits);
-  if (intermediates && t.config().image_lora_rank > 0) {
+  if (main && t.config().image_lora_rank > 0) {
     const auto marks = picture_marks(t.config(), ids);
     out[group + "im_mask"] = {{1, int64_t(marks.size())}, {}, {marks.begin(), marks.end()}};
   }
-  const bool main = group == "prefill/";
   const std::string tokens = main ? "gen/tokens" : group + "gen_tokens";
   const int count = new_tokens ? new_tokens : main ? 20 : 16;
   put_continuation(
@@ -302,18 +455,17 @@ void trace_batch(Traced& t, const Arrays& inputs, int new_tokens, Arrays& out) {
 
 void trace_training(Traced& t, const Arrays& inputs, Arrays& out) {
   const Batch batch = unpad(inputs, "train/");
-  const auto pixels = pixels_of(inputs, "train/");
-  if (!pixels) throw Error("trace", "train/pixel_values", "a tensor of the inputs file", "nothing");
+  const Array pixels = *pixels_of(inputs, "train/");
   std::vector<int> ids;
   const Step step = ragged(t.config(), batch, 0, ids);
   std::vector<int64_t> targets;  // the label of the next row
   for (const auto& labels : batch.labels)
     for (size_t i = 0; i < labels.size(); ++i)
       targets.push_back(i + 1 < labels.size() ? labels[i + 1] : -100);
-  const Array features = t.see(*pixels, silent);
+  const Array features = t.see(pixels, silent);
   const Array logits = t.forward(step, ids, &features, silent);
   out["train/sft_loss"] = {{}, {float(answer_loss(logits, targets))}, {}};
-  for (auto& [name, array] : t.train(step, ids, targets, *pixels))
+  for (auto& [name, array] : t.train(step, ids, targets, pixels))
     out["train/" + name] = std::move(array);
 }
 
@@ -343,14 +495,15 @@ double answer_loss(const Array& logits, std::span<const int64_t> targets) {
   return sum / count;
 }
 
+void check_inputs(const Config& config, const Arrays& inputs) { Inputs(config, inputs).check(); }
+
 Arrays trace(Traced& traced, const Arrays& inputs, int new_tokens) {
+  check_inputs(traced.config(), inputs);
   Arrays out;
   for (const std::string group : {"vision/", "vision_interp/"})
     if (pixels_of(inputs, group)) trace_tower(traced, inputs, group, out);
   for (const std::string group : {"prefill/", "text/", "long/"})
-    if (inputs.contains(group + "input_ids"))
-      trace_prompt(traced, inputs, group, group == "prefill/" ? "vision/" : "none/",
-                   group == "prefill/", new_tokens, out);
+    if (inputs.contains(group + "input_ids")) trace_prompt(traced, inputs, group, new_tokens, out);
   if (inputs.contains("batch/input_ids")) trace_batch(traced, inputs, new_tokens, out);
   if (inputs.contains("train/input_ids")) trace_training(traced, inputs, out);
   if (out.empty())

@@ -57,9 +57,14 @@ class Traced {
   }
 };
 
-// `new_tokens`: how many tokens to generate where the inputs do not hold a golden continuation; 0:
-// as many as the goldens, 20 after prefill/ and 16 after others. An executor without a cache is
-// teacher-forced with the golden continuation, if there is one.
+// Throws Error, naming the tensor, if one that `trace` reads is not of the type, the shape or the
+// range it must have (the conformance README lists them), or if pictures and picture tokens differ
+// in number. Sequences may be [N] or [1, N]; other tensors are not looked at.
+void check_inputs(const Config& config, const Arrays& inputs);
+
+// Checks the inputs first. `new_tokens`: how many tokens to generate where the inputs do not hold a
+// golden continuation; 0: as many as the goldens, 20 after prefill/ and 16 after others. An
+// executor without a cache is teacher-forced with the golden continuation, if there is one.
 Arrays trace(Traced& traced, const Arrays& inputs, int new_tokens = 0);
 
 // Mean over the rows with a target (>= 0) of its -log p, summed in double; logits [rows, vocab].

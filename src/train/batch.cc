@@ -130,6 +130,7 @@ TorchBatch BatchMaker::make(std::span<const Pick> picks) const {
       const std::vector<float> values = normalise(tiles.tiles, tile_rule);
       pixels.insert(pixels.end(), values.begin(), values.end());
       tiles_here += int64_t(tiles.tiles.size());
+      ++batch.pictures;
       tokens.push_back(int(tiles.tiles.size()) * config.tokens_per_tile());
     }
     std::vector<size_t> questions(pick.group.end - pick.group.begin);

@@ -1,10 +1,12 @@
 #include "train/checkpoint.h"
 
 #include <algorithm>
+#include <climits>
 #include <filesystem>
 
 #include "base/error.h"
 #include "io/safetensors.h"
+#include "text/tokenizer_files.h"
 
 namespace revenant {
 namespace {
@@ -21,13 +23,6 @@ NamedTensor named(const std::string& name, const torch::Tensor& t) {
 
 }  // namespace
 
-void copy_tokenizer(const Path& from, const Path& to) {
-  for (const char* name :
-       {"tokenizer.json", "tokenizer.model", "tokenizer_config.json", "vocab.json", "merges.txt",
-        "added_tokens.json", "special_tokens_map.json"})
-    if (fs::exists(from / name)) write_file(to / name, read_file(from / name));
-}
-
 void save_checkpoint(const Path& output_dir, const TorchModel& model, const Optimizer& optimizer,
                      const TrainerState& state, const Path& tokenizer, int keep) {
   const Path place = output_dir / (prefix + std::to_string(state.global_step));
@@ -42,11 +37,16 @@ void save_checkpoint(const Path& output_dir, const TorchModel& model, const Opti
   write_safetensors(temporary / "optimizer.safetensors", moments);
   const nlohmann::json json = {{"global_step", state.global_step}, {"seed", state.seed}};
   write_file(temporary / "trainer_state.json", json.dump(2) + "\n");
-  fs::remove_all(place);
+  const Path replaced = place.string() + ".old";
+  fs::remove_all(replaced);
+  if (fs::exists(place)) fs::rename(place, replaced);
   fs::rename(temporary, place);
   sync_directory(output_dir);
+  fs::remove_all(replaced);
   const std::vector<Path> all = checkpoints_in(output_dir);
-  for (size_t i = size_t(keep); i < all.size(); ++i) fs::remove_all(all[i]);
+  const auto saved = std::ranges::find(all, place);
+  for (auto it = saved + std::min<ptrdiff_t>(keep, all.end() - saved); it != all.end(); ++it)
+    fs::remove_all(*it);
 }
 
 std::vector<Path> checkpoints_in(const Path& output_dir) {
@@ -68,10 +68,14 @@ std::vector<Path> checkpoints_in(const Path& output_dir) {
 TrainerState read_trainer_state(const Path& checkpoint) {
   const Path file = checkpoint / "trainer_state.json";
   const auto json = nlohmann::json::parse(read_file(file), nullptr, false);
-  if (!json.is_object() || !json.contains("global_step") ||
-      !json["global_step"].is_number_integer())
-    throw Error("checkpoint", file.string() + ": global_step", "an integer", "nothing");
-  return {json["global_step"].get<int>(), json.value("seed", uint64_t(0))};
+  const auto number = [&](const char* key, uint64_t most) {
+    const auto value = json.is_object() ? json.value(key, nlohmann::json()) : nlohmann::json();
+    if (!value.is_number_unsigned() || value.get<uint64_t>() > most)
+      throw Error("checkpoint", file.string() + ": " + key, "a number from 0 up to its type's",
+                  value.dump());
+    return value.get<uint64_t>();
+  };
+  return {int(number("global_step", INT_MAX)), number("seed", UINT64_MAX)};
 }
 
 void load_optimizer(const Path& checkpoint, Optimizer& optimizer) {
@@ -79,7 +83,7 @@ void load_optimizer(const Path& checkpoint, Optimizer& optimizer) {
   std::map<std::string, torch::Tensor> state;
   for (const auto& [name, view] : file.tensors())
     state[name] = torch::tensor(to_floats(view)).view(view.shape);
-  optimizer.load(state, read_trainer_state(checkpoint).global_step, file.path());
+  optimizer.load(std::move(state), file.path());
 }
 
 }  // namespace revenant

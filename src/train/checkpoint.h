@@ -12,7 +12,8 @@ struct TrainerState {
   uint64_t seed = 0;
 };
 
-// `tokenizer` is a directory whose tokenizer files go along.
+// `tokenizer` is a directory whose tokenizer files go along. Of the checkpoints up to this step
+// `keep` stay; later ones, which can only be damaged, are left alone.
 void save_checkpoint(const Path& output_dir, const TorchModel& model, const Optimizer& optimizer,
                      const TrainerState& state, const Path& tokenizer, int keep);
 
@@ -22,8 +23,5 @@ std::vector<Path> checkpoints_in(const Path& output_dir);
 TrainerState read_trainer_state(const Path& checkpoint);
 // The optimiser's state as saved. Throws Error.
 void load_optimizer(const Path& checkpoint, Optimizer& optimizer);
-
-// Copies tokenizer.json, tokenizer.model, ... where they exist.
-void copy_tokenizer(const Path& from, const Path& to);
 
 }  // namespace revenant

@@ -7,8 +7,10 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <chrono>
 #include <cmath>
+#include <cstring>
 #include <filesystem>
 #include <fstream>
 #include <future>
@@ -17,7 +19,7 @@
 #include <optional>
 
 #include "base/error.h"
-#include "base/progress.h"
+#include "text/tokenizer_files.h"
 #include "text/train_bpe.h"
 #include "train/batch.h"
 #include "train/checkpoint.h"
@@ -36,10 +38,13 @@ class DirectoryLock {
  public:
   explicit DirectoryLock(const Path& directory) {
     fs::create_directories(directory);
-    fd_ = ::open((directory / ".lock").c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0644);
-    if (fd_ < 0 || ::flock(fd_, LOCK_EX | LOCK_NB) != 0)
-      throw Error("train", directory.string(), "no other run in this output_dir",
-                  "one that holds its lock");
+    const Path file = directory / ".lock";
+    fd_ = ::open(file.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0644);
+    if (fd_ < 0) throw Error("train", file.string(), "a file to write", std::strerror(errno));
+    if (::flock(fd_, LOCK_EX | LOCK_NB) == 0) return;
+    ::close(fd_);
+    throw Error("train", directory.string(), "no other run in this output_dir",
+                "one that holds its lock");
   }
   ~DirectoryLock() { ::close(fd_); }
   DirectoryLock(const DirectoryLock&) = delete;
@@ -67,12 +72,17 @@ Path prepare_tokenizer(const Recipe& recipe, const TrainingData& data) {
   return directory;
 }
 
-// A fresh model's config with the ids that only the tokenizer knows.
-nlohmann::json config_for(const Recipe& recipe, const Tokenizer& tokenizer,
-                          const PromptRule& rule) {
+// The config of a fresh model; null if the recipe goes on from another.
+nlohmann::json config_of(const Recipe& recipe) {
+  if (recipe.config.empty()) return nullptr;
   auto json = nlohmann::json::parse(read_file(recipe.config), nullptr, false);
   if (!json.is_object() || !json.contains("llm_config"))
     throw Error("train", recipe.config.string(), "a JSON object with llm_config", "something else");
+  return json;
+}
+
+// With the ids that only the tokenizer knows.
+nlohmann::json completed(nlohmann::json json, const Tokenizer& tokenizer, const PromptRule& rule) {
   json["llm_config"]["vocab_size"] = tokenizer.size();
   json["image_token_index"] = tokenizer.id_of(rule.context_token);
   json["eos_token_id"] = json["pad_token_id"] = stop_ids(rule, tokenizer).front();
@@ -82,16 +92,16 @@ nlohmann::json config_for(const Recipe& recipe, const Tokenizer& tokenizer,
 // The meter of the log and the progress line.
 class Meter {
  public:
-  Meter(const Recipe& recipe, int start)
+  Meter(const Recipe& recipe, const TrainWatch& watch, int start)
       : recipe_(recipe),
-        progress_("train", "steps"),
+        watch_(watch),
         log_(recipe.output_dir / "train.jsonl", std::ios::app),
         start_(start),
         since_(Clock::now()) {}
 
   void count(const TorchBatch& batch) {
     tokens_ += batch.step.rows;
-    pictures_ += size_t(batch.pixels.size(0));
+    pictures_ += batch.pictures;
   }
   void step(int step, double loss, double norm, double rate, double epoch) {
     ++steps_;
@@ -109,7 +119,7 @@ class Meter {
     char text[96];
     std::snprintf(text, sizeof text, "loss %.4f, %.0f tokens/s, %.1f images/s", loss_ / steps_,
                   double(tokens_) / seconds, double(pictures_) / seconds);
-    progress_.show(size_t(step + 1 - start_), size_t(recipe_.max_steps - start_), text);
+    watch_.progress(size_t(step + 1 - start_), size_t(recipe_.max_steps - start_), text);
     tokens_ = pictures_ = 0;
     steps_ = 0;
     loss_ = 0;
@@ -119,7 +129,7 @@ class Meter {
  private:
   using Clock = std::chrono::steady_clock;
   const Recipe& recipe_;
-  Progress progress_;
+  const TrainWatch& watch_;
   std::ofstream log_;
   int start_, steps_ = 0;
   size_t tokens_ = 0, pictures_ = 0;
@@ -133,22 +143,30 @@ struct Run {
   int step = 0;
 };
 
-// From the last good checkpoint; a damaged one is named and the one before it is tried. If none is
-// good the run ends: what was reached is not overwritten by a fresh start.
-bool resume(const Recipe& recipe, Run& run) {
+// From the last good checkpoint; one that cannot be used is named and the one before it is tried.
+// If none can the run ends: what was reached is not overwritten by a fresh start.
+bool resume(const Recipe& recipe, const TrainWatch& watch, Run& run) {
   const std::vector<Path> checkpoints = checkpoints_in(recipe.output_dir);
   for (const Path& checkpoint : checkpoints) {
+    TrainerState state;
     try {
-      const TrainerState state = read_trainer_state(checkpoint);
+      state = read_trainer_state(checkpoint);
       run.model = load_torch_model(checkpoint);
       run.optimizer.emplace(recipe, run.model);
       load_optimizer(checkpoint, *run.optimizer);
       run.step = state.global_step;
     } catch (const Error& error) {
-      std::fprintf(stderr, "passing over a damaged checkpoint: %s\n", error.what());
+      watch.tell(std::string("passing over a checkpoint that cannot be used: ") + error.what());
       continue;
     }
-    std::fprintf(stderr, "going on from %s\n", checkpoint.c_str());
+    if (state.seed != recipe.seed)
+      throw Error("train", checkpoint.string(), "a run of seed " + std::to_string(recipe.seed),
+                  "one of seed " + std::to_string(state.seed));
+    if (run.step > recipe.max_steps)
+      throw Error("train", "max_steps",
+                  "at least the " + std::to_string(run.step) + " of " + checkpoint.string(),
+                  std::to_string(recipe.max_steps));
+    watch.tell("going on from " + checkpoint.string());
     return true;
   }
   if (!checkpoints.empty())
@@ -162,12 +180,20 @@ struct LossAndGradients {
   std::vector<torch::Tensor> gradients;  // as the parameters; undefined where none reaches
 };
 
+// Autocast to bf16 on this thread, for as long as it lives.
+class Autocast {
+ public:
+  explicit Autocast(bool on) { at::autocast::set_autocast_enabled(at::kCPU, on); }
+  ~Autocast() { at::autocast::set_autocast_enabled(at::kCPU, false); }
+  Autocast(const Autocast&) = delete;
+};
+
 LossAndGradients gradients_of(const TorchModel& model, const TorchBatch& batch, double share,
                               bool bf16) {
-  at::autocast::set_autocast_enabled(at::kCPU, bf16);
-  const torch::Tensor loss = sft_loss(model, batch).to(torch::kFloat32) * share;
-  at::autocast::clear_cache();
-  at::autocast::set_autocast_enabled(at::kCPU, false);
+  const torch::Tensor loss = [&] {
+    const Autocast autocast(bf16);
+    return sft_loss(model, batch).to(torch::kFloat32) * share;
+  }();
   std::vector<torch::Tensor> parameters;
   for (const auto& [name, parameter] : model.parameters) parameters.push_back(parameter);
   return {loss.item<double>(), torch::autograd::grad({loss}, parameters, {}, {}, false, true)};
@@ -240,18 +266,19 @@ void finish(const Recipe& recipe, const TorchModel& model, const Path& tokenizer
 
 }  // namespace
 
-bool train(const Recipe& recipe) {
-  const DirectoryLock lock(recipe.output_dir);
+bool train(const Recipe& recipe, const TrainWatch& watch) {
   const TrainingData data = read_training_data(recipe);
+  const nlohmann::json config = config_of(recipe);
+  const DirectoryLock lock(recipe.output_dir);
   const Path tokenizer_directory = prepare_tokenizer(recipe, data);
   const Tokenizer plain_tokenizer = Tokenizer::open(tokenizer_directory);
 
   Run run;
-  if (!resume(recipe, run)) {
+  if (!resume(recipe, watch, run)) {
     const PromptRule& rule = prompt_rule("phantom-qwen2");
     run.model =
         recipe.model.empty()
-            ? init_torch_model(config_for(recipe, tokenizer_for(rule, plain_tokenizer), rule),
+            ? init_torch_model(completed(config, tokenizer_for(rule, plain_tokenizer), rule),
                                recipe.seed)
             : load_torch_model(recipe.model);
     run.optimizer.emplace(recipe, run.model);
@@ -271,13 +298,15 @@ bool train(const Recipe& recipe) {
     save_checkpoint(recipe.output_dir, run.model, *run.optimizer, {step, recipe.seed},
                     tokenizer_directory, recipe.save_total_limit);
   };
-  Meter meter(recipe, run.step);
+  const int start = run.step;
+  Meter meter(recipe, watch, start);
   SideBySide threads(recipe.gradient_accumulation_steps);
   auto prepare = [&](int step) {
     return std::async(std::launch::async,
                       [&, step] { return batches_of_step(maker, data, recipe, step); });
   };
-  auto next = prepare(run.step);
+  std::future<std::vector<TorchBatch>> next;
+  if (run.step < recipe.max_steps) next = prepare(run.step);
   for (; run.step < recipe.max_steps && !stop_signal; ++run.step) {
     std::vector<TorchBatch> batches = next.get();
     if (run.step + 1 < recipe.max_steps) next = prepare(run.step + 1);
@@ -293,11 +322,12 @@ bool train(const Recipe& recipe) {
     if ((run.step + 1) % recipe.save_steps == 0 || run.step + 1 == recipe.max_steps)
       save(run.step + 1);
   }
-  if (run.step < recipe.max_steps)
-    save(run.step);
-  else
+  const bool finished = run.step == recipe.max_steps;
+  if (finished)
     finish(recipe, run.model, tokenizer_directory);
-  return run.step >= recipe.max_steps;
+  else if (run.step > start)
+    save(run.step);
+  return finished;
 }
 
 }  // namespace revenant

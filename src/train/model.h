@@ -47,6 +47,7 @@ struct TorchBatch {
   std::vector<int64_t> ids;           // [R]
   std::vector<int64_t> labels;        // [R] the token that should follow, or -100
   torch::Tensor pixels;               // [T, 3, S, S], each picture's tiles once
+  size_t pictures = 0;                // what the tiles were cut from
   std::vector<int64_t> tile_of_slot;  // which tile fills each run of picture rows; empty: in order
 };
 

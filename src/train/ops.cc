@@ -58,8 +58,8 @@ INTO_EACH void norm_rows(const T* x, const T* w, T eps, int64_t rows, int64_t h,
 
 // dx = r (g w - x r^2 mean(g w x)), dw += g x r
 template <class T>
-INTO_EACH void norm_rows_back(const T* x, const T* w, const T* r, const T* g, int64_t rows, int64_t h,
-                           T* dx, T* dw) {
+INTO_EACH void norm_rows_back(const T* x, const T* w, const T* r, const T* g, int64_t rows,
+                              int64_t h, T* dx, T* dw) {
   for (int64_t i = 0; i < rows; ++i, x += h, g += h, dx += h) {
     T sum = 0;
 #pragma omp simd reduction(+ : sum)
@@ -76,7 +76,7 @@ INTO_EACH void norm_rows_back(const T* x, const T* w, const T* r, const T* g, in
 // `sign` -1 turns back.
 template <class T>
 INTO_EACH void rotate(const T* x, const T* cos, const T* sin, T sign, int64_t rows, int64_t n,
-                   int64_t half, T* y) {
+                      int64_t half, T* y) {
   for (int64_t r = 0; r < rows; ++r, cos += half, sin += half)
     for (int64_t i = 0; i < n; ++i, x += 2 * half, y += 2 * half) {
 #pragma omp simd
@@ -110,7 +110,7 @@ INTO_EACH void attend_span(const T* q, const T* k, const T* v, int64_t rows, Hea
 
 template <class T>
 INTO_EACH void attend_span_back(const T* q, const T* k, const T* v, const T* p, const T* g,
-                             int64_t rows, Heads s, T* dq, T* dk, T* dv) {
+                                int64_t rows, Heads s, T* dq, T* dk, T* dv) {
   const T scale = 1 / std::sqrt(T(s.d));
   std::vector<T> dp(static_cast<size_t>(s.m));
   for (int64_t i = 0; i < rows * s.n; ++i, q += s.d, g += s.d, dq += s.d, p += s.m) {

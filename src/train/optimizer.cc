@@ -107,6 +107,7 @@ std::map<std::string, torch::Tensor> Optimizer::state() const {
     if (const auto* moments = state_of(adamw_, parameter)) {
       state["exp_avg." + name] = moments->exp_avg();
       state["exp_avg_sq." + name] = moments->exp_avg_sq();
+      state["step." + name] = torch::tensor({float(moments->step())});
     }
     if (const auto it = momenta_.find(name); it != momenta_.end())
       state["momentum_buffer." + name] = it->second;
@@ -114,32 +115,33 @@ std::map<std::string, torch::Tensor> Optimizer::state() const {
   return state;
 }
 
-void Optimizer::load(const std::map<std::string, torch::Tensor>& state, int step,
-                     const Path& file) {
+void Optimizer::load(std::map<std::string, torch::Tensor> state, const Path& file) {
+  const auto taken = [&](const std::string& key, at::IntArrayRef shape) {
+    const auto node = state.extract(key);
+    const std::string subject = file.string() + ": " + key;
+    if (node.empty()) throw Error("checkpoint", subject, "a moment of the optimiser", "nothing");
+    if (node.mapped().sizes() != shape)
+      throw Error("checkpoint", subject, std::to_string(c10::multiply_integers(shape)) + " values",
+                  std::to_string(node.mapped().numel()));
+    return node.mapped();
+  };
   std::set<std::string> muons;
   for (const TensorSpec& spec : hidden_) muons.insert(spec.stored);
-  const auto moment = [&](const char* kind, const std::string& name, const torch::Tensor& like) {
-    const std::string key = std::string(kind) + "." + name;
-    const auto it = state.find(key);
-    const std::string subject = file.string() + ": " + key;
-    if (it == state.end())
-      throw Error("checkpoint", subject, "a moment of the optimiser", "nothing");
-    if (it->second.sizes() != like.sizes())
-      throw Error("checkpoint", subject, std::to_string(like.numel()) + " values",
-                  std::to_string(it->second.numel()));
-    return it->second;
-  };
   for (const auto& [name, parameter] : model_.parameters) {
     if (muons.contains(name)) {
-      momenta_[name] = moment("momentum_buffer", name, parameter);
-      continue;
+      const std::string key = "momentum_buffer." + name;
+      if (state.contains(key)) momenta_[name] = taken(key, parameter.sizes());
+    } else if (state.contains("step." + name)) {
+      auto moments = std::make_unique<torch::optim::AdamWParamState>();
+      moments->step(int64_t(taken("step." + name, {1}).item<float>()));
+      moments->exp_avg(taken("exp_avg." + name, parameter.sizes()));
+      moments->exp_avg_sq(taken("exp_avg_sq." + name, parameter.sizes()));
+      adamw_.state()[parameter.unsafeGetTensorImpl()] = std::move(moments);
     }
-    auto moments = std::make_unique<torch::optim::AdamWParamState>();
-    moments->step(step);
-    moments->exp_avg(moment("exp_avg", name, parameter));
-    moments->exp_avg_sq(moment("exp_avg_sq", name, parameter));
-    adamw_.state()[parameter.unsafeGetTensorImpl()] = std::move(moments);
   }
+  if (!state.empty())
+    throw Error("checkpoint", file.string() + ": " + state.begin()->first,
+                "only what this run's optimiser keeps", "state of another one");
 }
 
 }  // namespace revenant

@@ -32,12 +32,12 @@ class Optimizer {
   // One step by the parameters' gradients.
   void step(double learning_rate, SideBySide& threads);
 
-  // The state by name: exp_avg.PARAMETER and exp_avg_sq.PARAMETER, or momentum_buffer.PARAMETER.
-  // Empty for a parameter without a step yet.
+  // The state by name: exp_avg.PARAMETER, exp_avg_sq.PARAMETER and step.PARAMETER [1] (how often it
+  // was stepped), or momentum_buffer.PARAMETER. Nothing for a parameter that never was.
   std::map<std::string, torch::Tensor> state() const;
-  // As it was after `step` steps. Throws Error that names `file` where a parameter's state is
-  // missing or of another shape.
-  void load(const std::map<std::string, torch::Tensor>& state, int step, const Path& file);
+  // Throws Error that names `file` where a state is in part, of another shape, or no parameter's
+  // under this optimiser.
+  void load(std::map<std::string, torch::Tensor> state, const Path& file);
 
  private:
   void step_muon(double learning_rate, SideBySide& threads);

@@ -5,6 +5,7 @@
 #include <cmath>
 #include <functional>
 #include <map>
+#include <sstream>
 
 #include "base/error.h"
 
@@ -22,30 +23,55 @@ Setter into_path(Path& place) {
   return [&place](const YAML::Node& node) { place = node.as<std::string>(); };
 }
 
+void apply(const std::map<std::string, Setter>& known, const std::string& key,
+           const YAML::Node& value, const std::string& subject) {
+  const auto it = known.find(key);
+  if (it == known.end()) {
+    std::string names;
+    for (const auto& [name, setter] : known) names += (names.empty() ? "" : ", ") + name;
+    throw Error("recipe", subject + ": " + key, "one of " + names, "an unknown key");
+  }
+  try {
+    it->second(value);
+  } catch (const YAML::Exception&) {
+    throw Error("recipe", subject + ": " + key, "a value of the right type",
+                "\"" + YAML::Dump(value) + "\"");
+  }
+}
+
+// Every pair of a mapping to its setter.
+void apply_all(const std::map<std::string, Setter>& known, const YAML::Node& mapping,
+               const std::string& subject) {
+  if (!mapping.IsMap()) throw Error("recipe", subject, "a YAML mapping", "something else");
+  for (const auto& item : mapping) {
+    if (!item.first.IsScalar())
+      throw Error("recipe", subject, "plain keys", YAML::Dump(item.first));
+    apply(known, item.first.Scalar(), item.second, subject);
+  }
+}
+
+template <class T>
+void demand(bool good, const std::string& subject, const char* key, const char* expected,
+            const T& found) {
+  if (good) return;
+  std::ostringstream text;
+  text << found;
+  throw Error("recipe", subject + ": " + key, expected,
+              text.str().empty() ? "nothing" : text.str());
+}
+
 RecipeData read_data(const YAML::Node& node, const std::string& subject) {
   RecipeData data;
-  for (const auto& item : node) {
-    const auto key = item.first.as<std::string>();
-    if (key == "path")
-      data.path = item.second.as<std::string>();
-    else if (key == "make")
-      data.make = item.second.as<std::string>();
-    else if (key == "weight")
-      data.weight = item.second.as<double>();
-    else if (key == "mirror")
-      data.mirror = item.second.as<bool>();
-    else if (key == "shift")
-      data.shift = item.second.as<double>();
-    else
-      throw Error("recipe", subject + ": data." + key, "path, make, weight, mirror or shift",
-                  "an unknown key");
-  }
-  if (data.path.empty()) throw Error("recipe", subject + ": data.path", "a JSON file", "nothing");
-  if (!(data.weight > 0))
-    throw Error("recipe", subject + ": data.weight", "a positive number",
-                std::to_string(data.weight));
-  if (!(data.shift >= 0 && data.shift <= 0.5))
-    throw Error("recipe", subject + ": data.shift", "0 to 0.5", std::to_string(data.shift));
+  apply_all({{"path", into_path(data.path)},
+             {"make", into(data.make)},
+             {"weight", into(data.weight)},
+             {"mirror", into(data.mirror)},
+             {"shift", into(data.shift)}},
+            node, subject);
+  demand(!data.path.empty(), subject, "path", "a JSON file", "");
+  demand(data.weight > 0 && std::isfinite(data.weight), subject, "weight", "a positive number",
+         data.weight);
+  demand(data.shift >= 0 && data.shift <= 0.5, subject, "shift", "0 to 0.5", data.shift);
   return data;
 }
 
@@ -82,49 +108,68 @@ std::map<std::string, Setter> setters(Recipe& r, const std::string& subject) {
              if (!node.IsSequence())
                throw Error("recipe", subject + ": data", "a list", "something else");
              r.data.clear();
-             for (const YAML::Node& item : node) r.data.push_back(read_data(item, subject));
+             for (const YAML::Node& item : node)
+               r.data.push_back(
+                   read_data(item, subject + ": data[" + std::to_string(r.data.size()) + "]"));
            }}};
 }
 
-void apply(const std::map<std::string, Setter>& known, const std::string& key,
-           const YAML::Node& value, const std::string& subject) {
-  const auto it = known.find(key);
-  if (it == known.end())
-    throw Error("recipe", subject + ": " + key, "a known key (docs/training.md)", "an unknown one");
-  try {
-    it->second(value);
-  } catch (const YAML::Exception&) {
-    throw Error("recipe", subject + ": " + key, "a value of the right type",
-                "\"" + YAML::Dump(value) + "\"");
-  }
+void check(const Recipe& r, const std::string& subject) {
+  const auto is = [&](bool good, const char* key, const char* expected, const auto& found) {
+    demand(good, subject, key, expected, found);
+  };
+  const auto counts = [&](const char* key, int value) {
+    is(value > 0, key, "a positive number", value);
+  };
+  const auto from_0_to_1 = [&](const char* key, double value) {
+    is(value >= 0 && value < 1, key, "0 to below 1", value);
+  };
+  const auto at_least_0 = [&](const char* key, double value) {
+    is(value >= 0 && std::isfinite(value), key, "a number from 0 up", value);
+  };
+  is(!r.output_dir.empty(), "output_dir", "a directory", "");
+  is(r.model.empty() != r.config.empty(), "model, config", "exactly one of the two",
+     r.model.empty() ? "neither" : "both");
+  is(!r.data.empty(), "data", "at least one set", "");
+  counts("tokenizer_vocab", r.tokenizer_vocab);
+  counts("per_device_train_batch_size", r.per_device_train_batch_size);
+  counts("questions_per_picture", r.questions_per_picture);
+  counts("gradient_accumulation_steps", r.gradient_accumulation_steps);
+  counts("max_steps", r.max_steps);
+  counts("logging_steps", r.logging_steps);
+  counts("save_steps", r.save_steps);
+  counts("save_total_limit", r.save_total_limit);
+  is(r.conversation_share >= 0 && r.conversation_share <= 1, "conversation_share", "0 to 1",
+     r.conversation_share);
+  is(r.learning_rate > 0 && std::isfinite(r.learning_rate), "learning_rate", "a positive number",
+     r.learning_rate);
+  is(r.min_learning_rate >= 0 && r.min_learning_rate <= r.learning_rate, "min_learning_rate",
+     "0 to learning_rate", r.min_learning_rate);
+  at_least_0("warmup_steps", r.warmup_steps);
+  at_least_0("weight_decay", r.weight_decay);
+  at_least_0("max_grad_norm", r.max_grad_norm);
+  from_0_to_1("adam_beta1", r.adam_beta1);
+  from_0_to_1("adam_beta2", r.adam_beta2);
+  from_0_to_1("muon_momentum", r.muon_momentum);
+  is(r.adam_epsilon > 0, "adam_epsilon", "a positive number", r.adam_epsilon);
+  const bool level = r.lr_scheduler_type == "warmup_stable_decay";
+  is(level || r.lr_scheduler_type == "cosine", "lr_scheduler_type", "cosine or warmup_stable_decay",
+     r.lr_scheduler_type);
+  is(level ? r.decay_steps > 0 && r.decay_steps <= r.max_steps - r.warmup_steps
+           : r.decay_steps == 0,
+     "decay_steps", "1 to max_steps - warmup_steps with warmup_stable_decay, else 0",
+     r.decay_steps);
+  is(r.optim == "adamw_torch" || r.optim == "muon", "optim", "adamw_torch or muon", r.optim);
+  is(r.save_dtype == "bfloat16" || r.save_dtype == "float32", "save_dtype", "bfloat16 or float32",
+     r.save_dtype);
 }
 
-void check(const Recipe& r, const std::string& subject) {
-  const auto demand = [&](bool good, const char* key, const char* expected) {
-    if (!good) throw Error("recipe", subject + ": " + key, expected, "another value or nothing");
-  };
-  demand(!r.output_dir.empty(), "output_dir", "a directory");
-  demand(r.model.empty() != r.config.empty(), "model, config", "exactly one of the two");
-  demand(!r.data.empty(), "data", "at least one set");
-  demand(r.per_device_train_batch_size > 0, "per_device_train_batch_size", "a positive number");
-  demand(r.questions_per_picture > 0, "questions_per_picture", "a positive number");
-  demand(r.conversation_share >= 0 && r.conversation_share <= 1, "conversation_share", "0 to 1");
-  demand(r.gradient_accumulation_steps > 0, "gradient_accumulation_steps", "a positive number");
-  demand(r.max_steps > 0, "max_steps", "a positive number");
-  demand(r.logging_steps > 0, "logging_steps", "a positive number");
-  demand(r.save_steps > 0, "save_steps", "a positive number");
-  demand(r.save_total_limit > 0, "save_total_limit", "a positive number");
-  demand(r.warmup_steps >= 0, "warmup_steps", "zero or more");
-  const bool level = r.lr_scheduler_type == "warmup_stable_decay";
-  demand(level || r.lr_scheduler_type == "cosine", "lr_scheduler_type",
-         "cosine or warmup_stable_decay");
-  demand(level ? r.decay_steps > 0 && r.decay_steps <= r.max_steps - r.warmup_steps
-               : r.decay_steps == 0,
-         "decay_steps", "1 to max_steps - warmup_steps with warmup_stable_decay, else 0");
-  demand(r.optim == "adamw_torch" || r.optim == "muon", "optim", "adamw_torch or muon");
-  demand(r.muon_momentum >= 0 && r.muon_momentum < 1, "muon_momentum", "0 to below 1");
-  demand(r.save_dtype == "bfloat16" || r.save_dtype == "float32", "save_dtype",
-         "bfloat16 or float32");
+YAML::Node yaml_of(const std::string& text, const std::string& subject) {
+  try {
+    return YAML::Load(text);
+  } catch (const YAML::Exception& error) {
+    throw Error("recipe", subject, error.what());
+  }
 }
 
 }  // namespace
@@ -133,18 +178,13 @@ Recipe read_recipe(const Path& file, const std::vector<std::string>& settings) {
   Recipe recipe;
   const std::string subject = file.string();
   const auto known = setters(recipe, subject);
-  YAML::Node root;
-  try {
-    root = YAML::Load(read_file(file));
-  } catch (const YAML::Exception& error) {
-    throw Error("recipe", subject, error.what());
-  }
-  if (!root.IsMap()) throw Error("recipe", subject, "a YAML mapping", "something else");
-  for (const auto& item : root) apply(known, item.first.as<std::string>(), item.second, subject);
+  const YAML::Node root = yaml_of(read_file(file), subject);
+  apply_all(known, root, subject);
   for (const std::string& setting : settings) {
     const size_t equals = setting.find('=');
     if (equals == std::string::npos) throw Error("recipe", "--set", "key=value", setting);
-    apply(known, setting.substr(0, equals), YAML::Load(setting.substr(equals + 1)), "--set");
+    const std::string key = setting.substr(0, equals), value = setting.substr(equals + 1);
+    apply(known, key, yaml_of(value, "--set: " + key), "--set");
   }
   check(recipe, subject);
   return recipe;

@@ -422,5 +422,74 @@ TEST_F(Cli, LoadingTakesTheFileAndLittleMore) {
   EXPECT_LE(ran.peak_kb, limit);
 }
 
+// ---- what is easily lost ----
+
+// /dev/full takes nothing: an answer that nobody got is no success.
+TEST_F(Cli, AFullDiskIsAnError) {
+  const Path data = Path(REVENANT_SOURCE_DIR) / "tests/conformance/data";
+  const std::vector<Words> commands = {{"run", "-m", model_, "-n", "4", "-p", "hi"},
+                                       {"chat", "-m", model_, "-n", "4"},
+                                       {"tokenize", "-m", model_},
+                                       {"inspect", "-m", model_},
+                                       {"tiles", picture_},
+                                       {"conformance", (data / "phantom-0.5b").string()},
+                                       {"run", "--help"}};
+  for (const Words& command : commands) {
+    Words words = {"-c", "exec \"$0\" \"$@\" > /dev/full",
+                   (Path(REVENANT_BIN_DIR) / "revenant").string()};
+    words.insert(words.end(), command.begin(), command.end());
+    const Outcome got = run_program(place_, words, "hello\n", "/bin/sh");
+    EXPECT_EQ(got.code, 1) << command[0];
+    EXPECT_EQ(got.err, "revenant: [cli] stdout: cannot write all of the output\n") << command[0];
+  }
+}
+
+TEST_F(Cli, DecodeRefusesIdsOfNoToken) {
+  const Words decode = {"tokenize", "-m", model_, "--decode", "--special"};
+  EXPECT_EQ(run(decode, "0 260\n").code, 0);  // the last one
+  const Outcome got = run(decode, "104\n104 261\n");
+  EXPECT_EQ(got.code, 1);
+  EXPECT_EQ(std::count(got.out.begin(), got.out.end(), '\n'), 1) << got.out;
+  EXPECT_EQ(got.err,
+            "revenant: [tokenize] line 2 of the input: expected ids of this vocabulary (size 261), "
+            "found 261\n");
+  const Outcome listed = run({"tokenize", "-m", model_, "--decode", "--json"}, "[99999999]\n");
+  EXPECT_EQ(listed.code, 1);
+  EXPECT_EQ(listed.out, "");
+  EXPECT_NE(listed.err.find("found 99999999"), std::string::npos) << listed.err;
+}
+
+TEST_F(Cli, BrokenJsonIsToldWithoutTheLibrarysTags) {
+  write_file(place_ / "model" / "config.json", "{");
+  const Outcome got = run({"inspect", "-m", model_});
+  EXPECT_EQ(got.code, 1);
+  EXPECT_NE(got.err.find("config.json: expected JSON, found parse error at line 1"),
+            std::string::npos)
+      << got.err;
+}
+
+TEST_F(Cli, TrainHasHelpWithoutTheOtherProgram) {
+  const Path alone = place_ / "bin" / "revenant";
+  std::filesystem::create_directory(place_ / "bin");
+  std::filesystem::copy(Path(REVENANT_BIN_DIR) / "revenant", alone);
+  const Words trace = {"trace", "-m", model_, "--inputs", "x", "-o", "y", "--backend", "torch"};
+  for (const Words& words : {Words{"train", "--help"}, Words{"train"}, trace}) {
+    const Outcome got = run_program(place_, words, "", alone);
+    const bool help = words.back() == "--help";
+    EXPECT_EQ(got.code, help ? 0 : 1) << got.err;
+    EXPECT_EQ(got.out.find("Usage: revenant train RECIPE") != std::string::npos, help) << got.out;
+    EXPECT_NE(got.err.find("revenant-train: missing"), std::string::npos) << got.err;
+    EXPECT_NE(got.err.find("cmake --preset release"), std::string::npos) << got.err;
+    EXPECT_EQ(got.err.find('\n'), got.err.size() - 1) << got.err;
+  }
+}
+
+TEST_F(Cli, HelpSaysWhatIsNotObvious) {
+  const std::string trace = run({"trace", "--help"}).out, eval = run({"eval", "--help"}).out;
+  for (const char* part : {"vision/projected", "train/grad/*"})
+    EXPECT_NE(trace.find(part), std::string::npos) << trace;
+  EXPECT_NE(eval.find("--json FILE"), std::string::npos) << eval;
+}
+
 }  // namespace
 }  // namespace revenant

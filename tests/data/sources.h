@@ -91,7 +91,7 @@ inline void emoji(const Path& sources) {
             "-FE0F\",\"group\":" + group + ",\"subgroup\":" + std::to_string(i) + "}";
     for (const std::string style : {"twemoji", "openmoji", "noto"})
       write_drawing(folder / style / (code + ".png"), style + code);
-    for (const std::string style : {"fluent-flat", "fluent-modern"})
+    for (const std::string style : {"fluent-flat", "fluent-modern", "fluent-high-contrast"})
       write_drawing(folder / style / (labels()[i] + ".png"), style + code);
     if (i % 2) write_drawing(folder / "emojione" / (labels()[i] + ".png"), "emojione" + code);
   }

@@ -10,6 +10,8 @@ namespace {
 
 using namespace golden;
 
+class DamagedImages : public ImageTest {};
+
 // A picture of the promised size, or an Error of one line that names the file.
 void survives(const std::string& bytes) {
   try {
@@ -33,8 +35,7 @@ std::string damage(std::string bytes, Random& random) {
   return bytes;
 }
 
-TEST(DamagedImages, TwoThousandMutationsNeverCrash) {
-  const Images golden;
+TEST_F(DamagedImages, TwoThousandMutationsNeverCrash) {
   const auto files = golden.files();
   std::vector<std::string> contents;
   for (const auto& file : files) contents.push_back(read_bytes(golden.root / "files" / file));
@@ -42,8 +43,7 @@ TEST(DamagedImages, TwoThousandMutationsNeverCrash) {
   for (size_t i = 0; i < 2000; ++i) survives(damage(contents[i % contents.size()], random));
 }
 
-TEST(DamagedImages, EveryTruncationOfTheHalvesIsAnError) {
-  const Images golden;
+TEST_F(DamagedImages, EveryTruncationOfTheHalvesIsAnError) {
   for (const auto& file : golden.files()) {
     const std::string bytes = read_bytes(golden.root / "files" / file);
     const auto half = std::as_bytes(std::span(bytes)).first(bytes.size() / 2);

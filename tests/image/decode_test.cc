@@ -85,12 +85,25 @@ std::string jpeg_of(const std::vector<uint8_t>& samples, int width, int height, 
   return bytes;
 }
 
+std::string big_endian(uint32_t value) {
+  std::string bytes;
+  for (int shift = 24; shift >= 0; shift -= 8) bytes += char(value >> shift);
+  return bytes;
+}
+
 // The start of a PNG of the given size; nothing follows the header.
 std::string png_header(uint32_t width, uint32_t height) {
-  std::string bytes = "\x89PNG\r\n\x1a\n\0\0\0\rIHDR"s;
-  for (const uint32_t side : {width, height})
-    for (int shift = 24; shift >= 0; shift -= 8) bytes += char(side >> shift);
-  return bytes + "\x08\x02\0\0\0"s + "\0\0\0\0"s;
+  return "\x89PNG\r\n\x1a\n\0\0\0\rIHDR"s + big_endian(width) + big_endian(height) +
+         "\x08\x02\0\0\0"s + "\0\0\0\0"s;
+}
+
+std::string png_chunk(const std::string& type, const std::string& data) {
+  uint32_t crc = ~0u;
+  for (const char c : type + data) {
+    crc ^= uint8_t(c);
+    for (int bit = 0; bit < 8; ++bit) crc = (crc >> 1) ^ (crc & 1 ? 0xEDB88320u : 0);
+  }
+  return big_endian(uint32_t(data.size())) + type + data + big_endian(~crc);
 }
 
 TEST(Decode, PngRoundTrip) {
@@ -166,9 +179,10 @@ TEST(Decode, NotAPicture) {
 }
 
 TEST(Decode, TooLargeIsRefusedByTheHeader) {
-  EXPECT_EQ(
-      refusal(png_header(50000, 50000)),
-      "[image] it: expected at most 16384 pixels a side and 40000000 in all, found 50000 x 50000");
+  const std::string allowed =
+      "[image] it: expected 1 to 16384 pixels a side and at most 40000000 in all, found ";
+  EXPECT_EQ(refusal(png_header(50000, 50000)), allowed + "50000 x 50000");
+  EXPECT_EQ(refusal(png_header(0, 0)), allowed + "0 x 0");
   EXPECT_TRUE(refusal(png_header(16385, 1)).ends_with("found 16385 x 1"));
   EXPECT_TRUE(refusal(png_header(10000, 10000)).ends_with("found 10000 x 10000"));
   EXPECT_TRUE(refusal(png_header(0xffffffff, 0xffffffff)).ends_with("4294967295 x 4294967295"));
@@ -178,6 +192,20 @@ TEST(Decode, TooLargeIsRefusedByTheHeader) {
   const size_t frame = jpeg.find("\xff\xc0"s);
   jpeg.replace(frame + 5, 4, "\xc3\x50\xc3\x50");
   EXPECT_TRUE(refusal(jpeg).ends_with("found 50000 x 50000"));
+}
+
+// A small size before the true header: libpng skips it, whoever allocates must not believe it.
+TEST(Decode, PngWithAChunkBeforeTheHeaderIsRefused) {
+  const std::string size = png_header(64, 1).substr(16, 8);
+  const std::string png = encode_png(blank_image(64, 16000));
+  for (const char* type : {"teSt", "IHDR"}) {
+    const std::string bytes = png.substr(0, 8) + png_chunk(type, size) + png.substr(8);
+    EXPECT_EQ(refusal(bytes), "[image] it: broken PNG: its first chunk is not an IHDR of 13 bytes")
+        << type;
+  }
+  std::string longer = png_header(64, 1);
+  longer[11] = 14;
+  EXPECT_EQ(refusal(longer), "[image] it: broken PNG: its first chunk is not an IHDR of 13 bytes");
 }
 
 TEST(Decode, LimitsAreInclusive) {

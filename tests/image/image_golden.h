@@ -2,12 +2,14 @@
 // fault tests can require one.
 #pragma once
 
+#include <gtest/gtest.h>
+
 #include <cmath>
 #include <string>
 #include <vector>
 
 #include "image/tiles.h"
-#include "support/golden.h"
+#include "io/golden_parts.h"
 #include "support/sha256.h"
 
 namespace revenant::golden {
@@ -15,9 +17,9 @@ namespace revenant::golden {
 using Complaints = std::vector<std::string>;
 
 struct Images {
-  std::filesystem::path root = conformance_root() / "images";
-  nlohmann::json expected = read_json(root / "expected.json");
-  Golden tensors = open(root / "expected.safetensors");
+  std::filesystem::path root;
+  nlohmann::json expected;
+  Golden tensors;
 
   const nlohmann::json& entry(const std::string& file) const { return expected["images"][file]; }
   std::vector<std::string> files() const {
@@ -26,6 +28,20 @@ struct Images {
     return names;
   }
   Image read(const std::string& file) const { return read_image(root / "files" / file); }
+};
+
+inline Images open_images() {
+  const auto root = conformance_root() / "images";
+  return {root, read_json(root / "expected.json"), open(root / "expected.safetensors")};
+}
+
+class ImageTest : public testing::Test {
+ protected:
+  void SetUp() override {
+    if (const auto why = lacks("images/expected.json")) GTEST_SKIP() << *why;
+    golden = open_images();
+  }
+  Images golden;
 };
 
 inline const TileRule rule_448{};

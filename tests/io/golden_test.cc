@@ -2,9 +2,9 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
-#include <cstdlib>
 
 #include "io/checkpoint.h"
+#include "io/golden_parts.h"
 #include "io/json_file.h"
 #include "io/temporary.h"
 #include "io/torch_file.h"
@@ -12,14 +12,15 @@
 namespace revenant {
 namespace {
 
-Path golden() {
-  const char* other = std::getenv("REVENANT_CONFORMANCE");
-  return other ? other : REVENANT_SOURCE_DIR "/tests/conformance/data";
-}
+using golden::conformance_root;
+
+// Another folder may have fewer.
+int least(int of_ours) { return golden::other_folder() ? 1 : of_ours; }
 
 // The authors' loader fills one tied gate layer by layer: the last entry stays.
 TEST(GoldenIo, GateFiles) {
-  const Path place = golden() / "units" / "gating_files";
+  if (const auto why = golden::lacks("units/gating_files/expected.json")) GTEST_SKIP() << *why;
+  const Path place = conformance_root() / "units" / "gating_files";
   const std::map<std::string, DType> types = {
       {"float32", DType::f32}, {"float16", DType::f16}, {"bfloat16", DType::bf16}};
   int files = 0;
@@ -41,13 +42,13 @@ TEST(GoldenIo, GateFiles) {
     EXPECT_EQ(tied, expected["kind"] == "shared");
     ++files;
   }
-  EXPECT_GE(files, 11);
+  EXPECT_GE(files, least(11));
 }
 
 // Every checkpoint opens, and what is written back holds the same bytes.
 TEST(GoldenIo, Checkpoints) {
   int checkpoints = 0;
-  for (const auto& entry : std::filesystem::directory_iterator(golden())) {
+  for (const auto& entry : std::filesystem::directory_iterator(conformance_root())) {
     if (!std::filesystem::exists(entry.path() / "config.json")) continue;
     SCOPED_TRACE(entry.path());
     const Checkpoint read = Checkpoint::open(entry.path());
@@ -67,7 +68,8 @@ TEST(GoldenIo, Checkpoints) {
     }
     ++checkpoints;
   }
-  EXPECT_GE(checkpoints, 7);
+  if (checkpoints == 0 && golden::other_folder()) GTEST_SKIP() << "REVENANT_CONFORMANCE: no models";
+  EXPECT_GE(checkpoints, least(7));
 }
 
 }  // namespace

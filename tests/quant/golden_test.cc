@@ -1,15 +1,16 @@
 // All values of tests/conformance/data/quantisation, bit for bit.
 #include <gtest/gtest.h>
 
+#include "io/golden_parts.h"
 #include "quant/int8.h"
 #include "quant/nf4.h"
 #include "quant/released.h"
-#include "support/golden.h"
 
 namespace revenant {
 namespace {
 
 using golden::Golden;
+using golden::lacks;
 
 const Golden& values() {
   static const Golden all =
@@ -28,7 +29,17 @@ std::vector<T> integers(const std::string& name) {
   return x;
 }
 
-TEST(GoldenInt8, Weight) {
+class GoldenQuant : public testing::Test {
+ protected:
+  void SetUp() override {
+    for (const char* file : {"expected.safetensors", "expected.json"})
+      if (const auto why = lacks(std::string("quantisation/") + file)) GTEST_SKIP() << *why;
+  }
+};
+
+class GoldenInt8 : public GoldenQuant {};
+
+TEST_F(GoldenInt8, Weight) {
   const auto& shape = values().shape("int8/weight");
   const Int8Matrix w = quantize_int8(floats("int8/weight"), shape[0], shape[1]);
   EXPECT_EQ(w.absmax, floats("int8/weight_absmax"));
@@ -36,7 +47,7 @@ TEST(GoldenInt8, Weight) {
   EXPECT_EQ(dequantize_int8(w), floats("int8/weight_dequantised"));
 }
 
-class GoldenInt8Input : public testing::TestWithParam<int> {};
+class GoldenInt8Input : public GoldenQuant, public testing::WithParamInterface<int> {};
 
 TEST_P(GoldenInt8Input, Product) {
   const std::string at = "int8/threshold_" + std::to_string(GetParam()) + "/";
@@ -58,7 +69,7 @@ TEST_P(GoldenInt8Input, Product) {
 INSTANTIATE_TEST_SUITE_P(Thresholds, GoldenInt8Input, testing::Values(0, 6));
 
 // Without outliers in the batch the two ways agree.
-TEST(GoldenInt8, PerRowWithoutOutliers) {
+TEST_F(GoldenInt8, PerRowWithoutOutliers) {
   const auto& shape = values().shape("int8/input");
   const auto& wide = values().shape("int8/weight");
   const Int8Matrix w = quantize_int8(floats("int8/weight"), wide[0], wide[1]);
@@ -67,13 +78,15 @@ TEST(GoldenInt8, PerRowWithoutOutliers) {
       floats("int8/threshold_0/output_fp32"));
 }
 
-TEST(GoldenNf4, Tables) {
+class GoldenNf4 : public GoldenQuant {};
+
+TEST_F(GoldenNf4, Tables) {
   EXPECT_EQ(std::vector(nf4_code.begin(), nf4_code.end()), floats("nf4/code"));
   const auto& nested = nf4_scale_code();
   EXPECT_EQ(std::vector(nested.begin(), nested.end()), floats("nf4/nested_code"));
 }
 
-class GoldenNf4Weight : public testing::TestWithParam<const char*> {};
+class GoldenNf4Weight : public GoldenQuant, public testing::WithParamInterface<const char*> {};
 
 TEST_P(GoldenNf4Weight, PlainAndDouble) {
   const std::string at = std::string("nf4/") + GetParam() + "/";
@@ -91,7 +104,9 @@ TEST_P(GoldenNf4Weight, PlainAndDouble) {
 
 INSTANTIATE_TEST_SUITE_P(Shapes, GoldenNf4Weight, testing::Values("a", "b", "c"));
 
-TEST(GoldenReleased, LayersAsTheLoadersConvertThem) {
+class GoldenReleased : public GoldenQuant {};
+
+TEST_F(GoldenReleased, LayersAsTheLoadersConvertThem) {
   const auto expected =
       golden::read_json(golden::conformance_root() / "quantisation" / "expected.json");
   const auto& models = expected["converted_linear_layers"];

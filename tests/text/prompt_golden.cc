@@ -1,46 +1,16 @@
 // The prompt strings of the released code, for all seven models.
-#include <cstdlib>
+#include <algorithm>
 
 #include "base/error.h"
 #include "golden_files.h"
-#include "text/instruction.h"
+#include "prompt_texts.h"
 
 namespace revenant {
 namespace {
 
 using golden::Json;
 
-Path folder() {
-  const char* path = std::getenv("REVENANT_CONFORMANCE");
-  return (path ? Path(path) : Path(REVENANT_SOURCE_DIR) / "tests/conformance/data") / "prompts";
-}
-
-struct Family {
-  const char *model, *rule;
-  int tile;  // tokens a tile, or a CLIP picture
-};
-
-void PrintTo(const Family& f, std::ostream* out) {
-  std::string name = f.model;
-  std::replace_if(
-      name.begin(), name.end(), [](char c) { return !isalnum(c); }, '_');
-  *out << name;
-}
-
-class PromptFamily : public testing::TestWithParam<Family> {
- protected:
-  const Json json = Json::parse(read_file(folder() / (std::string(GetParam().model) + ".json")));
-  const PromptRule& rule = prompt_rule(GetParam().rule);
-};
-
-std::string expand(const Json& segments) {
-  std::string text;
-  for (const Json& s : segments) {
-    if (s.contains("text")) text += s["text"].get<std::string>();
-    for (int i = s.value("count", 0); i > 0; --i) text += s["repeat"].get<std::string>();
-  }
-  return text;
-}
+class PromptFamily : public golden::PromptTest {};
 
 TEST_P(PromptFamily, RuleIsTheReleasedOne) {
   const Json& r = json["prompt_rule"];
@@ -70,31 +40,26 @@ TEST_P(PromptFamily, MakeInstruction) {
 TEST_P(PromptFamily, EvalProcess) {
   ASSERT_GT(json["eval_process"].size(), 90u);
   for (const Json& r : json["eval_process"]) {
-    const std::string data = r["data"], question = r["question"];
-    const bool picture = r["case"] != "text";
-    const std::vector<int> tokens = {GetParam().tile * r.value("tiles", 1)};
-    const auto pieces = released::eval_process(rule, data, question, picture);
-    EXPECT_EQ(prompt_text(rule, pieces, tokens), expand(r["segments"])) << data << " " << r["case"];
-    EXPECT_EQ(prompt_text(rule, pieces, tokens).size(), r["length_chars"].get<size_t>());
+    const std::string text = golden::released_text(rule, r, GetParam().tile);
+    EXPECT_EQ(text, golden::expand(r["segments"])) << r["data"] << " " << r["case"];
+    EXPECT_EQ(text.size(), r["length_chars"].get<size_t>());
   }
 }
 
-// The form that is meant equals the released one wherever that one shows each picture once.
 TEST_P(PromptFamily, MeantForm) {
   int same = 0;
   for (const Json& r : json["eval_process"]) {
     const std::string data = r["data"], question = r["question"];
     const int pictures = r["case"] != "text";
     if (question.find("<image>") != question.npos) continue;
-    const std::vector<int> tokens = {GetParam().tile * r.value("tiles", 1)};
-    const std::string text = prompt_text(rule, instruction(rule, data, question, pictures), tokens);
-    same += text == expand(r["segments"]);
+    const std::string text = golden::meant_text(rule, r, GetParam().tile);
+    same += text == golden::expand(r["segments"]);
     size_t count = 0;
     for (size_t at = 0; (at = text.find(rule.context_token, at)) != text.npos; ++at) ++count;
-    EXPECT_EQ(count, size_t(pictures * tokens[0])) << data;
+    EXPECT_EQ(count, size_t(pictures * GetParam().tile * r.value("tiles", 1))) << data;
     EXPECT_EQ(text.find("<image>") != text.npos, rule.appends_context && pictures > 0) << data;
   }
-  EXPECT_EQ(same, rule.trol ? (rule.appends_context ? 8 : 12) : 25);
+  EXPECT_EQ(same, golden::records_where_both_are_equal(rule));
 }
 
 TEST_P(PromptFamily, MaxNewTokens) {
@@ -118,35 +83,21 @@ TEST_P(PromptFamily, BatchOfTwo) {
   const auto first = released::eval_process(rule, "demo", "Hi", true);
   const auto second =
       released::eval_process(rule, "demo", "Write a poem about the sea, please.", false);
-  EXPECT_EQ(prompt_text(rule, first, tokens), expand(prompts[0]));
-  EXPECT_EQ(prompt_text(rule, second, tokens), expand(prompts[1]));
+  EXPECT_EQ(prompt_text(rule, first, tokens), golden::expand(prompts[0]));
+  EXPECT_EQ(prompt_text(rule, second, tokens), golden::expand(prompts[1]));
 }
 
 TEST_P(PromptFamily, TrainingSample) {
   ASSERT_NE(rule.trol, json.contains("training_sample"));
   if (rule.trol) return;
   const Json& r = json["training_sample"];
-  const auto question = split_image_marks(r["question"].get<std::string>());
-  const auto pieces = turn_pieces(rule, question, r["answer"].get<std::string>());
-  std::string text, prefix;  // with the mark in place of the picture, as make_instruction_and_label
-  for (const Piece& p : pieces) {
-    const std::string part = p.kind == Piece::picture ? "<image>" : p.text;
-    text += part;
-    if (!p.answer) prefix += part;
-  }
-  EXPECT_EQ(text, r["prompt_and_answer"].get<std::string>());
-  EXPECT_EQ(prefix.size(), r["ignored_prefix_chars_if_one_token_per_char"].get<size_t>());
+  const golden::TrainingText text = golden::training_text(rule, r);
+  EXPECT_EQ(text.all, r["prompt_and_answer"].get<std::string>());
+  EXPECT_EQ(text.before_answer.size(),
+            r["ignored_prefix_chars_if_one_token_per_char"].get<size_t>());
 }
 
-INSTANTIATE_TEST_SUITE_P(All, PromptFamily,
-                         testing::Values(Family{"phantom-0.5b", "phantom-qwen2", 256},
-                                         Family{"phantom-1.8b", "phantom-internlm2", 256},
-                                         Family{"phantom-3.8b", "phantom-phi3", 256},
-                                         Family{"phantom-7b", "phantom-internlm2", 256},
-                                         Family{"trol-1.8b", "trol-internlm2", 1225},
-                                         Family{"trol-3.8b", "trol-phi3", 256},
-                                         Family{"trol-7b", "trol-internlm2", 1225}),
-                         testing::PrintToStringParamName());
+INSTANTIATE_TEST_SUITE_P(All, PromptFamily, golden::families(), testing::PrintToStringParamName());
 
 // With the real vocabularies: pieces give the ids of the joined string, and count pictures right.
 struct Fit {

@@ -26,8 +26,8 @@ TEST(RowPieces, MarksWithinTheTextStayWhereTheyAre) {
   std::string text;
   for (const Piece& piece : row_pieces(rule, {&turn, 1}))
     text += piece.kind == Piece::picture ? std::to_string(piece.picture_index) : piece.text;
-  EXPECT_EQ(text, rule.system + rule.user_begin + "Is 0\nlike\n1?" + rule.user_end +
-                      rule.turn_gap + rule.assistant_begin);
+  EXPECT_EQ(text, rule.system + rule.user_begin + "Is 0\nlike\n1?" + rule.user_end + rule.turn_gap +
+                      rule.assistant_begin);
 }
 
 }  // namespace

@@ -95,7 +95,7 @@ TEST(Muon, StateOfAnotherOptimiserIsRefused) {
   Optimizer one(adamw, model), other(muon_recipe(), model);
   SideBySide threads(1);
   one.step(0.01, threads);
-  EXPECT_THROW(other.load(one.state(), 1, "one"), Error);
+  EXPECT_THROW(other.load(one.state(), "one"), Error);
 }
 
 }  // namespace

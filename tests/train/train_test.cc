@@ -7,6 +7,7 @@
 #include <torch/csrc/autograd/autograd.h>
 #include <unistd.h>
 
+#include <csignal>
 #include <filesystem>
 #include <set>
 #include <sstream>
@@ -141,6 +142,73 @@ TEST_F(TrainTest, NoFreshStartOverCheckpointsThatCannotBeUsed) {
   EXPECT_FALSE(fs::exists(root_ / "whole/checkpoint-9"));
 }
 
+// The tower has no gradient, hence no moments.
+TEST_F(TrainTest, ARunWithoutPicturesResumes) {
+  Json rows = Json::array();
+  for (const std::string text : {"one", "two", "three", "four", "five"})
+    rows.push_back({{"id", text},
+                    {"conversations",
+                     {{{"from", "human"}, {"value", text}}, {{"from", "gpt"}, {"value", "yes"}}}}});
+  write_file(root_ / "rows.json", rows.dump());
+  ASSERT_TRUE(train(recipe("whole")));
+  fs::remove_all(root_ / "whole/checkpoint-6");
+  const std::string weights = read_file(root_ / "whole/model.safetensors");
+  fs::remove(root_ / "whole/model.safetensors");
+  ASSERT_TRUE(train(recipe("whole")));
+  EXPECT_EQ(log_of(root_ / "whole")[6]["step"], 4);
+  EXPECT_EQ(read_file(root_ / "whole/model.safetensors"), weights);
+}
+
+TEST_F(TrainTest, StoppedBeforeItsFirstStepLeavesNoCheckpoint) {
+  stop_signal = SIGTERM;
+  EXPECT_FALSE(train(recipe("early")));
+  stop_signal = 0;
+  EXPECT_TRUE(checkpoints_in(root_ / "early").empty());
+  EXPECT_TRUE(train(recipe("early")));
+}
+
+TEST_F(TrainTest, GoesOnOnlyAsTheSameRun) {
+  const auto message = [&](const Recipe& r) -> std::string {
+    try {
+      train(r);
+    } catch (const Error& error) {
+      return error.what();
+    }
+    return "";
+  };
+  ASSERT_TRUE(train(recipe("whole")));
+  Recipe other_seed = recipe("whole"), shorter = recipe("whole");
+  other_seed.seed = 43;
+  shorter.max_steps = 5;
+  EXPECT_NE(message(other_seed).find("expected a run of seed 43, found one of seed 42"),
+            std::string::npos);
+  EXPECT_NE(message(shorter).find("max_steps: expected at least the 6 of"), std::string::npos);
+  write_file(root_ / "whole/checkpoint-6/trainer_state.json",
+             R"({"global_step": "6", "seed": 42})");
+  fs::remove_all(root_ / "whole/checkpoint-3");
+  EXPECT_NE(message(recipe("whole")).find("1 that cannot be used"), std::string::npos);
+}
+
+TEST_F(TrainTest, ARefusedRecipeLeavesNothing) {
+  Recipe r = recipe("refused");
+  r.config = root_ / "none.json";
+  EXPECT_THROW(train(r), Error);
+  EXPECT_FALSE(fs::exists(r.output_dir));
+}
+
+TEST_F(TrainTest, OldCheckpointsGoAndLaterOnesStay) {
+  const OneStep one(recipe("keep"), 1);
+  const Optimizer optimizer(one.recipe, one.model);
+  const Path output = root_ / "keep";
+  fs::create_directories(output / "checkpoint-9");  // damaged, or it would have been gone on from
+  for (const int step : {4, 5, 5})
+    save_checkpoint(output, one.model, optimizer, {step, 42}, output / "tokenizer", 1);
+  EXPECT_EQ(checkpoints_in(output),
+            (std::vector<Path>{output / "checkpoint-9", output / "checkpoint-5"}));
+  EXPECT_TRUE(fs::exists(output / "checkpoint-5/model.safetensors"));
+  EXPECT_FALSE(fs::exists(output / "checkpoint-5.old"));
+}
+
 TEST_F(TrainTest, AccumulatedEqualsOneBatch) {
   Recipe one = recipe("one"), many = recipe("many");
   one.per_device_train_batch_size = 8;
@@ -159,7 +227,11 @@ TEST_F(TrainTest, AccumulatedEqualsOneBatch) {
 // Micro-batches run side by side; how many threads there are never shows.
 TEST_F(TrainTest, ThreadsDoNotShowInTheWeights) {
   Recipe one = recipe("one"), two = recipe("two");
-  one.gradient_accumulation_steps = two.gradient_accumulation_steps = 2;
+  for (Recipe* r : {&one, &two}) {
+    r->gradient_accumulation_steps = 2;
+    r->optim = "muon";
+    r->bf16 = true;
+  }
   const int threads = at::get_num_threads();
   at::set_num_threads(1);
   ASSERT_TRUE(train(one));
@@ -225,11 +297,6 @@ TEST_F(TrainTest, ARoundedUpBatchHasTheSameLossAndGradients) {
   const TorchBatch exact = one.batch(1, 5);
   TorchBatch rounded = exact;
   round_up(rounded);
-  EXPECT_EQ(rounded.step.rows % 128, 0);
-  EXPECT_EQ(rounded.step.spans.size() % 16, 0u);
-  EXPECT_EQ(rounded.step.rows,
-            rounded.step.spans.back().first_row + rounded.step.spans.back().rows);
-  EXPECT_EQ(rounded.ids.size(), size_t(rounded.step.rows));
   const auto results = [&](const TorchBatch& batch) {
     const torch::Tensor loss = sft_loss(one.model, batch);
     std::vector<torch::Tensor> parameters;
@@ -245,6 +312,32 @@ TEST_F(TrainTest, ARoundedUpBatchHasTheSameLossAndGradients) {
       EXPECT_TRUE(torch::allclose(found[i], expected[i], 1e-4, 1e-6)) << i;
     }
   }
+}
+
+TEST(RoundUp, FewNumbersOfRowsAndSequences) {
+  for (int sequences = 1; sequences <= 33; ++sequences)
+    for (int last = 1; last <= 130; ++last) {
+      TorchBatch batch;
+      for (int s = 0; s < sequences; ++s) {
+        const int rows = s + 1 < sequences ? 3 : last;
+        batch.step.add(s, 0, rows, rows, true);
+      }
+      const int before = batch.step.rows;
+      batch.ids.resize(size_t(before), 1);
+      batch.labels.resize(size_t(before), 1);
+      round_up(batch);
+      const auto& spans = batch.step.spans;
+      ASSERT_EQ(batch.step.rows % 128, 0);
+      ASSERT_EQ(spans.size() % 16, 0u);
+      ASSERT_EQ(spans.back().first_row + spans.back().rows, batch.step.rows);
+      for (size_t s = size_t(sequences); s < spans.size(); ++s) {
+        ASSERT_GE(spans[s].rows, 1);
+        ASSERT_LE(spans[s].rows, 32);
+        ASSERT_EQ(batch.labels[size_t(spans[s].first_row)], -100);
+      }
+      ASSERT_EQ(batch.ids.size(), size_t(batch.step.rows));
+      ASSERT_LE(batch.step.rows, before + 256);
+    }
 }
 
 TEST_F(TrainTest, QuestionsAsTurnsOfOneConversation) {
@@ -327,15 +420,23 @@ TEST(Recipe, UnknownKeysAndWrongTypesAreNamed) {
   };
   EXPECT_NE(message(good + "learning_rat: 1\n").find("learning_rat"), std::string::npos);
   EXPECT_NE(message(good + "max_steps: many\n").find("max_steps"), std::string::npos);
-  EXPECT_NE(message(good + "  - {path: e.json, shift: 0.7}\n").find("data.shift"),
+  EXPECT_NE(message(good + "  - {path: e.json, shift: 0.7}\n")
+                .find("data[1]: shift: expected 0 to 0.5, found 0.7"),
             std::string::npos);
-  EXPECT_NE(message(good + "  - {path: e.json, flip: true}\n").find("data.flip"),
+  EXPECT_NE(message(good + "  - {path: e.json, flip: true}\n").find("data[1]: flip"),
             std::string::npos);
   EXPECT_NE(message(good + "lr_scheduler_type: linear\n").find("lr_scheduler_type"),
             std::string::npos);
   EXPECT_NE(message(good + "decay_steps: 5\n").find("decay_steps"), std::string::npos);
   EXPECT_NE(message(good + "lr_scheduler_type: warmup_stable_decay\n").find("decay_steps"),
             std::string::npos);
+  EXPECT_NE(message(good + "  - {path: e.json, weight: much}\n").find("data[1]: weight"),
+            std::string::npos);
+  EXPECT_NE(message(good, {"learning_rate=-1"})
+                .find("learning_rate: expected a positive number, "
+                      "found -1"),
+            std::string::npos);
+  EXPECT_NE(message(good, {"max_steps=[1"}).find("--set: max_steps"), std::string::npos);
   EXPECT_NE(message(good, {"seed"}).find("key=value"), std::string::npos);
   EXPECT_NE(message("output_dir: o\nconfig: c\n").find("data"), std::string::npos);
 }
@@ -364,6 +465,9 @@ TEST(Recipe, ScheduleStaysLevelThenDecays) {
   for (int step : {10, 50, 90}) EXPECT_DOUBLE_EQ(learning_rate_at(r, step), 1);
   EXPECT_NEAR(learning_rate_at(r, 100), 0.55, 1e-12);
   EXPECT_NEAR(learning_rate_at(r, 110), 0.1, 1e-12);
+  const double level = learning_rate_at(r, 60);
+  r.max_steps = 90;
+  EXPECT_DOUBLE_EQ(learning_rate_at(r, 60), level);
 }
 
 }  // namespace

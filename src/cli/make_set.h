@@ -1,0 +1,13 @@
+// Making a data set as `data make` and a recipe that lacks one do it: with a bar, and with the
+// script that fetches the sources.
+#pragma once
+
+#include "data/make.h"
+
+namespace revenant {
+
+// options.fetch_script empty: tools/fetch_data.sh below the current directory, else where this
+// program was built or installed; options.progress becomes a bar.
+void make_set(const std::string& name, MakeOptions options);
+
+}  // namespace revenant

@@ -1,0 +1,51 @@
+#include "cli/program.h"
+
+#include <cstdio>
+#include <new>
+
+#include "base/error.h"
+#include "cli/commands.h"
+
+namespace revenant {
+namespace {
+
+int parsed(CLI::App& app, int argc, char** argv) {
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& error) {
+    return app.exit(error) == 0 ? 0 : 2;
+  } catch (const Exit& exit) {
+    return exit.code;
+  }
+  return 0;
+}
+
+// Whatever a file put into the message, it stays one line without control characters.
+int fail(const CLI::App& app, std::string message) {
+  for (char& c : message)
+    if (uint8_t(c) < 0x20 || c == 0x7f) c = ' ';
+  std::fprintf(stderr, "%s: %s\n", app.get_name().c_str(), message.c_str());
+  return 1;
+}
+
+}  // namespace
+
+std::string reason_of(const std::exception& error) {
+  if (dynamic_cast<const std::bad_alloc*>(&error)) return "[memory] allocation: not enough memory";
+  return json_reason(error.what());
+}
+
+int run_program(CLI::App& app, int argc, char** argv,
+                std::string (*reason)(const std::exception&)) {
+  int code = 0;
+  try {
+    code = parsed(app, argc, argv);
+  } catch (const std::exception& error) {
+    code = fail(app, reason(error));
+  }
+  // A flush on the way may have failed; only ferror still knows.
+  const bool lost = std::fflush(stdout) != 0 || std::ferror(stdout);
+  return lost && code == 0 ? fail(app, "[cli] stdout: cannot write all of the output") : code;
+}
+
+}  // namespace revenant

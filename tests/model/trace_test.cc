@@ -1,0 +1,220 @@
+// What an inputs file of `trace` must hold. The executors are never reached: what would crash them
+// is refused before.
+#include "model/trace.h"
+
+#include <gtest/gtest.h>
+
+#include <filesystem>
+
+#include "base/error.h"
+#include "model/conformance.h"
+#include "model/released.h"
+#include "support/golden.h"
+
+namespace revenant {
+namespace {
+
+const std::string model = "phantom-0.5b";  // a picture row takes 28 x 28 pixels
+constexpr int64_t vocab = 151655, picture = 151648, hidden = 896;
+
+size_t count(const std::vector<int64_t>& shape) {
+  size_t product = 1;
+  for (const int64_t extent : shape) product *= size_t(extent);
+  return product;
+}
+Array floats(std::vector<int64_t> shape) {
+  std::vector<float> values(count(shape));
+  return {std::move(shape), std::move(values), {}};
+}
+Array ints(std::vector<int64_t> shape, std::vector<int64_t> values) {
+  return {std::move(shape), {}, std::move(values)};
+}
+Array ones(std::vector<int64_t> shape) {
+  std::vector<int64_t> values(count(shape), 1);
+  return ints(std::move(shape), std::move(values));
+}
+
+// One picture of one row; the second row of the batch has one token of padding.
+Arrays good() {
+  const Array pixels = floats({1, 3, 28, 28}), ids = ints({2, 3}, {1, picture, 2, 0, 1, 2});
+  const Array mask = ints({2, 3}, {1, 1, 1, 0, 1, 1});
+  return {{"vision/pixel_values", pixels},
+          {"vision_interp/pixel_values", floats({2, 3, 56, 56})},
+          {"prefill/input_ids", ints({1, 3}, {1, picture, 2})},
+          {"gen/tokens", ones({1, 2})},
+          {"gen_stop/stop_id", ones({1})},
+          {"text/input_ids", ones({3})},
+          {"text/gen_tokens", ones({2})},
+          {"batch/input_ids", ids},
+          {"batch/attention_mask", mask},
+          {"batch/pixel_values", pixels},
+          {"batch/gen_tokens", ones({2, 4})},
+          {"batch_row.1/gen_tokens", ones({1, 4})},
+          {"train/input_ids", ids},
+          {"train/attention_mask", mask},
+          {"train/pixel_values", pixels},
+          {"train/labels", ints({2, 3}, {-100, -100, 2, -100, -100, vocab - 1})}};
+}
+
+std::string complaint(const Config& config, const Arrays& inputs) {
+  try {
+    check_inputs(config, inputs);
+  } catch (const Error& error) {
+    return error.what();
+  }
+  return "no complaint";
+}
+
+// `good` with one tensor replaced, or taken away.
+std::string complaint(const std::string& name, const std::optional<Array>& array) {
+  Arrays inputs = good();
+  inputs.erase(name);
+  if (array) inputs[name] = *array;
+  return complaint(parse_config(released(model).config, model), inputs);
+}
+
+struct Row {
+  const char* name;
+  std::optional<Array> array;
+  std::string told;  // after the name
+};
+
+void expect_complaints(const std::vector<Row>& rows) {
+  for (const Row& row : rows)
+    EXPECT_EQ(complaint(row.name, row.array),
+              std::string("[trace] ") + row.name + ": expected " + row.told);
+}
+
+TEST(TraceInputs, GoodOnesPass) {
+  EXPECT_EQ(complaint("vision_interp/pixel_values", {}), "no complaint");
+  EXPECT_EQ(complaint("prefill/input_ids", ints({3}, {1, picture, 2})), "no complaint");
+  EXPECT_EQ(complaint("vision/projected", floats({1, hidden})), "no complaint");
+  EXPECT_EQ(complaint("vision/projected", floats({1, 1, hidden})), "no complaint");
+  EXPECT_EQ(complaint("batch/labels", ones({2, 3})), "no complaint");
+  EXPECT_EQ(complaint("an/output", floats({0})), "no complaint");
+}
+
+TEST(TraceInputs, Sequences) {
+  const std::string row = "integers [N] or [1, N], found ", one = "integers [1] or [1, 1], found ";
+  const std::string range = "integers in [0, 151655), found ";
+  expect_complaints({
+      {"prefill/input_ids", ones({1, 0}), row + "empty [1, 0]"},
+      {"prefill/input_ids", floats({1, 3}), row + "floats [1, 3]"},
+      {"prefill/input_ids", ones({2, 3}), row + "integers [2, 3]"},
+      {"prefill/input_ids", ones({}), row + "integers []"},
+      {"prefill/input_ids", ones({1, 1, 3}), row + "integers [1, 1, 3]"},
+      {"prefill/input_ids", ints({2}, {(int64_t(1) << 32) + 5, 2}), range + "4294967301"},
+      {"prefill/input_ids", ints({2}, {2, -7}), range + "-7"},
+      {"prefill/input_ids", ints({2}, {vocab, 2}), range + "151655"},
+      {"prefill/input_ids", ones({2}), "1 picture tokens, one a row of its pictures, found 0"},
+      {"text/input_ids", ints({2}, {1, picture}),
+       "0 picture tokens, one a row of its pictures, found 1"},
+      {"long/input_ids", floats({2}), row + "floats [2]"},
+      {"gen/tokens", floats({1, 2}), row + "floats [1, 2]"},
+      {"gen/tokens", ints({2}, {100'000'000, 3}), range + "100000000"},
+      {"text/gen_tokens", ones({0}), row + "empty [0]"},
+      {"gen_stop/stop_id", floats({1, 2}), one + "floats [1, 2]"},
+      {"gen_stop/stop_id", ones({2}), one + "integers [2]"},
+      {"batch_stop/stop_id", ints({1}, {-1}), range + "-1"},
+  });
+}
+
+TEST(TraceInputs, Pictures) {
+  const std::string shape = "floats [T, 3, S, S] with S a multiple of 28, found ";
+  const std::string rows = "floats [..., 896], found ";
+  expect_complaints({
+      {"vision/pixel_values", floats({0, 3, 28, 28}), shape + "empty [0, 3, 28, 28]"},
+      {"vision/pixel_values", floats({3}), shape + "floats [3]"},
+      {"vision/pixel_values", floats({1, 3, 7, 9}), shape + "floats [1, 3, 7, 9]"},
+      {"vision/pixel_values", floats({1, 3, 42, 42}), shape + "floats [1, 3, 42, 42]"},
+      {"vision/pixel_values", floats({1, 1, 28, 28}), shape + "floats [1, 1, 28, 28]"},
+      {"vision/pixel_values", ones({1, 3, 28, 28}), shape + "integers [1, 3, 28, 28]"},
+      {"vision_interp/pixel_values", floats({}), shape + "floats []"},
+      {"batch/pixel_values", floats({1, 3, 28}), shape + "floats [1, 3, 28]"},
+      {"train/pixel_values", floats({1, 3, 0, 0}), shape + "empty [1, 3, 0, 0]"},
+      {"vision/image_u8", floats({1, 3, 28, 28}),
+       "integers [T, 3, S, S] with S a multiple of 28, found floats [1, 3, 28, 28]"},
+      {"vision/image_u8", ints({1, 3, 28, 28}, std::vector<int64_t>(2352, 256)),
+       "integers in [0, 256), found 256"},
+      {"vision/projected", floats({3, 0}), rows + "empty [3, 0]"},
+      {"vision/projected", floats({}), rows + "floats []"},
+      {"vision/projected", floats({3, 7}), rows + "floats [3, 7]"},
+      {"batch/projected", ones({1, hidden}), rows + "integers [1, 896]"},
+  });
+  EXPECT_EQ(
+      complaint("vision/pixel_values", floats({2, 3, 56, 56})),
+      "[trace] prefill/input_ids: expected 8 picture tokens, one a row of its pictures, found "
+      "1");
+}
+
+TEST(TraceInputs, Batches) {
+  const std::string like = "integers [2, 3], found ",
+                    nothing = "a tensor of the inputs file, found ";
+  expect_complaints({
+      {"batch/input_ids", floats({2, 3}), "integers [R, N], found floats [2, 3]"},
+      {"batch/input_ids", ones({6}), "integers [R, N], found integers [6]"},
+      {"batch/input_ids", ints({1, 2}, {vocab, 1}), "integers in [0, 151655), found 151655"},
+      {"batch/attention_mask", {}, nothing + "nothing"},
+      {"batch/attention_mask", ones({1, 3}), like + "integers [1, 3]"},
+      {"batch/attention_mask", floats({2, 3}), like + "floats [2, 3]"},
+      {"batch/attention_mask", ints({2, 3}, {1, 1, 1, 0, 1, 2}), "integers in [0, 2), found 2"},
+      {"batch/attention_mask", ints({2, 3}, {1, 1, 1, 0, 0, 0}),
+       "zeros, then ones, in each row, found another row 1"},
+      {"batch/attention_mask", ints({2, 3}, {1, 0, 1, 1, 1, 1}),
+       "zeros, then ones, in each row, found another row 0"},
+      {"batch/labels", ones({2, 2}), like + "integers [2, 2]"},
+      {"batch/gen_tokens", ones({1, 4}), "integers [2, N], found integers [1, 4]"},
+      {"batch/gen_tokens", ints({2, 1}, {1, vocab}), "integers in [0, 151655), found 151655"},
+      {"batch_row.1/gen_tokens", ones({3}), "integers [4] or [1, 4], found integers [3]"},
+  });
+  EXPECT_EQ(complaint("batch/gen_tokens", {}),
+            "[trace] batch/gen_tokens: expected a tensor of the inputs file, found nothing");
+  EXPECT_EQ(complaint("batch/pixel_values", {}),
+            "[trace] batch/input_ids: expected 0 picture tokens, one a row of its pictures, found "
+            "1");
+}
+
+TEST(TraceInputs, Training) {
+  const std::string like = "integers [2, 3], found ",
+                    nothing = "a tensor of the inputs file, found ";
+  const std::string target = "a label of at least 0 after the first token of a row, found none";
+  const auto labels = [](int64_t first, int64_t later) {
+    return ints({2, 3}, {first, later, later, 1, first, later});
+  };
+  expect_complaints({
+      {"train/labels", {}, nothing + "nothing"},
+      {"train/labels", ones({2, 2}), like + "integers [2, 2]"},
+      {"train/labels", floats({2, 3}), like + "floats [2, 3]"},
+      {"train/labels", labels(-100, vocab), "integers in [-100, 151655), found 151655"},
+      {"train/labels", labels(1, -100), target},
+      {"train/pixel_values", {}, nothing + "nothing"},
+  });
+}
+
+TEST(TraceInputs, GoldensPass) {
+  int ran = 0;
+  for (const auto& place : std::filesystem::directory_iterator(golden::conformance_root())) {
+    const std::filesystem::path file = place.path() / "golden.safetensors";
+    if (!std::filesystem::exists(file)) continue;
+    const golden::Golden opened = golden::open(file);
+    Arrays inputs;
+    for (const auto& [name, tensor] : opened.tensors) {
+      Array& array = inputs[name] = {tensor.shape, {}, {}};
+      if (tensor.dtype == "I64") array.ints = opened.i64(name);
+      if (tensor.dtype == "F32") array.floats = opened.f32(name);
+      if (tensor.dtype != "U8") continue;
+      const std::vector<uint8_t> bytes = opened.u8(name);
+      array.ints.assign(bytes.begin(), bytes.end());
+    }
+    const auto settings = golden_settings(golden::read_json(place.path() / "golden.json"));
+    const nlohmann::json json = golden::read_json(place.path() / "config.json");
+    EXPECT_EQ(complaint(parse_config(with_settings(json, settings), "golden"), inputs),
+              "no complaint")
+        << file;
+    ++ran;
+  }
+  EXPECT_GT(ran, 0);
+}
+
+}  // namespace
+}  // namespace revenant
