@@ -93,9 +93,9 @@ struct Fields {
     if (has(key) && !contains(known, json[key])) fail(key, listed(known));
   }
   void architecture(const Names& known) const {
-    if (!has("architectures")) return;
+    if (!has("architectures") || json["architectures"] == Json::array()) return;
     const Json& list = json["architectures"];
-    if (!list.is_array() || list.empty() || !contains(known, list[0]))
+    if (!list.is_array() || !contains(known, list[0]))
       fail("architectures", "a list that begins with " + listed(known));
   }
   void keys(const Names& known) const {
@@ -160,15 +160,6 @@ Backbone parse_backbone(const Fields& llm) {
   return found->backbone;
 }
 
-// Windows that no position reaches are no windows.
-void check_window(const Fields& llm, const Config& c) {
-  llm.fixed("use_sliding_window", false);
-  if (c.backbone == Backbone::qwen2 || !llm.has("sliding_window")) return;
-  if (llm.integer("sliding_window") < c.rope.max_position)
-    llm.fail("sliding_window", "at least " + std::to_string(c.rope.max_position) +
-                                   " (max_position_embeddings): windows are not supported");
-}
-
 void parse_language(const Fields& llm, Config& c) {
   c.backbone = parse_backbone(llm);
   c.vocab = c.embedding_rows = llm.size("vocab_size", {}, most_tokens);
@@ -182,7 +173,7 @@ void parse_language(const Fields& llm, Config& c) {
     llm.fail("num_key_value_heads", "a divisor of num_attention_heads");
   if (c.head_dim % 2 != 0) llm.fail("hidden_size", "an even number of dimensions a head");
   c.rms_eps = llm.positive("rms_norm_eps", 1e-6);
-  llm.fixed("hidden_act", "silu");
+  llm.one_of("hidden_act", {"silu", "swish"});  // two names of one function
   c.qkv_bias = c.backbone == Backbone::qwen2;
   if (c.backbone != Backbone::qwen2 &&
       (llm.flag("bias", false) || llm.flag("attention_bias", false)))
@@ -192,11 +183,11 @@ void parse_language(const Fields& llm, Config& c) {
     c.padding_index = llm.integer("pad_token_id", -1);
   c.bos_token = llm.integer("bos_token_id", -1);
   c.rope = parse_rope(llm, c.head_dim);
-  check_window(llm, c);
+  llm.fixed("use_sliding_window", false);  // Phi-3's acts on longer prompts than its models take
 }
 
 void parse_shuffle(const Fields& root, Config& c) {
-  root.fixed("ps_version", "v2");
+  root.one_of("ps_version", {"v1", "v2"});  // the released code reads it and computes v2
   const double ratio = root.number("downsample_ratio", 0.5);
   const double sides = ratio >= 1.0 / most_shuffle && ratio <= 1 ? std::round(1 / ratio) : 0;
   if (sides == 0 || std::abs(ratio * sides - 1) > 0.02)
@@ -207,10 +198,10 @@ void parse_shuffle(const Fields& root, Config& c) {
 void parse_intern_vit(const Fields& root, Config& c) {
   const Fields v = root.object("vision_config");
   v.architecture({"InternVisionModel"});
-  v.one_of("model_type", {"intern_vit_6b", "intern_vit_300m"});
+  if (!v.text("model_type", "intern_vit").starts_with("intern_vit"))
+    v.fail("model_type", "intern_vit_6b, intern_vit_300m or the like");
   v.fixed("hidden_act", "gelu");
   v.fixed("norm_type", "layer_norm");
-  v.fixed("num_channels", 3);
   v.fixed("qk_normalization", false);
   v.fixed("qkv_bias", true);
   c.vision = {Tower::intern_vit,
@@ -238,7 +229,6 @@ void parse_clip(const Fields& root, Config& c) {
   v.architecture({"CLIPVisionModel"});
   v.one_of("model_type", {"clip_vision_model"});
   v.fixed("hidden_act", "quick_gelu");
-  v.fixed("num_channels", 3);
   c.vision = {Tower::clip,
               v.size("hidden_size", 1024),
               v.size("intermediate_size", 4096, most_intermediate),
@@ -300,8 +290,11 @@ void check_geometry(const Fields& root, const Config& c) {
 
 void check_architecture(const Fields& root, const std::string& type) {
   const std::string phantom = "PhantomForCausalLM", trol = "TroLForCausalLM";
-  if (type == "phantom") root.architecture({phantom});
-  if (type == "trol" || type == "internlm") root.architecture({trol});
+  const std::string vl = "InternVLChatModel",
+                    composer = "InternLMXComposer2ForCausalLM";  // origins
+  if (type == "phantom") root.architecture({phantom, vl});
+  if (type == "trol") root.architecture({trol, vl});
+  if (type == "internlm") root.architecture({trol, composer});
   if (type == "revenant") root.architecture({phantom, trol});
 }
 
@@ -312,7 +305,6 @@ Config parse_config(const Json& json, const std::string& subject) {
   if (!json.is_object()) throw Error("config", subject, "a JSON object", json.type_name());
   const std::string type = root.text("model_type");
   check_architecture(root, type);
-  root.fixed("select_layer", -1);
   Config c;
   if (type == "internlm") {
     parse_language(root, c);

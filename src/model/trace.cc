@@ -65,14 +65,16 @@ class Inputs {
   void check_row(const std::string& name, size_t length = 0) const {
     const Array* a = find(name);
     if (!a) return;
-    const bool row = a->shape.size() == 1 || (a->shape.size() == 2 && a->shape[0] == 1);
+    const bool row = a->shape.size() == 1 || (a->shape.size() == 2 && a->shape[0] == 1) ||
+                     (length == 1 && a->shape.empty());
     const std::string n = length ? std::to_string(length) : "N";
     require(row && !a->ints.empty() && (!length || a->ints.size() == length), name,
             "integers [" + n + "] or [1, " + n + "]", *a);
     require_range(name, *a, 0, c_.embedding_rows);
   }
   void check_pictures(const std::string& group) const {
-    const int unit = c_.vision.patch * c_.shuffle;
+    // Of the resampled positions only the tower is looked at.
+    const int unit = c_.vision.patch * (group == "vision_interp/" ? 1 : c_.shuffle);
     const std::string shape = " [T, 3, S, S] with S a multiple of " + std::to_string(unit);
     const auto square = [&](const std::vector<int64_t>& s) {
       return s.size() == 4 && s[1] == 3 && s[2] == s[3] && s[3] % unit == 0;
@@ -117,7 +119,7 @@ class Inputs {
             *ids);
     require_range(group + "input_ids", *ids, 0, c_.embedding_rows);
     const Array& mask = need(arrays_, group + "attention_mask");
-    check_mask(group + "attention_mask", mask, *ids);
+    check_mask(group + "attention_mask", mask, *ids, group == "batch/");
     int64_t marks = 0;
     for (size_t i = 0; i < ids->ints.size(); ++i)
       marks += mask.ints[i] && ids->ints[i] == c_.image_token;
@@ -127,14 +129,18 @@ class Inputs {
       require_range(group + "labels", *labels, -100, c_.vocab);
     }
   }
-  void check_mask(const std::string& name, const Array& mask, const Array& ids) const {
+  // `left`: the padding stands there. A training's may stand anywhere.
+  void check_mask(const std::string& name, const Array& mask, const Array& ids, bool left) const {
     require_like(name, mask, ids);
     require_range(name, mask, 0, 2);
     const int64_t width = ids.shape[1];
-    for (auto row = mask.ints.begin(); row != mask.ints.end(); row += width)
-      if (!std::is_sorted(row, row + width) || row[width - 1] == 0)
-        throw Error("trace", name, "zeros, then ones, in each row",
+    for (auto row = mask.ints.begin(); row != mask.ints.end(); row += width) {
+      const auto end = row + width;
+      const bool good = std::count(row, end, 1) > 0 && (!left || std::is_sorted(row, end));
+      if (!good)
+        throw Error("trace", name, left ? "zeros, then ones, in each row" : "a one in each row",
                     "another row " + std::to_string((row - mask.ints.begin()) / width));
+    }
   }
   void check_continued_rows() const {
     const Array* ids = find("batch/input_ids");

@@ -140,7 +140,10 @@ torch::Tensor TorchExecutor::with_class(const Tensor& x, const Tensor& token, in
 torch::Tensor TorchExecutor::shuffle(const Tensor& x, int grid, int factor) {
   if (factor == 1) return x;
   const int64_t width = x.size(-1), side = grid / factor;
-  return x.view({-1, side, factor, side, factor, width})
+  return x.view({-1, grid, grid, width})
+      .narrow(1, 0, side * factor)  // as the native executor: what fills no square is left out
+      .narrow(2, 0, side * factor)
+      .reshape({-1, side, factor, side, factor, width})
       .permute({0, 1, 3, 2, 4, 5})
       .reshape({-1, factor * factor * width});
 }
