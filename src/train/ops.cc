@@ -8,12 +8,12 @@
 #include <cmath>
 #include <vector>
 
-// One build for every machine: the loops below are compiled for each and chosen at start. Under the
-// sanitizers they are not, which run before their runtime is up.
-#ifdef __SANITIZE_ADDRESS__
-#define EACH_ISA
-#else
+// One build for every machine: the loops below are compiled for each kind of x86 and chosen at
+// start. Under the sanitizers they are not: the choice is made before their runtime is up.
+#if defined(__x86_64__) && !defined(__SANITIZE_ADDRESS__)
 #define EACH_ISA __attribute__((target_clones("avx512f", "avx2", "default")))
+#else
+#define EACH_ISA
 #endif
 // Else each stays one function, compiled for the baseline.
 #define INTO_EACH inline __attribute__((always_inline))
