@@ -55,13 +55,12 @@ void run_script(const Path& script, const std::string& set, const Path& director
 Path fetched_sources(const Set& set, const MakeOptions& options) {
   const Path sources = options.directory / ".sources";
   const Path proof = sources / set.source / "SOURCES.json";
-  if (!options.fetch_script.empty())
-    run_script(options.fetch_script, set.name, options.directory);
-  else if (!std::filesystem::exists(proof))
+  const Path& script = options.fetch_script;
+  if (!script.empty()) run_script(script, set.name, options.directory);
+  if (std::filesystem::exists(proof)) return sources;
+  if (script.empty())
     throw Error("data", proof.string(), "missing; tools/fetch_data.sh fetches it");
-  if (!std::filesystem::exists(proof))
-    throw Error("data", options.fetch_script.string(), proof.string(), "no such file after it ran");
-  return sources;
+  throw Error("data", script.string(), proof.string(), "no such file after it ran");
 }
 
 }  // namespace

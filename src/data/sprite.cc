@@ -45,6 +45,10 @@ Colour mix(const Colour& a, const Colour& b, double t) {
   return {a[0] + (b[0] - a[0]) * t, a[1] + (b[1] - a[1]) * t, a[2] + (b[2] - a[2]) * t};
 }
 
+Image filled(int side, const Colour& colour) {
+  return filled(side, [&](int, int) { return colour; });
+}
+
 Image gradient(Random& random, int side) {
   const Colour from = random_colour(random), to = mix(from, random_colour(random), 0.5);
   const bool across = random.below(2) == 0;
@@ -150,15 +154,9 @@ Image drawn(Image canvas, const Sprite& sprite, const Pose& pose) {
   return canvas;
 }
 
-Image plain_backdrop(Random& random, int side) {
-  const Colour colour = random_colour(random);
-  return filled(side, [&](int, int) { return colour; });
-}
+Image plain_backdrop(Random& random, int side) { return filled(side, random_colour(random)); }
 
-Image bright_backdrop(Random& random, int side) {
-  const Colour colour = bright_colour(random);
-  return filled(side, [&](int, int) { return colour; });
-}
+Image bright_backdrop(Random& random, int side) { return filled(side, bright_colour(random)); }
 
 Image backdrop(Random& random, int side) {
   const double kind = random.uniform();

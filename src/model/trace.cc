@@ -10,169 +10,6 @@ namespace {
 
 const ArrayNote silent = [](Site, std::string_view, const Array&) {};
 
-const Array& need(const Arrays& inputs, const std::string& name) {
-  const auto it = inputs.find(name);
-  if (it == inputs.end()) throw Error("trace", name, "a tensor of the inputs file", "nothing");
-  return it->second;
-}
-
-// What an inputs file may hold, refused by name where a trace could not read it.
-class Inputs {
- public:
-  Inputs(const Config& config, const Arrays& arrays) : c_(config), arrays_(arrays) {}
-
-  void check() const {
-    for (const std::string group : {"vision/", "vision_interp/", "batch/", "train/"})
-      check_pictures(group);
-    check_prompt("prefill/", features("vision/"), "gen/tokens");
-    check_prompt("text/", 0, "text/gen_tokens");
-    check_prompt("long/", 0, "long/gen_tokens");
-    for (const char* name : {"gen_stop/stop_id", "batch_stop/stop_id"}) check_row(name, 1);
-    check_batch("batch/", features("batch/"));
-    check_continued_rows();
-    if (find("train/input_ids") && !find("train/image_u8")) need(arrays_, "train/pixel_values");
-    check_batch("train/", features("train/"));
-    check_targets();
-  }
-
- private:
-  const Array* find(const std::string& name) const {
-    const auto it = arrays_.find(name);
-    return it == arrays_.end() ? nullptr : &it->second;
-  }
-  static std::string text_of(const std::vector<int64_t>& shape) {
-    std::string text;
-    for (const int64_t extent : shape) text += (text.empty() ? "" : ", ") + std::to_string(extent);
-    return "[" + text + "]";
-  }
-  static void require(bool good, const std::string& name, const std::string& expected,
-                      const Array& a) {
-    const char* type = !a.floats.empty() ? "floats " : !a.ints.empty() ? "integers " : "empty ";
-    if (!good) throw Error("trace", name, expected, type + text_of(a.shape));
-  }
-  static void require_range(const std::string& name, const Array& a, int64_t first, int64_t end) {
-    for (const int64_t value : a.ints)
-      if (value < first || value >= end)
-        throw Error("trace", name,
-                    "integers in [" + std::to_string(first) + ", " + std::to_string(end) + ")",
-                    std::to_string(value));
-  }
-  static void require_like(const std::string& name, const Array& a, const Array& other) {
-    require(!a.ints.empty() && a.shape == other.shape, name, "integers " + text_of(other.shape), a);
-  }
-
-  // Ids of one sequence; `length` 0: any.
-  void check_row(const std::string& name, size_t length = 0) const {
-    const Array* a = find(name);
-    if (!a) return;
-    const bool row = a->shape.size() == 1 || (a->shape.size() == 2 && a->shape[0] == 1) ||
-                     (length == 1 && a->shape.empty());
-    const std::string n = length ? std::to_string(length) : "N";
-    require(row && !a->ints.empty() && (!length || a->ints.size() == length), name,
-            "integers [" + n + "] or [1, " + n + "]", *a);
-    require_range(name, *a, 0, c_.embedding_rows);
-  }
-  void check_pictures(const std::string& group) const {
-    // Of the resampled positions only the tower is looked at.
-    const int unit = c_.vision.patch * (group == "vision_interp/" ? 1 : c_.shuffle);
-    const std::string shape = " [T, 3, S, S] with S a multiple of " + std::to_string(unit);
-    const auto square = [&](const std::vector<int64_t>& s) {
-      return s.size() == 4 && s[1] == 3 && s[2] == s[3] && s[3] % unit == 0;
-    };
-    if (const Array* a = find(group + "pixel_values"))
-      require(!a->floats.empty() && square(a->shape), group + "pixel_values", "floats" + shape, *a);
-    if (const Array* a = find(group + "image_u8")) {
-      require(!a->ints.empty() && square(a->shape), group + "image_u8", "integers" + shape, *a);
-      require_range(group + "image_u8", *a, 0, 256);
-    }
-    if (const Array* a = find(group + "projected"))
-      require(!a->floats.empty() && a->shape.size() >= 2 && a->shape.back() == c_.hidden,
-              group + "projected", "floats [..., " + std::to_string(c_.hidden) + "]", *a);
-  }
-  // Rows that the group's pictures give; a training sees its pictures itself.
-  int64_t features(const std::string& group) const {
-    const Array* ready = group == "train/" ? nullptr : find(group + "projected");
-    if (ready) return int64_t(ready->floats.size()) / c_.hidden;
-    const Array* pixels = find(group + "pixel_values");
-    if (!pixels) pixels = find(group + "image_u8");
-    if (!pixels) return 0;
-    const int64_t side = pixels->shape[3] / c_.vision.patch / c_.shuffle;
-    return pixels->shape[0] * side * side;
-  }
-  void check_marks(const std::string& name, int64_t marks, int64_t rows) const {
-    if (marks != rows)
-      throw Error("trace", name,
-                  std::to_string(rows) + " picture tokens, one a row of its pictures",
-                  std::to_string(marks));
-  }
-  void check_prompt(const std::string& group, int64_t rows, const std::string& continued) const {
-    check_row(group + "input_ids");
-    check_row(continued);
-    if (const Array* ids = find(group + "input_ids"))
-      check_marks(group + "input_ids", std::ranges::count(ids->ints, c_.image_token), rows);
-  }
-
-  void check_batch(const std::string& group, int64_t rows) const {
-    const Array* ids = find(group + "input_ids");
-    if (!ids) return;
-    require(!ids->ints.empty() && ids->shape.size() == 2, group + "input_ids", "integers [R, N]",
-            *ids);
-    require_range(group + "input_ids", *ids, 0, c_.embedding_rows);
-    const Array& mask = need(arrays_, group + "attention_mask");
-    check_mask(group + "attention_mask", mask, *ids, group == "batch/");
-    int64_t marks = 0;
-    for (size_t i = 0; i < ids->ints.size(); ++i)
-      marks += mask.ints[i] && ids->ints[i] == c_.image_token;
-    check_marks(group + "input_ids", marks, rows);
-    if (const Array* labels = find(group + "labels")) {
-      require_like(group + "labels", *labels, *ids);
-      require_range(group + "labels", *labels, -100, c_.vocab);
-    }
-  }
-  // `left`: the padding stands there. A training's may stand anywhere.
-  void check_mask(const std::string& name, const Array& mask, const Array& ids, bool left) const {
-    require_like(name, mask, ids);
-    require_range(name, mask, 0, 2);
-    const int64_t width = ids.shape[1];
-    for (auto row = mask.ints.begin(); row != mask.ints.end(); row += width) {
-      const auto end = row + width;
-      const bool good = std::count(row, end, 1) > 0 && (!left || std::is_sorted(row, end));
-      if (!good)
-        throw Error("trace", name, left ? "zeros, then ones, in each row" : "a one in each row",
-                    "another row " + std::to_string((row - mask.ints.begin()) / width));
-    }
-  }
-  void check_continued_rows() const {
-    const Array* ids = find("batch/input_ids");
-    const Array* tokens = find("batch/gen_tokens");
-    if (!ids) return;
-    if (tokens) {
-      require(
-          !tokens->ints.empty() && tokens->shape.size() == 2 && tokens->shape[0] == ids->shape[0],
-          "batch/gen_tokens", "integers [" + std::to_string(ids->shape[0]) + ", N]", *tokens);
-      require_range("batch/gen_tokens", *tokens, 0, c_.embedding_rows);
-    }
-    for (int64_t r = 0; r < ids->shape[0]; ++r) {
-      const std::string name = "batch_row." + std::to_string(r) + "/gen_tokens";
-      if (find(name)) check_row(name, size_t(need(arrays_, "batch/gen_tokens").shape[1]));
-    }
-  }
-  // The mean of no loss would be no number.
-  void check_targets() const {
-    const Array* ids = find("train/input_ids");
-    if (!ids) return;
-    const auto& mask = need(arrays_, "train/attention_mask").ints;
-    const auto& labels = need(arrays_, "train/labels").ints;
-    for (size_t i = 1; i < labels.size(); ++i)
-      if (labels[i] >= 0 && mask[i - 1] && i % size_t(ids->shape[1]) != 0) return;
-    throw Error("trace", "train/labels", "a label of at least 0 after the first token of a row",
-                "none");
-  }
-
-  const Config& c_;
-  const Arrays& arrays_;
-};
-
 std::vector<int> to_ids(const Array& array) { return {array.ints.begin(), array.ints.end()}; }
 
 Array with_shape(Array array, std::vector<int64_t> shape) {
@@ -349,7 +186,7 @@ void put_continuation(Arrays& out, const std::string& tokens, const std::string&
 void trace_prompt(Traced& t, const Arrays& inputs, const std::string& group, int new_tokens,
                   Arrays& out) {
   const bool main = group == "prefill/";
-  const std::vector<int> ids = to_ids(need(inputs, group + "input_ids"));
+  const std::vector<int> ids = to_ids(inputs.at(group + "input_ids"));
   const std::optional<Array> features = main ? see_group(t, inputs, "vision/") : std::nullopt;
   Recorder recorder(t.config(), group, out);
   const Array logits = t.forward(whole_prompt(t.config(), ids), ids, pointer(features),
@@ -376,7 +213,7 @@ void trace_prompt(Traced& t, const Arrays& inputs, const std::string& group, int
   t.switch_mechanisms(true);
 }
 
-// Left-padded rows, without their padding.
+// Padded rows, without their padding.
 struct Batch {
   std::vector<std::vector<int>> ids;
   std::vector<std::vector<int64_t>> labels;
@@ -384,8 +221,8 @@ struct Batch {
 };
 
 Batch unpad(const Arrays& inputs, const std::string& group) {
-  const Array& ids = need(inputs, group + "input_ids");
-  const Array& mask = need(inputs, group + "attention_mask");
+  const Array& ids = inputs.at(group + "input_ids");
+  const Array& mask = inputs.at(group + "attention_mask");
   const auto labels = inputs.find(group + "labels");
   Batch batch;
   batch.width = ids.shape.at(1);
@@ -500,8 +337,6 @@ double answer_loss(const Array& logits, std::span<const int64_t> targets) {
   }
   return sum / count;
 }
-
-void check_inputs(const Config& config, const Arrays& inputs) { Inputs(config, inputs).check(); }
 
 Arrays trace(Traced& traced, const Arrays& inputs, int new_tokens) {
   check_inputs(traced.config(), inputs);
