@@ -91,7 +91,7 @@ named_as_in() {
 }
 
 # Iconify keeps a style's drawings in one JSON file: writes them out as one SVG a code point, or a
-# name where the style knows no code points.
+# name where the style knows no code points; of drawings name-1, name-2 the first.
 iconify_svgs() {  # PACKAGE OUT
   need node "Debian: nodejs"
   mkdir -p "$2"
@@ -99,7 +99,8 @@ iconify_svgs() {  # PACKAGE OUT
     const [folder, out] = process.argv.slice(1), fs = require("fs");
     const {icons, aliases = {}, width, height} = JSON.parse(fs.readFileSync(folder + "/icons.json"));
     const codes = Object.entries(JSON.parse(fs.readFileSync(folder + "/chars.json")));
-    const files = codes.length ? codes : Object.keys(icons).map((name) => [name, name]);
+    const files = codes.length ? codes
+                               : Object.keys(icons).map((name) => [name.replace(/-1$/, ""), name]);
     for (const [code, name] of files) {
       const icon = icons[name] || icons[(aliases[name] || {}).parent];
       if (!icon) continue;
@@ -114,6 +115,9 @@ TWEMOJI=$(source_line @twemoji/svg 15.0.0 "MIT (package), CC-BY-4.0 (graphics)" 
 EMOJIBASE=$(source_line emojibase-data 17.0.0 MIT npm "names and groups")
 FLUENT=$(source_line fluentui-emoji 1.3.0 MIT npm "flat, high-contrast: training; modern: test only")
 EMOJIONE=$(source_line @iconify-json/emojione 1.2.3 CC-BY-4.0 npm training)
+MONOTONE=$(source_line @iconify-json/emojione-monotone 1.2.1 CC-BY-4.0 npm training)
+FXEMOJI=$(source_line @iconify-json/fxemoji 1.2.2 Apache-2.0 npm training)
+STREAMLINE=$(source_line @iconify-json/streamline-emojis 1.2.4 CC-BY-4.0 npm training)
 OPENMOJI=$(source_line openmoji 17.0.0 CC-BY-SA-4.0 npm "test only")
 FLAGS=$(source_line flag-icons 7.5.0 MIT npm "flags, names, capitals, continents")
 NOTO=$(source_line @iconify-json/noto 1.2.9 Apache-2.0 npm "test only")
@@ -145,7 +149,7 @@ fetch_fashion_mnist() {
 
 fetch_emoji() {
   local out=$sources/emoji style svg
-  grep -qs emojione "$out/SOURCES.json" && return  # older ones lack a style
+  grep -qs streamline "$out/SOURCES.json" && return  # older ones lack a style
   mkdir -p "$out"
   npm_package @twemoji/svg 15.0.0
   npm_package fluentui-emoji 1.3.0
@@ -153,6 +157,9 @@ fetch_emoji() {
   npm_package emojibase-data 17.0.0
   npm_package @iconify-json/noto 1.2.9
   npm_package @iconify-json/emojione 1.2.3
+  npm_package @iconify-json/emojione-monotone 1.2.1
+  npm_package @iconify-json/fxemoji 1.2.2
+  npm_package @iconify-json/streamline-emojis 1.2.4
   cp "$packages/emojibase-data/en/data.json" "$out/data.json"
   sprite_list "$packages/svg" "$out/twemoji" | draw
   for style in flat high-contrast modern; do  # named by label, not by code point
@@ -165,9 +172,12 @@ fetch_emoji() {
   sprite_list "$packages/openmoji/color/svg" "$out/openmoji" | named_as_in "$out/twemoji" | draw
   iconify_svgs noto "$packages/noto-svg"
   sprite_list "$packages/noto-svg" "$out/noto" | named_as_in "$out/twemoji" | draw
-  iconify_svgs emojione "$packages/emojione-svg"
-  sprite_list "$packages/emojione-svg" "$out/emojione" | draw
-  write_sources "$out/SOURCES.json" "$TWEMOJI" "$FLUENT" "$EMOJIONE" "$EMOJIBASE" "$OPENMOJI" "$NOTO"
+  for style in emojione emojione-monotone fxemoji streamline-emojis; do
+    iconify_svgs "$style" "$packages/$style-svg"
+    sprite_list "$packages/$style-svg" "$out/$style" | draw
+  done
+  write_sources "$out/SOURCES.json" "$TWEMOJI" "$FLUENT" "$EMOJIONE" "$MONOTONE" "$FXEMOJI" \
+    "$STREAMLINE" "$EMOJIBASE" "$OPENMOJI" "$NOTO"
 }
 
 fetch_flags() {

@@ -18,6 +18,12 @@ std::string folder_of(Style style) {
       return "fluent-flat";
     case Style::emojione:
       return "emojione";
+    case Style::emojione_monotone:
+      return "emojione-monotone";
+    case Style::fxemoji:
+      return "fxemoji";
+    case Style::streamline:
+      return "streamline-emojis";
     case Style::high_contrast:
       return "fluent-high-contrast";
     case Style::fluent_modern:
@@ -70,8 +76,9 @@ std::string name_of(Style style) {
 }
 
 Path sprite_path(const Path& sources, const Emoji& emoji, Style style) {
-  const bool by_name = style == Style::emojione || folder_of(style).starts_with("fluent-");
-  const std::string stem = by_name ? slug_of(emoji.name) : emoji.code;
+  const bool by_code = style == Style::twemoji || style == Style::openmoji || style == Style::noto;
+  std::string stem = by_code ? emoji.code : slug_of(emoji.name);
+  if (style == Style::fxemoji) std::erase(stem, '-');  // "palmtree"
   return sources / "emoji" / folder_of(style) / (stem + ".png");
 }
 

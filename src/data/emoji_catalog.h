@@ -14,16 +14,32 @@ struct Emoji {
   int group = 0, subgroup = 0;
 };
 
-enum class Style { twemoji, fluent_flat, emojione, high_contrast, fluent_modern, openmoji, noto };
+enum class Style {
+  twemoji,
+  fluent_flat,
+  emojione,
+  emojione_monotone,
+  high_contrast,
+  fxemoji,
+  streamline,
+  fluent_modern,
+  openmoji,
+  noto
+};
 
-// Only the first two tables may ever be trained on: their licences allow it (MIT, CC-BY-4.0), and
-// the others are what shows that a model knows things and not drawings. Modern is by the hand that
-// drew flat, in gradients; OpenMoji and Noto are by others.
+// Only the first two tables may ever be trained on: their licences allow it (MIT, CC-BY-4.0,
+// Apache-2.0), and the others are what shows that a model knows things and not drawings. Modern is
+// by the hand that drew flat, in gradients; OpenMoji and Noto are by others.
 inline constexpr Style kTrainStyles[] = {Style::twemoji, Style::fluent_flat};
-inline constexpr Style kMoreTrainStyles[] = {Style::emojione, Style::high_contrast};  // lack some
+inline constexpr Style kMoreTrainStyles[] = {Style::emojione, Style::emojione_monotone,
+                                             Style::high_contrast, Style::fxemoji,
+                                             Style::streamline};  // each lacks some
 inline constexpr Style kTestStyles[] = {Style::fluent_modern, Style::openmoji, Style::noto};
 
 std::string name_of(Style style);  // "modern"
+inline bool is_ink(Style style) {  // black on nothing
+  return style == Style::high_contrast || style == Style::emojione_monotone;
+}
 Path sprite_path(const Path& sources, const Emoji& emoji, Style style);
 
 inline constexpr Style kNeededStyles[] = {Style::twemoji, Style::fluent_flat, Style::fluent_modern,

@@ -1,4 +1,4 @@
-// Single emoji: name among four, name, kind, yes/no. Trained on four drawing styles, tested on
+// Single emoji: name among four, name, kind, yes/no. Trained on seven drawing styles, tested on
 // three others.
 #include <algorithm>
 #include <span>
@@ -11,12 +11,14 @@
 namespace revenant {
 namespace {
 
-constexpr int kSide = 112, kVariants = 6;
+constexpr int kSide = 112, kTrainPictures = 40;  // of an emoji
 constexpr size_t kWordsInName = 3;
 
 const Wordings kChoose = {
     {"Which of these is shown?\n{options}", "What is this?\n{options}", "Which is it?\n{options}",
-     "Which one do you see?\n{options}", "Choose one.\n{options}"},
+     "Which one do you see?\n{options}", "Choose one.\n{options}",
+     "Which of these do you see?\n{options}", "Choose the right name.\n{options}",
+     "One of these is shown. Which one?\n{options}", "What does the picture show?\n{options}"},
     {"Choose what the picture shows.\n{options}",
      "This is one of the following. Which?\n{options}"}};
 const Wordings kName = {{"What is this?", "What does the picture show?", "Name this.",
@@ -52,7 +54,7 @@ std::vector<Emoji> fair_emoji(const Path& sources) {
   return all;
 }
 
-// The styles to train on; a few emoji have no drawing in some, but none is empty.
+// The styles to train on; many emoji have no drawing in some, but none is empty.
 std::vector<Style> train_styles(const Path& sources, const std::vector<Emoji>& all) {
   std::vector<Style> styles(std::begin(kTrainStyles), std::end(kTrainStyles));
   for (const Style style : kMoreTrainStyles) {
@@ -65,6 +67,18 @@ std::vector<Style> train_styles(const Path& sources, const std::vector<Emoji>& a
     styles.push_back(style);
   }
   return styles;
+}
+
+// Turn by turn through the styles that draw it.
+Path sprite_of(const Path& sources, const Emoji& emoji, std::span<const Style> styles, size_t turn,
+               Style& style) {
+  std::vector<std::pair<Style, Path>> drawings;
+  for (const Style one : styles)
+    if (Path file = sprite_path(sources, emoji, one); std::filesystem::exists(file))
+      drawings.emplace_back(one, std::move(file));
+  CHECK(!drawings.empty());
+  style = drawings[turn % drawings.size()].first;
+  return drawings[turn % drawings.size()].second;
 }
 
 const Emoji& other_of(Random& random, const std::vector<Emoji>& all, const Emoji& emoji,
@@ -113,7 +127,7 @@ class Asker {
       if (std::find(options.begin(), options.end(), name) == options.end()) options.push_back(name);
     }
     // Training asks among fewer too: with one it is mere copying, and that must be learnt first.
-    const size_t count = test_ ? 4 : 1 + random_.below(4);
+    const size_t count = test_ || random_.below(2) == 0 ? 4 : 1 + random_.below(3);
     const std::string rejected = options[1 + random_.below(count > 1 ? count - 1 : 3)];
     options.resize(count);
     random_.shuffle(options);
@@ -140,8 +154,8 @@ class Asker {
   std::vector<Question> questions_;
 };
 
-// Training sees each drawing in many guises, greyed and mirrored ones too, so that it cannot rest
-// on colour or on one outline; tests see it upright and as it is.
+// Training sees each drawing in many guises, greyed, stretched and mirrored ones too, so that it
+// cannot rest on colour or on one outline; tests see it upright and as it is.
 Image picture_of(Random& random, Sprite sprite, Style style, bool test) {
   if (test)
     return drawn(plain_backdrop(random, kSide), sprite, {kSide / 2.0, kSide / 2.0, kSide * 0.8});
@@ -153,23 +167,24 @@ Image picture_of(Random& random, Sprite sprite, Style style, bool test) {
   pose.y = kSide / 2.0 + slack * (2 * random.uniform() - 1);
   pose.angle = 0.25 * (2 * random.uniform() - 1);
   pose.mirrored = random.below(4) == 0;
-  const bool ink = style == Style::high_contrast;  // black on nothing
-  return drawn(ink ? bright_backdrop(random, kSide) : backdrop(random, kSide), sprite, pose);
+  pose.narrowed = 0.75 + 0.25 * random.uniform();
+  return drawn(is_ink(style) ? bright_backdrop(random, kSide) : backdrop(random, kSide), sprite,
+               pose);
 }
 
 void add_split(const Path& sources, const std::vector<Emoji>& all, const std::string& split,
-               std::span<const Style> styles, int variants, const MakeOptions& options,
+               std::span<const Style> styles, int each, const MakeOptions& options,
                SetWriter& writer) {
-  const size_t each = styles.size() * variants, every = all.size() * each;
+  const size_t every = all.size() * each;
   const size_t total = options.limit ? std::min(options.limit, every) : every;
   for (size_t i = 0; i < total; ++i) {
     Random random = random_for(options.seed, "emoji " + split, i);
     // Round after round over all emoji, so that a limit keeps variety.
     const Emoji& emoji = all[i % all.size()];
-    Style style = styles[i / all.size() % styles.size()];
-    if (!std::filesystem::exists(sprite_path(sources, emoji, style))) style = styles[0];
+    Style style;
+    const Path file = sprite_of(sources, emoji, styles, i / all.size(), style);
     const bool test = split != "train";
-    const Sprite sprite = trimmed(read_sprite(sprite_path(sources, emoji, style)));
+    const Sprite sprite = trimmed(read_sprite(file));
     const Image picture = picture_of(random, sprite, style, test);
     writer.add(split, picture, Asker(random, all, emoji, test).ask());
     writer.progress(i + 1, total, split);
@@ -183,7 +198,7 @@ void make_emoji(const Path& sources, const MakeOptions& options, SetWriter& writ
   if (all.size() < 8)
     throw Error("data", (sources / "emoji").string(), "at least 8 emoji drawn in every style",
                 std::to_string(all.size()));
-  add_split(sources, all, "train", train_styles(sources, all), kVariants, options, writer);
+  add_split(sources, all, "train", train_styles(sources, all), kTrainPictures, options, writer);
   for (const Style& style : kTestStyles)
     add_split(sources, all, "test_" + name_of(style), {&style, 1}, 1, options, writer);
 }

@@ -15,29 +15,40 @@ namespace {
 const Wordings kCount = {
     {"How many {things} are there?", "How many {things} can you see?",
      "How many {things} are in the picture?", "Count the {things}.",
-     "What is the number of {things}?"},
+     "What is the number of {things}?", "How many {things} are shown?",
+     "How many {things} do you see?", "Say the number of {things}.",
+     "Count all {things} in the image.", "What number of {things} is in the picture?"},
     {"How many {things} does the image show?", "Tell me how many {things} you see."}};
 const Wordings kExists = {{"Is there {a}?", "Is there {a} in the picture?", "Can you see {a}?",
-                           "Does the picture show {a}?", "Do you see {a} here?"},
+                           "Does the picture show {a}?", "Do you see {a} here?", "Is {a} shown?",
+                           "Does this picture have {a} in it?"},
                           {"Does the image contain {a}?", "Is {a} in this image?"}};
 const Wordings kBeside = {{"What is {side} the {b}?", "Which object is {side} the {b}?",
-                           "What can you see {side} the {b}?"},
+                           "What can you see {side} the {b}?", "What is there {side} the {b}?"},
                           {"What stands {side} the {b}?", "Name the object {side} the {b}."}};
 const Wordings kCompare = {
-    {"Which is further {way}, the {a} or the {b}?", "What is further {way}: the {a} or the {b}?"},
+    {"Which is further {way}, the {a} or the {b}?", "What is further {way}: the {a} or the {b}?",
+     "The {a} or the {b}: which is further {way}?",
+     "Between the {a} and the {b}, which one is further {way}?",
+     "Out of the {a} and the {b}, what is further {way}?",
+     "Which one of the {a} and the {b} is further {way}?"},
     {"Of the {a} and the {b}, which is further {way}?"}};
 const Wordings kRelation = {
     {"Is the {a} {side} the {b}?", "Can you see the {a} {side} the {b}?",
-     "In the picture, is the {a} {side} the {b}?"},
+     "In the picture, is the {a} {side} the {b}?", "Do you see the {a} {side} the {b}?",
+     "Is the {a} placed {side} the {b}?", "Does the picture show the {a} {side} the {b}?"},
     {"Does the {a} stand {side} the {b}?", "Would you say that the {a} is {side} the {b}?"}};
 const Wordings kCorner = {
     {"Which corner is the {a} in?", "In which corner is the {a}?",
-     "In which corner of the picture is the {a}?"},
+     "In which corner of the picture is the {a}?", "What corner is the {a} in?",
+     "Name the corner of the {a}.", "The {a} is in which corner?"},
     {"What corner holds the {a}?", "Where in the picture is the {a}, by corner?"}};
 
 const Wordings kCaption = {
     {"Describe the picture.", "What objects are in the picture?", "List what you see.",
-     "What can you see in the picture?", "Describe this image."},
+     "What can you see in the picture?", "Describe this image.", "Tell me what you see.",
+     "Name the objects in the picture.", "What does this image show?", "Which objects do you see?",
+     "Say what is in the image.", "List the things in the picture."},
     {"Tell me what the image shows.", "List the objects in this image."}};
 
 const std::vector<std::string> kCorners = {"top left", "top right", "bottom left", "bottom right"};
@@ -206,9 +217,10 @@ Image picture_of(Random& random, const Scene& scene, const std::vector<Thing>& t
   Image canvas = backdrop(random, kSceneSide);
   for (const SceneObject& object : scene.objects) {
     const Sprite& sprite = things[object.kind].sprites.at(styles[random.below(styles.size())]);
-    const double angle = kTurn * (2 * random.uniform() - 1);
-    canvas = drawn(std::move(canvas), sprite,
-                   {object.x, object.y, object.size, angle, random.below(2) == 0});
+    Pose pose{object.x, object.y, object.size};
+    pose.angle = kTurn * (2 * random.uniform() - 1);
+    pose.mirrored = random.below(2) == 0;
+    canvas = drawn(std::move(canvas), sprite, pose);
   }
   return canvas;
 }
@@ -224,7 +236,7 @@ struct Split {
 
 void make_scenes(const Path& sources, const MakeOptions& options, SetWriter& writer) {
   const std::vector<Thing> things = read_things(sources);
-  const Split splits[] = {{"train", 30000, false, kTrainStyles},
+  const Split splits[] = {{"train", 90000, false, kTrainStyles},
                           {"test", 1500, true, kTrainStyles},
                           {"test_unseen_style", 1500, true, kTestStyles}};
   for (const Split& split : splits) {

@@ -139,7 +139,7 @@ Image drawn(Image canvas, const Sprite& sprite, const Pose& pose) {
       for (int k = 0; k < kPoints * kPoints; ++k) {
         const double dx = x + (k % kPoints + 0.5) / kPoints - pose.x;
         const double dy = y + (k / kPoints + 0.5) / kPoints - pose.y;
-        const double u = (dx * cosine + dy * sine) * (pose.mirrored ? -1 : 1);
+        const double u = (dx * cosine + dy * sine) * (pose.mirrored ? -1 : 1) / pose.narrowed;
         const int sx = int(std::floor(u + sprite.width / 2.0));
         const int sy = int(std::floor(dy * cosine - dx * sine + sprite.height / 2.0));
         if (sx < 0 || sy < 0 || sx >= sprite.width || sy >= sprite.height) continue;

@@ -23,11 +23,12 @@ Sprite trimmed(const Sprite& sprite);
 // saturation 0 = grey, 1 = unchanged; brightness multiplies.
 Sprite tinted(const Sprite& sprite, double saturation, double brightness);
 
-// Centre in pixels, longest side in pixels, clockwise turn in radians.
+// Centre in pixels, longest side in pixels, clockwise turn in radians; `narrowed` times the width.
 struct Pose {
   double x, y, size;
   double angle = 0;
   bool mirrored = false;
+  double narrowed = 1;
 };
 
 Image drawn(Image canvas, const Sprite& sprite, const Pose& pose);

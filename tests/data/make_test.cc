@@ -145,7 +145,7 @@ TEST_F(Make, TestStylesNeverReachTraining) {
 
 // Not every emoji has a drawing in them.
 TEST_F(Make, FurtherTrainingStylesReachEmojiOnly) {
-  options.limit = 24 * 4;  // once in every style
+  options.limit = 24 * 6;  // once in every style that draws it
   const auto pixels = [&](const std::string& set) {
     std::filesystem::remove_all(options.directory / set);
     make_dataset(set, options);
@@ -153,11 +153,15 @@ TEST_F(Make, FurtherTrainingStylesReachEmojiOnly) {
     for (const Row& row : read_rows(file(set, "train.json"))) all += read_file(row.images[0]);
     return all;
   };
-  const std::string emoji = pixels("emoji"), scenes = pixels("scenes");
-  for (const auto& entry :
-       std::filesystem::directory_iterator(options.directory / ".sources/emoji/emojione"))
-    made_up::write_drawing(entry.path(), "another " + entry.path().string());
-  EXPECT_FALSE(emoji == pixels("emoji"));
+  const std::string scenes = pixels("scenes");
+  for (const std::string style :
+       {"emojione", "emojione-monotone", "fluent-high-contrast", "fxemoji", "streamline-emojis"}) {
+    const std::string emoji = pixels("emoji");
+    for (const auto& entry :
+         std::filesystem::directory_iterator(options.directory / ".sources/emoji" / style))
+      made_up::write_drawing(entry.path(), "another " + entry.path().string());
+    EXPECT_FALSE(emoji == pixels("emoji")) << style;
+  }
   EXPECT_TRUE(scenes == pixels("scenes"));
 }
 

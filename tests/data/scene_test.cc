@@ -109,6 +109,17 @@ TEST(Sprite, IsBlendedByItsAlphaAndTurned) {
   EXPECT_NE(pixel_hash(image), pixel_hash(mirrored));
 }
 
+TEST(Sprite, IsNarrowedAboutItsMiddle) {
+  const Sprite white{1, 1, {255, 255, 255, 255}};
+  for (const bool mirrored : {false, true}) {
+    const Image image = drawn(blank_image(8, 1, 0), white,
+                              {.x = 4, .y = 0.5, .size = 8, .mirrored = mirrored, .narrowed = 0.5});
+    std::vector<uint8_t> expected(8 * 3, 0);
+    std::fill(expected.begin() + 2 * 3, expected.begin() + 6 * 3, 255);
+    EXPECT_EQ(image.rgb, expected) << mirrored;
+  }
+}
+
 TEST(Sprite, IsTrimmedToWhatIsVisible) {
   Sprite sprite{3, 3, std::vector<uint8_t>(36, 0)};
   for (int c = 0; c < 4; ++c) sprite.rgba[(1 * 3 + 2) * 4 + c] = 200;
