@@ -1,5 +1,5 @@
 # A room is one directory of src/ and one library, named after it. `room(image base)` collects the
-# room's *.cc files and links the rooms that it may know; tests/include_edges checks the includes.
+# room's *.cc files and links the rooms that it may know; tools/check_includes.py checks the includes.
 find_package(Threads REQUIRED)
 
 function(room name)

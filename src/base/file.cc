@@ -10,6 +10,7 @@
 #include <utility>
 
 #include "base/error.h"
+#include "base/temporary_files.h"
 
 namespace revenant {
 namespace {
@@ -19,7 +20,7 @@ namespace {
 }
 
 int open_regular(const Path& path, size_t& size) {
-  const int fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
+  const int fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);  // a pipe would wait
   if (fd < 0) fail(path, "cannot open");
   struct stat info {};
   if (::fstat(fd, &info) != 0 || !S_ISREG(info.st_mode)) {
@@ -75,16 +76,24 @@ std::string read_file(const Path& path) {
   return content;
 }
 
-AtomicFile::AtomicFile(const Path& path)
-    : path_(path), temporary_(path.string() + ".tmp." + std::to_string(::getpid())) {
-  fd_ = ::open(temporary_.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
-  if (fd_ < 0) fail(temporary_, "cannot create");
+// Through a link to what it names. A pipe or a device is written as it stands, without a temporary
+// file: a rename would put a plain file in its place.
+AtomicFile::AtomicFile(const Path& path) : path_(path) {
+  if (std::filesystem::is_symlink(path_)) path_ = std::filesystem::weakly_canonical(path_);
+  const bool replaces = !std::filesystem::exists(path_) || std::filesystem::is_regular_file(path_);
+  if (replaces) temporary_ = path_.string() + ".tmp." + std::to_string(::getpid());
+  const Path& opened = replaces ? temporary_ : path_;
+  fd_ = ::open(opened.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
+  if (fd_ < 0) fail(opened, replaces ? "cannot create" : "cannot open");
+  if (replaces) temporary_files::add(temporary_);
 }
 
 AtomicFile::~AtomicFile() {
   if (fd_ < 0) return;
   ::close(fd_);
+  if (temporary_.empty()) return;
   ::unlink(temporary_.c_str());
+  temporary_files::forget(temporary_);
 }
 
 void AtomicFile::write(const void* data, size_t size) {
@@ -92,15 +101,20 @@ void AtomicFile::write(const void* data, size_t size) {
   while (size > 0) {
     const ssize_t n = ::write(fd_, bytes, size);
     if (n < 0 && errno == EINTR) continue;
-    if (n < 0) fail(temporary_, "cannot write");
+    if (n < 0) fail(temporary_.empty() ? path_ : temporary_, "cannot write");
     bytes += n;
     size -= size_t(n);
   }
 }
 
 void AtomicFile::commit() {
+  if (temporary_.empty()) {
+    if (::close(std::exchange(fd_, -1)) != 0) fail(path_, "cannot write");
+    return;
+  }
   if (::fsync(fd_) != 0) fail(temporary_, "cannot flush");
   if (::rename(temporary_.c_str(), path_.c_str()) != 0) fail(path_, "cannot rename into place");
+  temporary_files::forget(temporary_);
   ::close(std::exchange(fd_, -1));
   sync_directory(path_.parent_path());
 }

@@ -1,5 +1,7 @@
 #include "base/threads.h"
 
+#include <system_error>
+
 namespace revenant {
 namespace {
 
@@ -18,7 +20,11 @@ void pause() {
 Threads::Threads(int count) {
   if (count <= 0) count = int(std::max(1u, std::thread::hardware_concurrency()));
   count = std::min(count, 1024);
-  for (int i = 1; i < count; ++i) workers_.emplace_back([this] { work(); });
+  try {
+    for (int i = 1; i < count; ++i) workers_.emplace_back([this] { work(); });
+  } catch (const std::system_error&) {
+    // As many as the system gives; the results are the same.
+  }
 }
 
 Threads::~Threads() {

@@ -93,6 +93,7 @@ void add_chat(CLI::App& app) {
   auto args = std::make_shared<SpeakArgs>();
   CLI::App* command = app.add_subcommand("chat", "A conversation, one line a question");
   add_speak_options(*command, *args);
+  add_search_options(*command, *args);
   command->footer(
       "Lines: /image PATH shows a picture with the next question, /reset forgets all,\n"
       "/quit ends. Ctrl-C ends an answer.\n"

@@ -1,10 +1,10 @@
 #include "cli/conversation.h"
 
 #include <cstdio>
+#include <cstring>
 #include <utility>
 
 #include "base/error.h"
-#include "eval/join.h"
 
 namespace revenant {
 namespace {
@@ -12,6 +12,26 @@ namespace {
 void put(std::string_view text) {
   std::fwrite(text.data(), 1, text.size(), stdout);
   std::fflush(stdout);
+}
+
+// Pictures that were encoded apart, as one list.
+Pictures joined(std::span<const Pictures> parts) {
+  Pictures all;
+  int rows = 0, width = 0;
+  for (const Pictures& part : parts) {
+    all.tokens.insert(all.tokens.end(), part.tokens.begin(), part.tokens.end());
+    rows += part.features.rows;
+    width = std::max(width, part.features.width);
+  }
+  if (rows == 0) return all;
+  all.features = Tensor(rows, 1, width);
+  float* to = all.features.data();
+  for (const Pictures& part : parts) {
+    if (part.features.empty()) continue;
+    std::memcpy(to, part.features.data(), part.features.size() * sizeof(float));
+    to += part.features.size();
+  }
+  return all;
 }
 
 }  // namespace
@@ -50,15 +70,9 @@ GenerateOptions Conversation::options_for(int prompt_tokens) const {
   GenerateOptions options;
   options.sampling = args_.sampling;
   options.beams = args_.beams;
-  options.max_new_tokens = args_.max_new_tokens;
+  options.max_new_tokens = room_for_answer(args_, prompt_tokens);
   options.stop_ids = model_.speech().stop_ids;
   options.speech = &model_.speech();
-  if (args_.context > 0) {
-    if (prompt_tokens >= args_.context)
-      throw Error("cli", "prompt", "fewer tokens than --ctx-size " + std::to_string(args_.context),
-                  std::to_string(prompt_tokens));
-    options.max_new_tokens = std::min(options.max_new_tokens, args_.context - prompt_tokens);
-  }
   return options;
 }
 
@@ -66,7 +80,7 @@ void Conversation::ask(const std::string& question, const std::function<bool()>&
   const Speech& speech = model_.speech();
   std::vector<Turn> turns = turns_;
   turns.push_back({question, new_pictures_, ""});
-  const Pictures pictures = join(pictures_);
+  const Pictures pictures = joined(pictures_);
   const EncodedPrompt prompt = encode_prompt(speech.tokenizer, speech.rule,
                                              chat_pieces(speech.rule, turns), pictures.tokens);
   GenerateOptions options = options_for(int(prompt.ids.size()));

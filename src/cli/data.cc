@@ -3,6 +3,7 @@
 
 #include "cli/commands.h"
 #include "cli/make_set.h"
+#include "cli/options.h"
 
 namespace revenant {
 namespace {
@@ -35,21 +36,26 @@ void make(Args& args) {
 void add_data(CLI::App& app) {
   auto args = std::make_shared<Args>();
   CLI::App* data = app.add_subcommand("data", "Data sets");
+  const char* example = "Example: revenant data make easy-vqa fashion-mnist -o data";
+  data->footer(example);
   data->require_subcommand(1);
   CLI::App* command = data->add_subcommand("make", "Makes question-answer sets; none named: all");
   command->add_option("SET", args->sets, "names as in --list")
       ->check(CLI::IsMember(dataset_names()));
   command->add_option("-o,--output", args->options.directory, "folder of the sets")
       ->capture_default_str();
-  command->add_option("--seed", args->options.seed, "of all choices")->capture_default_str();
+  command->add_option("--seed", args->options.seed, "of all choices")
+      ->check(whole_number(0))
+      ->capture_default_str();
   command->add_option("--limit", args->options.limit, "pictures a split at most; 0: all")
+      ->check(whole_number(0))
       ->capture_default_str();
   command
       ->add_option("--fetch-script", args->options.fetch_script,
                    "fetches the sources; else tools/fetch_data.sh")
       ->envname("REVENANT_FETCH_SCRIPT");
   command->add_flag("--list", args->list, "only names the sets");
-  command->footer("Example: revenant data make easy-vqa fashion-mnist -o data");
+  command->footer(example);
   command->callback([args] { make(*args); });
 }
 

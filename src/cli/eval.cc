@@ -77,7 +77,6 @@ void eval(const Args& args) {
       {"groups", table_json(groups)}};
   const std::string text =
       report.dump(1, ' ', false, nlohmann::json::error_handler_t::replace) + "\n";
-  if (!args.json.empty() && args.json != "-") write_file(args.json, text);
   const std::string out = args.json == "-" ? text : table_text(groups);
   std::fwrite(out.data(), 1, out.size(), stdout);
   std::fprintf(stderr,
@@ -85,6 +84,11 @@ void eval(const Args& args) {
                "or no end within %d tokens\n",
                shown, args.train.empty() ? "the rows asked (no --train)" : "the --train rows",
                args.predict.max_new_tokens);
+  const auto later = std::ranges::count_if(rows, [](const Row& row) { return !row.later.empty(); });
+  if (later > 0)
+    std::fprintf(stderr, "of %td rows with several turns only the first question is asked\n",
+                 later);
+  if (!args.json.empty() && args.json != "-") write_file(args.json, text);
 }
 
 }  // namespace
@@ -96,18 +100,21 @@ void add_eval(CLI::App& app) {
   command->add_option("--data", args->data, "question-answer JSON; may repeat")->required();
   command->add_option("--train", args->train, "take the majority answers from these files");
   command->add_option("-n,--predict", args->predict.max_new_tokens, "most tokens of an answer")
-      ->check(CLI::PositiveNumber)
+      ->check(whole_number(1))
       ->capture_default_str();
   add_beam_option(*command, args->predict.beams);
   command->add_option("--batch", args->predict.batch, "pictures at a time")
       ->check(CLI::Range(1, 4096))
       ->capture_default_str();
   command->add_option("--limit", args->limit, "only the first rows of each file; 0: all")
+      ->check(whole_number(0))
       ->capture_default_str();
   CLI::Option* blank =
       command->add_flag("--blank", args->blank, "show grey instead of the pictures");
   command->add_flag("--shuffle", args->shuffle, "show the pictures of other rows")->excludes(blank);
-  command->add_option("-s,--seed", args->predict.seed, "of --shuffle")->capture_default_str();
+  command->add_option("-s,--seed", args->predict.seed, "of --shuffle")
+      ->check(whole_number(0))
+      ->capture_default_str();
   command
       ->add_option("--json", args->json,
                    "write the numbers to this file too; \"-\": to stdout, in place of the table")

@@ -4,6 +4,7 @@
 
 #include <csignal>
 
+#include "base/temporary_files.h"
 #include "cli/commands.h"
 #include "cli/program.h"
 
@@ -20,7 +21,11 @@ constexpr void (*commands[])(CLI::App&) = {
 
 int main(int argc, char** argv) {
   using namespace revenant;
-  for (const int number : {SIGINT, SIGTERM}) std::signal(number, [](int n) { _exit(128 + n); });
+  for (const int number : {SIGINT, SIGTERM})
+    std::signal(number, [](int n) {
+      temporary_files::remove_all();
+      _exit(128 + n);
+    });
   CLI::App app("Vision-language models Phantom and TroL: run, look inside, measure, train.",
                "revenant");
   app.set_version_flag("--version", "revenant " REVENANT_VERSION);

@@ -9,7 +9,7 @@ namespace {
 
 Path fetch_script() {
   const Path bin = std::filesystem::read_symlink("/proc/self/exe").parent_path();
-  for (const Path& place : {Path("tools"), bin / "../../../tools", bin / "../share/revenant/tools"})
+  for (const Path& place : {Path("tools"), bin / "../../../tools"})
     if (std::filesystem::exists(place / "fetch_data.sh"))
       return std::filesystem::absolute(place / "fetch_data.sh");
   return {};

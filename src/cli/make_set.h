@@ -7,7 +7,7 @@
 namespace revenant {
 
 // options.fetch_script empty: tools/fetch_data.sh below the current directory, else where this
-// program was built or installed; options.progress becomes a bar.
+// program was built; options.progress becomes a bar.
 void make_set(const std::string& name, MakeOptions options);
 
 }  // namespace revenant

@@ -1,7 +1,11 @@
 #include "cli/options.h"
 
+#include <algorithm>
+#include <charconv>
 #include <cstdio>
 #include <limits>
+
+#include "base/error.h"
 
 namespace revenant {
 namespace {
@@ -24,10 +28,23 @@ void add_sampling_options(CLI::App& command, Sampling& sampling) {
   command.add_option("--repeat-penalty", sampling.repetition_penalty, "1: none")
       ->check(CLI::Range(1e-6, huge))
       ->capture_default_str();
-  command.add_option("-s,--seed", sampling.seed, "of sampling")->capture_default_str();
+  command.add_option("-s,--seed", sampling.seed, "of sampling")
+      ->check(whole_number(0))
+      ->capture_default_str();
 }
 
 }  // namespace
+
+CLI::Validator whole_number(uint64_t least) {
+  const auto complaint = [least](const std::string& text) -> std::string {
+    uint64_t value = 0;
+    const char* end = text.data() + text.size();
+    const auto read = std::from_chars(text.data(), end, value);
+    if (read.ec == std::errc() && read.ptr == end && value >= least) return "";
+    return "expected a whole number from " + std::to_string(least) + " up, found " + text;
+  };
+  return CLI::Validator(complaint, "");
+}
 
 void add_model_options(CLI::App& command, ModelArgs& args) {
   command.add_option("-m,--model", args.directory, "model directory")->required();
@@ -37,13 +54,9 @@ void add_model_options(CLI::App& command, ModelArgs& args) {
   command
       .add_option("--config-set", args.options.settings, "key=value over config.json; may repeat")
       ->allow_extra_args(false);
-  command
-      .add_option(
-          "--cache-type", args.options.cache_type,
-          "of cached keys and values: f32, f16 or bf16; without it f16 under 16-bit weights,\n"
-          "f32 under f32 weights")
-      ->transform(CLI::CheckedTransformer(std::map<std::string, WeightType>{
-          {"f32", WeightType::f32}, {"f16", WeightType::f16}, {"bf16", WeightType::bf16}}));
+  add_type_option<WeightType>(
+      command, "--cache-type", args.options.cache_type,
+      "of cached keys and values; without it f16 under 16-bit weights, f32 under f32 weights");
   std::vector<std::string>& settings = args.options.settings;
   command
       .add_option_function<std::string>(
@@ -82,21 +95,32 @@ void add_speak_options(CLI::App& command, SpeakArgs& args) {
   add_model_options(command, args.model);
   command.add_option("--image", args.images, "picture file; may repeat")->allow_extra_args(false);
   command.add_option("-n,--predict", args.max_new_tokens, "most tokens of an answer")
-      ->check(CLI::PositiveNumber)
+      ->check(whole_number(1))
       ->capture_default_str();
   command
       .add_option("-c,--ctx-size", args.context,
                   "most tokens of prompt and answer; a longer prompt is an error. 0: no limit;\n"
                   "beyond max_position_embeddings a warning, unless the rotary rule stretches")
-      ->check(CLI::NonNegativeNumber)
+      ->check(whole_number(0))
       ->capture_default_str();
   add_sampling_options(command, args.sampling);
+  command.add_flag("-v,--verbose", args.verbose, "timings on stderr");
+}
+
+void add_search_options(CLI::App& command, SpeakArgs& args) {
   add_beam_option(command, args.beams);
   command.parse_complete_callback([&args] {
     if (args.beams > 1 && args.sampling.temperature > 0)
       throw CLI::ValidationError("--beams", "does not sample: --temp must be 0");
   });
-  command.add_flag("-v,--verbose", args.verbose, "timings on stderr");
+}
+
+int room_for_answer(const SpeakArgs& args, int prompt_tokens) {
+  if (args.context == 0) return args.max_new_tokens;
+  if (prompt_tokens >= args.context)
+    throw Error("cli", "prompt", "fewer tokens than --ctx-size " + std::to_string(args.context),
+                std::to_string(prompt_tokens));
+  return std::min(args.max_new_tokens, args.context - prompt_tokens);
 }
 
 }  // namespace revenant

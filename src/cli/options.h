@@ -2,6 +2,7 @@
 #pragma once
 
 #include <CLI/CLI.hpp>
+#include <map>
 
 #include "engine/model.h"
 #include "engine/sampling.h"
@@ -12,6 +13,18 @@ struct ModelArgs {
   Path directory;
   ModelOptions options;
 };
+// Of an option: the text of a whole number from `least` up.
+CLI::Validator whole_number(uint64_t least);
+// `type` takes one of f32, f16, bf16 by name; T is WeightType or DType.
+template <class T, class Taken>
+CLI::Option* add_type_option(CLI::App& command, const char* name, Taken& type, const char* help) {
+  static const std::map<std::string, T> types = {
+      {"f32", T::f32}, {"f16", T::f16}, {"bf16", T::bf16}};
+  return command
+      .add_option_function<std::string>(
+          name, [&type](const std::string& text) { type = types.at(text); }, help)
+      ->check(CLI::IsMember(types));
+}
 void add_model_options(CLI::App& command, ModelArgs& args);
 void tell_warnings(const std::vector<std::string>& warnings);
 
@@ -26,5 +39,8 @@ struct SpeakArgs {
 };
 void add_beam_option(CLI::App& command, int& beams);
 void add_speak_options(CLI::App& command, SpeakArgs& args);
+void add_search_options(CLI::App& command, SpeakArgs& args);  // beams, and what they exclude
+// -n, or what -c leaves of it after a prompt. Throws Error if it leaves nothing.
+int room_for_answer(const SpeakArgs& args, int prompt_tokens);
 
 }  // namespace revenant

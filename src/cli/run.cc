@@ -44,6 +44,7 @@ void add_run(CLI::App& app) {
   auto args = std::make_shared<Args>();
   CLI::App* command = app.add_subcommand("run", "Answers one question, about pictures or without");
   add_speak_options(*command, args->speak);
+  add_search_options(*command, args->speak);
   const CLI::Option* prompt =
       command->add_option("-p,--prompt", args->prompt, "the question, plain text; else stdin");
   command->footer("Example: revenant run -m MODEL --image cat.jpg -p \"What is this?\"");

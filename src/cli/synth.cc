@@ -1,11 +1,14 @@
 // revenant synth: a checkpoint of a released size with random weights.
 #include "engine/synth.h"
 
+#include <atomic>
+#include <csignal>
 #include <cstdio>
-#include <map>
+#include <utility>
 
 #include "base/progress.h"
 #include "cli/commands.h"
+#include "cli/options.h"
 
 namespace revenant {
 namespace {
@@ -16,12 +19,19 @@ struct Args {
   SynthOptions options;
 };
 
+std::atomic<int> stop_signal{0};
+
+// Interrupted, it ends as after any failure: what it has written goes.
 void run(Args& args) {
+  for (const int number : {SIGINT, SIGTERM}) std::signal(number, [](int n) { stop_signal = n; });
   constexpr uint64_t megabyte = 1'000'000;
   const Released model = released(args.architecture);
   Progress progress("writing " + model.name, "MB");
+  uint64_t shown = 0;
   args.options.on_progress = [&](uint64_t done, uint64_t total) {
-    progress.show(done / megabyte, total / megabyte);
+    if (stop_signal) throw Exit{128 + stop_signal};
+    if (std::exchange(shown, done / megabyte) != done / megabyte)
+      progress.show(done / megabyte, total / megabyte);
   };
   synth(args.directory, model, args.options);
   progress.finish();
@@ -39,11 +49,10 @@ void add_synth(CLI::App& app) {
       ->check(CLI::IsMember(released_names()));
   command->add_option("-o,--output", args->directory, "directory to write; new or empty")
       ->required();
-  const std::map<std::string, DType> types = {
-      {"bf16", DType::bf16}, {"f16", DType::f16}, {"f32", DType::f32}};
-  command->add_option("--dtype", args->options.dtype, "bf16, f16 or f32; else bf16")
-      ->transform(CLI::CheckedTransformer(types));
-  command->add_option("-s,--seed", args->options.seed, "of the weights")->capture_default_str();
+  add_type_option<DType>(*command, "--dtype", args->options.dtype, "else bf16");
+  command->add_option("-s,--seed", args->options.seed, "of the weights")
+      ->check(whole_number(0))
+      ->capture_default_str();
   command->add_option("-t,--threads", args->options.threads, "0: as many as the machine has")
       ->check(CLI::Range(0, 1024))
       ->capture_default_str();

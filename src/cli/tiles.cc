@@ -33,7 +33,8 @@ void add_tiles(CLI::App& app) {
   auto args = std::make_shared<Args>();
   CLI::App* command = app.add_subcommand("tiles", "How a picture is cut for the vision tower");
   command->add_option("IMAGE", args->image, "JPEG, PNG or WebP")->required();
-  command->add_option("-o,--output", args->output, "PNG file that shows the tiles");
+  command->add_option("-o,--output", args->output, "PNG file that shows the tiles")
+      ->check([](const std::string& file) { return file.empty() ? "expected a file name" : ""; });
   CLI::Option* size = command->add_option("--tile", args->rule.size, "pixels a side")
                           ->check(CLI::Range(1, 4096))
                           ->capture_default_str();

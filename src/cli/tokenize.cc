@@ -101,6 +101,7 @@ void tokenize(const Args& args) {
     std::fwrite(out.data(), 1, out.size(), stdout);
     std::fflush(stdout);  // whoever pipes a line in may wait for its answer
   }
+  if (std::cin.bad() || std::ferror(stdin)) throw Error("tokenize", "stdin", "cannot read");
 }
 
 }  // namespace

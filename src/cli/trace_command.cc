@@ -123,8 +123,9 @@ void add_trace_command(CLI::App& app, OpenTraced open, std::function<void()> bec
   command->add_option("-m,--model", args->model, "model directory; no tokenizer is needed")
       ->required();
   command
-      ->add_option("--inputs", args->inputs,
-                   "safetensors with vision/*, prefill/*, text/*, batch/*, train/*")
+      ->add_option(
+          "--inputs", args->inputs,
+          "safetensors with vision/*, vision_interp/*, prefill/*, text/*, long/*, batch/*, train/*")
       ->required();
   command->add_option("-o,--output", args->output, "safetensors to write")->required();
   command

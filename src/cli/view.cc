@@ -7,6 +7,7 @@
 #include "base/error.h"
 #include "cli/commands.h"
 #include "cli/options.h"
+#include "engine/generate.h"
 #include "engine/look.h"
 #include "image/resize.h"
 
@@ -107,14 +108,6 @@ std::string page_of(json value, std::span<const Image> pictures) {
   return page.replace(page.find(mark), mark.size(), inside_script(value));
 }
 
-int most_tokens(const SpeakArgs& args, int prompt) {
-  if (args.context == 0) return args.max_new_tokens;
-  if (prompt >= args.context)
-    throw Error("view", "prompt", "fewer tokens than --ctx-size " + std::to_string(args.context),
-                std::to_string(prompt));
-  return std::min(args.max_new_tokens, args.context - prompt);
-}
-
 json gather(const Model& model, const Args& args, std::span<const Image> pictures) {
   const Speech& speech = model.speech();
   const Pictures encoded = model.encode(pictures);
@@ -122,8 +115,11 @@ json gather(const Model& model, const Args& args, std::span<const Image> picture
   const EncodedPrompt prompt = encode_prompt(
       speech.tokenizer, speech.rule, chat_pieces(speech.rule, std::span(&turn, 1)), encoded.tokens);
   const Look seen = look(model, prompt.ids, encoded.features,
-                         {args.speak.sampling, most_tokens(args.speak, int(prompt.ids.size())),
+                         {args.speak.sampling, room_for_answer(args.speak, int(prompt.ids.size())),
                           speech.stop_ids, args.heads});
+  if (const std::string warning = length_warning(model.config(), int(seen.ids.size()));
+      !warning.empty())
+    tell_warnings({warning});
   json out = to_json(seen, model.config());
   const Path directory = std::filesystem::absolute(args.speak.model.directory).lexically_normal();
   out["model"]["name"] =

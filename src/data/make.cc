@@ -3,6 +3,9 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <cerrno>
+#include <cstring>
+
 #include "base/error.h"
 #include "data/sets.h"
 
@@ -34,6 +37,8 @@ const Set& set_named(const std::string& name) {
 // Without a shell, so that no name is ever interpreted; the script's own output goes to stderr.
 void run_script(const Path& script, const std::string& set, const Path& directory) {
   const std::string program = script.string(), target = directory.string();
+  if (::access(program.c_str(), X_OK) != 0)
+    throw Error("data", program, std::string("cannot run: ") + std::strerror(errno));
   const char* arguments[] = {program.c_str(), set.c_str(), target.c_str(), nullptr};
   const pid_t child = fork();
   if (child < 0) throw Error("data", program, "cannot start");

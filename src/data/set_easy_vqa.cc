@@ -49,12 +49,14 @@ void make_easy_vqa(const Path& sources, const MakeOptions& options, SetWriter& w
   for (const std::string split : {"train", "test"}) {
     const Path folder = sources / "easy-vqa" / split;
     const auto by_picture = questions_of(folder / "questions.json", options.seed);
+    const size_t total =
+        options.limit ? std::min(options.limit, by_picture.size()) : by_picture.size();
     size_t done = 0;
     for (const auto& [picture, questions] : by_picture) {
-      if (options.limit && done == options.limit) break;
+      if (done == total) break;
       const Path file = folder / "images" / (std::to_string(picture) + ".png");
       writer.add(split, read_image(file), questions, read_file(file));
-      writer.progress(++done, by_picture.size(), split);
+      writer.progress(++done, total, split);
     }
   }
 }

@@ -17,7 +17,7 @@ std::string numbered(size_t number, int digits) {
   return std::string(digits > int(text.size()) ? digits - text.size() : 0, '0') + text;
 }
 
-// Not flushed file by file: REPORT.json, written last, says that all are there.
+// Not flushed file by file: a set is made anew faster than it is lost.
 void write_plainly(const Path& path, const std::string& bytes) {
   std::ofstream file(path, std::ios::binary);
   file.write(bytes.data(), std::streamsize(bytes.size()));
@@ -28,8 +28,14 @@ void write_plainly(const Path& path, const std::string& bytes) {
 }  // namespace
 
 SetWriter::SetWriter(const std::string& name, const MakeOptions& options)
-    : name_(name), options_(options), folder_(options.directory / name) {
-  std::filesystem::remove(folder_ / "REPORT.json");
+    : name_(name),
+      options_(options),
+      place_(options.directory / name),
+      folder_(options.directory / (name + ".part")) {
+  if (std::filesystem::exists(place_) && !std::filesystem::is_empty(place_) &&
+      !std::filesystem::exists(place_ / "REPORT.json"))
+    throw Error("data", place_.string(), "a made set, with its REPORT.json, or nothing",
+                "other files");
   std::filesystem::remove_all(folder_);
   std::filesystem::create_directories(folder_);
   report_.name = name, report_.seed = options.seed, report_.limit = options.limit;
@@ -79,6 +85,8 @@ DatasetReport SetWriter::finish(const Path& sources) {
   write_file(folder_ / "SOURCES.json", read_file(sources));
   count_duplicates(report_, hashes_);
   write_file(folder_ / "REPORT.json", report_json(report_));
+  std::filesystem::remove_all(place_);
+  std::filesystem::rename(folder_, place_);
   return report_;
 }
 

@@ -2,7 +2,6 @@
 #pragma once
 
 #include <map>
-#include <set>
 #include <string>
 #include <vector>
 
@@ -24,7 +23,8 @@ Question worded(Random& random, bool test, const Wordings& wordings, const Words
 
 class SetWriter {
  public:
-  // Clears what an interrupted run has left of the set.
+  // The set grows in NAME.part, from nothing, and takes its place when it is finished. Throws Error
+  // if that place holds files of somebody else: any without a REPORT.json.
   SetWriter(const std::string& name, const MakeOptions& options);
 
   // One picture with its questions; they share it and stand together. `png` may hold the picture's
@@ -33,7 +33,7 @@ class SetWriter {
            const std::string& png = "");
   void progress(size_t done, size_t total, const std::string& split) const;
 
-  // Writes the JSON files, then SOURCES.json from `sources`, then REPORT.json.
+  // Writes the JSON files, SOURCES.json from `sources` and REPORT.json; replaces an older set.
   DatasetReport finish(const Path& sources);
 
  private:
@@ -41,7 +41,7 @@ class SetWriter {
 
   std::string name_;
   const MakeOptions& options_;
-  Path folder_;
+  Path place_, folder_;                                  // of the finished and of the growing set
   std::map<std::string, std::string> rows_;              // JSON text a split
   std::map<std::string, std::vector<uint64_t>> hashes_;  // pictures a split, in order
   DatasetReport report_;

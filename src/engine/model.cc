@@ -20,15 +20,8 @@ Model::Model(const Path& directory, const ModelOptions& options)
 Speech Model::open_speech() const {
   const PromptRule& rule = prompt_rule(prompt_family(config()));
   Speech speech{rule, tokenizer_for(rule, Tokenizer::open(checkpoint().path())), {}};
-  const std::string subject = checkpoint().path().string() + ": " + rule.context_token;
-  const int picture = speech.tokenizer.id_of(rule.context_token);
-  if (config().image_token >= 0 && picture != config().image_token)
-    throw Error("model", subject, "id " + std::to_string(config().image_token) + " of config.json",
-                "id " + std::to_string(picture) + " in the tokenizer");
-  if (speech.tokenizer.size() > config().embedding_rows)
-    throw Error("model", subject.substr(0, subject.rfind(':')) + ": tokenizer",
-                "at most " + std::to_string(config().embedding_rows) + " tokens",
-                std::to_string(speech.tokenizer.size()));
+  check_fit(rule, speech.tokenizer, config().image_token, config().embedding_rows,
+            checkpoint().path().string());
   speech.stop_ids = stop_ids(rule, speech.tokenizer);
   if (config().eos_token >= 0) speech.stop_ids.push_back(config().eos_token);
   return speech;

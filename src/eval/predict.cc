@@ -6,7 +6,6 @@
 #include <numeric>
 
 #include "base/error.h"
-#include "eval/join.h"
 
 namespace revenant {
 namespace {

@@ -94,12 +94,23 @@ uint32_t big_endian(const uint8_t* p) {
   return uint32_t(p[0]) << 24 | uint32_t(p[1]) << 16 | uint32_t(p[2]) << 8 | p[3];
 }
 
+// An acTL chunk before the pixels: several pictures, of which libpng shows one.
+void refuse_animation(const Source& source) {
+  for (size_t at = 8; at + 8 <= source.size();) {
+    if (std::memcmp(source.data() + at + 4, "IDAT", 4) == 0) return;
+    if (std::memcmp(source.data() + at + 4, "acTL", 4) == 0)
+      throw Error("image", source.name, "one still picture", "an animation");
+    at += size_t(12) + big_endian(source.data() + at);
+  }
+}
+
 // libpng lets other chunks stand before the header; then these bytes would be anything.
 Image picture_for(const Source& source) {
   if (source.size() < 24) fail(source, "PNG", "the file ends too early");
   const uint8_t* chunk = source.data() + 8;
   if (std::memcmp(chunk, "\0\0\0\rIHDR", 8) != 0)
     fail(source, "PNG", "its first chunk is not an IHDR of 13 bytes");
+  refuse_animation(source);
   return allocate(source, big_endian(chunk + 8), big_endian(chunk + 12));
 }
 

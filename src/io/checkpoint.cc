@@ -225,8 +225,9 @@ void write_checkpoint(const Path& directory, const json& config,
     staged.emplace_back(directory / shard_name(i, shards.size()));
     write_safetensors(*staged.back().file, staged.back().path, shards[i], metadata);
   }
-  staged.push_back(stage(directory / "config.json", config));
   if (shards.size() > 1) staged.push_back(stage(directory / index_name, index));
+  staged.push_back(stage(directory / "config.json", config));
+  fs::remove(directory / "config.json");  // without it, nothing opens what is half old, half new
   fs::remove(directory / index_name);
   for (auto& file : staged) file.file->commit();
   remove_stale(directory, shards.size());

@@ -11,7 +11,7 @@ namespace revenant {
 namespace {
 
 const Kernels& choose() {
-  if (const char* wanted = std::getenv("REVENANT_ISA")) {
+  if (const char* wanted = std::getenv("REVENANT_ISA"); wanted && *wanted) {
     if (const Kernels* table = kernels_for(wanted)) return *table;
     throw Error("kernels", "REVENANT_ISA", "generic, avx2 or avx512, as this machine has them",
                 wanted);

@@ -5,6 +5,7 @@
 #include <cmath>
 #include <nlohmann/json.hpp>
 #include <optional>
+#include <set>
 
 #include "base/error.h"
 
@@ -17,7 +18,8 @@ constexpr int most_passes = 16;  // bounds the caches; the paper tries up to 4
 constexpr int most_tiles = 64;   // as `revenant tiles --max-tiles`
 // Far above any model: products of sizes stay within an int, and a table of tensors within memory.
 constexpr int most_layers = 1 << 12, most_side = 1 << 14, most_shuffle = 64, most_width = 1 << 16,
-              most_intermediate = 1 << 20, most_tokens = 1 << 24, most_positions = 1 << 30;
+              most_head_dim = 256,  // kernels/kernels.h
+    most_intermediate = 1 << 20, most_tokens = 1 << 24, most_positions = 1 << 30;
 
 using Names = std::vector<std::string>;
 
@@ -41,13 +43,17 @@ std::string shown(const Json& value) {
 struct Fields {
   const Json& json;
   std::string subject, path;
+  std::set<std::string>* asked = nullptr;  // if given, takes the paths of all keys asked for
 
   [[noreturn]] void fail(const std::string& key, const std::string& expected) const {
     const auto it = json.find(key);
     throw Error("config", subject + ": " + path + key, expected,
                 it == json.end() ? "nothing" : shown(*it));
   }
-  bool has(const char* key) const { return json.contains(key) && !json[key].is_null(); }
+  bool has(const char* key) const {
+    if (asked) asked->insert(path + key);
+    return json.contains(key) && !json[key].is_null();
+  }
   int integer(const char* key, std::optional<int> fallback = {}) const {
     if (!has(key) && fallback) return *fallback;
     if (!has(key) || !json[key].is_number_integer()) fail(key, "an integer");
@@ -104,7 +110,7 @@ struct Fields {
   }
   Fields object(const char* key) const {
     if (!has(key) || !json[key].is_object()) fail(key, "an object");
-    return {json[key], subject, path + key + "."};
+    return {json[key], subject, path + key + ".", asked};
   }
   std::vector<double> positives(const char* key, size_t count) const {
     const std::string expected = "a list of " + std::to_string(count) + " positive numbers";
@@ -171,7 +177,9 @@ void parse_language(const Fields& llm, Config& c) {
   c.head_dim = llm.size("head_dim", c.hidden / c.heads);
   if (c.heads % c.kv_heads != 0)
     llm.fail("num_key_value_heads", "a divisor of num_attention_heads");
-  if (c.head_dim % 2 != 0) llm.fail("hidden_size", "an even number of dimensions a head");
+  if (c.head_dim % 2 != 0 || c.head_dim > most_head_dim)
+    llm.fail(llm.has("head_dim") ? "head_dim" : "hidden_size",
+             "an even number of dimensions a head, at most " + std::to_string(most_head_dim));
   c.rms_eps = llm.positive("rms_norm_eps", 1e-6);
   llm.one_of("hidden_act", {"silu", "swish"});  // two names of one function
   c.qkv_bias = c.backbone == Backbone::qwen2;
@@ -218,14 +226,16 @@ void parse_intern_vit(const Fields& root, Config& c) {
   // extension object changes it.
   c.max_tiles = 6;
   c.thumbnail = root.flag("use_thumbnail", true);
+  root.fixed("select_layer", -1);
 }
 
 // TroL-1.8B/7B say only the picture's size; the tower is CLIP-L/14 unless `vision_config` says
 // else.
 void parse_clip(const Fields& root, Config& c) {
   const Json none = Json::object();
-  const Fields v = root.has("vision_config") ? root.object("vision_config")
-                                             : Fields{none, root.subject, "vision_config."};
+  const Fields v = root.has("vision_config")
+                       ? root.object("vision_config")
+                       : Fields{none, root.subject, "vision_config.", root.asked};
   v.architecture({"CLIPVisionModel"});
   v.one_of("model_type", {"clip_vision_model"});
   v.fixed("hidden_act", "quick_gelu");
@@ -258,8 +268,8 @@ void parse_trol(const Fields& x, TrolConfig& trol) {
 
 void parse_extension(const Fields& root, Config& c) {
   const Json none = Json::object();
-  const Fields x =
-      root.has("revenant") ? root.object("revenant") : Fields{none, root.subject, "revenant."};
+  const Fields x = root.has("revenant") ? root.object("revenant")
+                                        : Fields{none, root.subject, "revenant.", root.asked};
   x.keys({"phantom", "phantom_eta", "phantom_eta_learnable", "trol", "trol_passes", "trol_traverse",
           "trol_gate", "max_tiles"});
   const std::string type = root.text("model_type");
@@ -286,6 +296,10 @@ void check_geometry(const Fields& root, const Config& c) {
   if (v.hidden % v.heads != 0)
     throw Error("config", root.subject + ": vision_config.num_attention_heads",
                 "a divisor of " + std::to_string(v.hidden), std::to_string(v.heads));
+  if (v.hidden / v.heads > most_head_dim)
+    throw Error("config", root.subject + ": vision_config.num_attention_heads",
+                "at most " + std::to_string(most_head_dim) + " dimensions a head",
+                std::to_string(v.hidden / v.heads));
 }
 
 void check_architecture(const Fields& root, const std::string& type) {
@@ -298,10 +312,8 @@ void check_architecture(const Fields& root, const std::string& type) {
   if (type == "revenant") root.architecture({phantom, trol});
 }
 
-}  // namespace
-
-Config parse_config(const Json& json, const std::string& subject) {
-  const Fields root{json, subject, ""};
+Config parse(const Json& json, const std::string& subject, std::set<std::string>* asked) {
+  const Fields root{json, subject, "", asked};
   if (!json.is_object()) throw Error("config", subject, "a JSON object", json.type_name());
   const std::string type = root.text("model_type");
   check_architecture(root, type);
@@ -323,6 +335,28 @@ Config parse_config(const Json& json, const std::string& subject) {
   return c;
 }
 
+// A setting that nothing reads is a slip of the pen. What is wrong otherwise, the caller's
+// parse_config says in the file's name.
+void check_read(const Json& json, const std::string& path) {
+  std::set<std::string> asked;
+  try {
+    parse(json, "", &asked);
+  } catch (const Error&) {
+    return;
+  }
+  const auto within = [&](const std::string& key) {
+    return key == path || key.starts_with(path + ".");
+  };
+  if (std::ranges::none_of(asked, within))
+    throw Error("config", "setting", "a key that this model's configuration has", path);
+}
+
+}  // namespace
+
+Config parse_config(const Json& json, const std::string& subject) {
+  return parse(json, subject, nullptr);
+}
+
 Json with_settings(Json json, const std::vector<std::string>& settings) {
   for (const std::string& setting : settings) {
     const size_t equals = setting.find('=');
@@ -339,6 +373,8 @@ Json with_settings(Json json, const std::vector<std::string>& settings) {
     const Json parsed = Json::parse(value, nullptr, false);
     (*place)[key] = parsed.is_discarded() ? Json(value) : parsed;
   }
+  for (const std::string& setting : settings)
+    check_read(json, setting.substr(0, setting.find('=')));
   return json;
 }
 

@@ -44,8 +44,10 @@ double elementwise(const Array& golden, const Array& found) {
 
 double largest_difference(const Array& golden, const Array& found) {
   double worst = 0;
-  for (size_t i = 0; i < golden.floats.size(); ++i)
-    worst = std::max(worst, std::abs(double(golden.floats[i]) - found.floats[i]));
+  for (size_t i = 0; i < golden.floats.size(); ++i) {
+    const double difference = std::abs(double(golden.floats[i]) - found.floats[i]);
+    worst = std::isfinite(difference) ? std::max(worst, difference) : miss;
+  }
   return worst;
 }
 
@@ -55,7 +57,9 @@ double gradient_error(const Array& golden, const Array& found, double global_nor
     difference += std::pow(double(golden.floats[i]) - found.floats[i], 2);
     norm += std::pow(double(golden.floats[i]), 2);
   }
-  return std::sqrt(difference) / (2e-3 * std::sqrt(norm) + 1e-7 * global_norm);
+  if (difference == 0) return 0;
+  const double error = std::sqrt(difference) / (2e-3 * std::sqrt(norm) + 1e-7 * global_norm);
+  return std::isfinite(error) ? error : miss;
 }
 
 double adamw_error(const std::string& name, const Array& golden, const Array& found) {

@@ -20,8 +20,8 @@ struct GoldenNotes {
 struct Comparison {
   std::string name;  // golden tensor
   std::string kind;  // "vision", "prefill", "gradients", ...
-  double error =
-      0;  // in units of the tolerance: at most 1 is a match; infinite: missing or misshapen
+  double error = 0;  // in units of the tolerance: at most 1 is a match; infinite: missing, of
+                     // another size, or not a number
 };
 
 std::vector<Comparison> compare_with_golden(const Arrays& golden, const Arrays& found,

@@ -35,7 +35,6 @@ class Recorder {
   Recorder(const Config& config, std::string group, Arrays& out)
       : c_(config), group_(std::move(group)), out_(out) {}
 
-  // `tokens`: rows a tile has, for the tower.
   ArrayNote tower(int64_t tiles) {
     return [this, tiles](Site site, std::string_view name, const Array& x) {
       const std::string key =
@@ -145,24 +144,28 @@ Array rows_of(const Array& x, int64_t first, int64_t count) {
   return {{count, width}, {begin, begin + count * width}, {}};
 }
 
-// A continuation of one prompt: generated where the executor can, else forced along `golden`.
-std::optional<Traced::Continuation> continue_prompt(Traced& t, const std::vector<int>& ids,
-                                                    const Array* features,
-                                                    const std::vector<int>& golden, int count) {
-  if (auto made = t.generate(ids, features, golden.empty() ? count : int(golden.size())))
-    return made;
-  if (golden.empty()) return {};
+// Greedy: with the executor's cache or, where it has none, by a whole forward a token.
+Traced::Continuation continue_prompt(Traced& t, const std::vector<int>& ids, const Array* features,
+                                     int count) {
+  if (auto made = t.generate(ids, features, count)) return *made;
+  Traced::Continuation made;
   std::vector<int> all = ids;
-  all.insert(all.end(), golden.begin(), golden.end() - 1);
-  const Step step = whole_prompt(t.config(), all, int(golden.size()) - 1);
-  const Array logits = t.forward(step, all, features, silent);
-  return Traced::Continuation{golden,
-                              rows_of(logits, int64_t(ids.size()) - 1, int64_t(golden.size()))};
+  for (int i = 0; i < count; ++i) {
+    const Array logits = t.forward(whole_prompt(t.config(), all, i), all, features, silent);
+    const std::vector<float> last = rows_of(logits, int64_t(all.size()) - 1, 1).floats;
+    all.push_back(int(std::ranges::max_element(last) - last.begin()));
+    made.tokens.push_back(all.back());
+    made.logits.floats.insert(made.logits.floats.end(), last.begin(), last.end());
+    made.logits.shape = {i + 1, int64_t(last.size())};
+  }
+  return made;
 }
 
-std::vector<int> golden_tokens(const Arrays& inputs, const std::string& name) {
+// As many tokens as the inputs hold of this continuation, else as asked, else as the goldens have.
+int tokens_to_make(const Arrays& inputs, const std::string& name, int asked, int usual) {
   const auto it = inputs.find(name);
-  return it == inputs.end() ? std::vector<int>{} : to_ids(it->second);
+  if (it == inputs.end()) return asked ? asked : usual;
+  return int(it->second.shape.empty() ? 1 : it->second.shape.back());
 }
 
 // Greedy tokens up to the stop token, which is kept; with `fill` the row goes on with it.
@@ -176,10 +179,9 @@ void add_stopped(Array& out, std::span<const int64_t> tokens, int64_t stop, bool
 }
 
 void put_continuation(Arrays& out, const std::string& tokens, const std::string& logits,
-                      const std::optional<Traced::Continuation>& made) {
-  if (!made) return;
-  out[tokens] = {{1, int64_t(made->tokens.size())}, {}, {made->tokens.begin(), made->tokens.end()}};
-  out[logits] = one_sequence(made->logits);
+                      const Traced::Continuation& made) {
+  out[tokens] = {{1, int64_t(made.tokens.size())}, {}, {made.tokens.begin(), made.tokens.end()}};
+  out[logits] = one_sequence(made.logits);
 }
 
 // One sequence; prefill/ has the pictures of vision/ and shows its intermediates.
@@ -197,11 +199,10 @@ void trace_prompt(Traced& t, const Arrays& inputs, const std::string& group, int
     out[group + "im_mask"] = {{1, int64_t(marks.size())}, {}, {marks.begin(), marks.end()}};
   }
   const std::string tokens = main ? "gen/tokens" : group + "gen_tokens";
-  const int count = new_tokens ? new_tokens : main ? 20 : 16;
-  put_continuation(
-      out, tokens, main ? "gen/logits" : group + "gen_logits",
-      continue_prompt(t, ids, pointer(features), golden_tokens(inputs, tokens), count));
-  if (main && inputs.contains("gen_stop/stop_id") && out.contains(tokens)) {
+  const int count = tokens_to_make(inputs, tokens, new_tokens, main ? 20 : 16);
+  put_continuation(out, tokens, main ? "gen/logits" : group + "gen_logits",
+                   continue_prompt(t, ids, pointer(features), count));
+  if (main && inputs.contains("gen_stop/stop_id")) {
     Array& kept = out["gen_stop/tokens"];
     add_stopped(kept, out[tokens].ints, inputs.at("gen_stop/stop_id").ints.at(0), false);
     kept.shape = {1, int64_t(kept.ints.size())};
@@ -264,9 +265,7 @@ void trace_batch(Traced& t, const Arrays& inputs, int new_tokens, Arrays& out) {
     std::copy_n(logits.floats.begin() + span.first_row * vocab, span.rows * vocab,
                 padded.floats.begin() + ((span.sequence + 1) * batch.width - span.rows) * vocab);
   out["batch/logits"] = std::move(padded);
-  const std::vector<int> golden = golden_tokens(inputs, "batch/gen_tokens");
-  const size_t count =
-      golden.empty() ? size_t(new_tokens ? new_tokens : 16) : golden.size() / size_t(rows);
+  const size_t count = size_t(tokens_to_make(inputs, "batch/gen_tokens", new_tokens, 16));
   Array tokens{{rows, int64_t(count)}, {}, {}}, all{{rows, int64_t(count), vocab}, {}, {}};
   int64_t used = 0;  // picture rows given to earlier sequences
   for (size_t r = 0; r < batch.ids.size(); ++r) {
@@ -275,14 +274,9 @@ void trace_batch(Traced& t, const Arrays& inputs, int new_tokens, Arrays& out) {
     const std::optional<Array> own =
         pictures ? std::optional(rows_of(*features, used, pictures)) : std::nullopt;
     used += pictures;
-    std::vector<int> row_golden =
-        golden_tokens(inputs, "batch_row." + std::to_string(r) + "/gen_tokens");
-    if (row_golden.empty() && !golden.empty())
-      row_golden.assign(golden.begin() + long(r * count), golden.begin() + long((r + 1) * count));
-    const auto made = continue_prompt(t, batch.ids[r], pointer(own), row_golden, int(count));
-    if (!made) return;
-    tokens.ints.insert(tokens.ints.end(), made->tokens.begin(), made->tokens.end());
-    all.floats.insert(all.floats.end(), made->logits.floats.begin(), made->logits.floats.end());
+    const auto made = continue_prompt(t, batch.ids[r], pointer(own), int(count));
+    tokens.ints.insert(tokens.ints.end(), made.tokens.begin(), made.tokens.end());
+    all.floats.insert(all.floats.end(), made.logits.floats.begin(), made.logits.floats.end());
   }
   if (inputs.contains("batch_stop/stop_id")) {
     constexpr size_t shown = 8;  // as in the goldens
@@ -348,7 +342,8 @@ Arrays trace(Traced& traced, const Arrays& inputs, int new_tokens) {
   if (inputs.contains("batch/input_ids")) trace_batch(traced, inputs, new_tokens, out);
   if (inputs.contains("train/input_ids")) trace_training(traced, inputs, out);
   if (out.empty())
-    throw Error("trace", "inputs", "vision/*, prefill/*, text/*, batch/* or train/*",
+    throw Error("trace", "inputs",
+                "vision/*, vision_interp/*, prefill/*, text/*, long/*, batch/* or train/*",
                 "none of them");
   return out;
 }

@@ -29,6 +29,8 @@ class Inputs {
     if (find("train/input_ids") && !find("train/image_u8")) need(arrays_, "train/pixel_values");
     check_batch("train/", features("train/"));
     check_targets();
+    for (const char* group : {"prefill/", "text/", "long/", "batch/", "train/"})
+      check_positions(group);
   }
 
  private:
@@ -151,6 +153,29 @@ class Inputs {
     for (int64_t r = 0; r < ids->shape[0]; ++r) {
       const std::string name = "batch_row." + std::to_string(r) + "/gen_tokens";
       if (find(name)) check_row(name, size_t(need(arrays_, "batch/gen_tokens").shape[1]));
+    }
+  }
+  // What is computed anyway: tokens count from 0, from the first that the mask lets stand.
+  void check_positions(const std::string& group) const {
+    const Array* ids = find(group + "input_ids");
+    if (!ids) return;
+    const Array* mask = find(group + "attention_mask");
+    const bool rows = group == "batch/" || group == "train/";
+    if (mask && !rows && mask->ints != std::vector<int64_t>(ids->ints.size(), 1))
+      throw Error("trace", group + "attention_mask", "a one for each of the input_ids", "others");
+    const Array* positions = find(group + "position_ids");
+    if (!positions) return;
+    require_like(group + "position_ids", *positions, *ids);
+    const size_t width = rows ? size_t(ids->shape[1]) : ids->ints.size();
+    int64_t next = 0;
+    for (size_t i = 0; i < ids->ints.size(); ++i) {
+      if (i % width == 0) next = 0;
+      if (mask && !mask->ints[i]) continue;
+      if (positions->ints[i] != next++)
+        throw Error(
+            "trace", group + "position_ids",
+            std::to_string(next - 1) + " for token " + std::to_string(i % width) + " of its row",
+            std::to_string(positions->ints[i]));
     }
   }
   // The mean of no loss would be no number.

@@ -136,7 +136,7 @@ TensorSpec linear_spec(const Config& c, const std::string& name, int64_t out, in
                        Role role);
 TensorSpec vector_spec(const Config& c, const std::string& name, std::vector<int64_t> shape,
                        Role role);
-TensorSpec lora_spec(const Config& c, const std::string& name, bool up, int64_t rank);
+TensorSpec lora_spec(const Config& c, const std::string& name, bool up, int64_t width);
 }  // namespace detail
 
 // Builds the weights; `get(spec)` gives the handle of each tensor.

@@ -156,6 +156,18 @@ Tokenizer tokenizer_for(const PromptRule& rule, const Tokenizer& tokenizer) {
   return fitted;
 }
 
+void check_fit(const PromptRule& rule, const Tokenizer& tokenizer, int context_id, int rows,
+               const std::string& subject) {
+  const int found = tokenizer.id_of(rule.context_token);
+  if (context_id >= 0 && found != context_id)
+    throw Error("model", subject + ": " + rule.context_token,
+                "id " + std::to_string(context_id) + " of config.json",
+                "id " + std::to_string(found) + " in the tokenizer");
+  if (tokenizer.size() > rows)
+    throw Error("model", subject + ": tokenizer", "at most " + std::to_string(rows) + " tokens",
+                std::to_string(tokenizer.size()));
+}
+
 std::vector<int32_t> stop_ids(const PromptRule& rule, const Tokenizer& tokenizer) {
   std::vector<int32_t> ids;
   for (const std::string& token : rule.stop_tokens) ids.push_back(tokenizer.id_of(token));

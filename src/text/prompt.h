@@ -43,6 +43,10 @@ std::span<const PromptRule> prompt_rules();
 // a token that the rule uses is not in the vocabulary.
 Tokenizer tokenizer_for(const PromptRule& rule, const Tokenizer& tokenizer);
 std::vector<int32_t> stop_ids(const PromptRule& rule, const Tokenizer& tokenizer);
+// Throws Error, naming `subject`, if the context token has another id than `context_id` (below 0:
+// any will do) or the tokenizer has more than `rows` tokens.
+void check_fit(const PromptRule& rule, const Tokenizer& tokenizer, int context_id, int rows,
+               const std::string& subject);
 
 struct Turn {
   std::string question;

@@ -9,5 +9,7 @@ namespace revenant {
 
 // Copies those that exist; returns how many.
 size_t copy_tokenizer(const Path& from, const Path& to);
+// Whether the two directories hold the same of them, byte for byte.
+bool same_tokenizer(const Path& a, const Path& b);
 
 }  // namespace revenant

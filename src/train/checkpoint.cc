@@ -35,7 +35,9 @@ void save_checkpoint(const Path& output_dir, const TorchModel& model, const Opti
   const std::map<std::string, torch::Tensor> optimizer_state = optimizer.state();
   for (const auto& [name, tensor] : optimizer_state) moments.push_back(named(name, tensor));
   write_safetensors(temporary / "optimizer.safetensors", moments);
-  const nlohmann::json json = {{"global_step", state.global_step}, {"seed", state.seed}};
+  const nlohmann::json json = {{"global_step", state.global_step},
+                               {"seed", state.seed},
+                               {"tokenizer_vocab", state.tokenizer_vocab}};
   write_file(temporary / "trainer_state.json", json.dump(2) + "\n");
   const Path replaced = place.string() + ".old";
   fs::remove_all(replaced);
@@ -68,14 +70,16 @@ std::vector<Path> checkpoints_in(const Path& output_dir) {
 TrainerState read_trainer_state(const Path& checkpoint) {
   const Path file = checkpoint / "trainer_state.json";
   const auto json = nlohmann::json::parse(read_file(file), nullptr, false);
-  const auto number = [&](const char* key, uint64_t most) {
+  const auto number = [&](const char* key, uint64_t most, bool optional = false) {
+    if (optional && json.is_object() && !json.contains(key)) return uint64_t(0);
     const auto value = json.is_object() ? json.value(key, nlohmann::json()) : nlohmann::json();
     if (!value.is_number_unsigned() || value.get<uint64_t>() > most)
       throw Error("checkpoint", file.string() + ": " + key, "a number from 0 up to its type's",
                   value.dump());
     return value.get<uint64_t>();
   };
-  return {int(number("global_step", INT_MAX)), number("seed", UINT64_MAX)};
+  return {int(number("global_step", INT_MAX)), number("seed", UINT64_MAX),
+          int(number("tokenizer_vocab", INT_MAX, true))};
 }
 
 void load_optimizer(const Path& checkpoint, Optimizer& optimizer) {

@@ -10,6 +10,7 @@ namespace revenant {
 struct TrainerState {
   int global_step = 0;
   uint64_t seed = 0;
+  int tokenizer_vocab = 0;  // of the tokenizer that the run trained; 0: it has another, or unknown
 };
 
 // `tokenizer` is a directory whose tokenizer files go along. Of the checkpoints up to this step

@@ -53,12 +53,17 @@ class DirectoryLock {
   int fd_;
 };
 
-// The recipe's tokenizer, or one trained on the questions and answers of its data.
-Path prepare_tokenizer(const Recipe& recipe, const TrainingData& data) {
-  if (!recipe.tokenizer.empty()) return recipe.tokenizer;
-  if (!recipe.model.empty()) return recipe.model;
-  const Path directory = recipe.output_dir / "tokenizer";
-  if (fs::exists(directory / "tokenizer.json")) return directory;
+bool trains_tokenizer(const Recipe& recipe) {
+  return recipe.tokenizer.empty() && recipe.model.empty();
+}
+
+Path tokenizer_directory_of(const Recipe& recipe) {
+  if (trains_tokenizer(recipe)) return recipe.output_dir / "tokenizer";
+  return recipe.tokenizer.empty() ? recipe.model : recipe.tokenizer;
+}
+
+// A tokenizer.json for the questions and answers of the data.
+std::string trained_tokenizer(const Recipe& recipe, const TrainingData& data) {
   std::vector<std::string> texts;
   for (const TrainingSet& set : data.sets)
     for (const Row& row : set.rows) {
@@ -67,17 +72,18 @@ Path prepare_tokenizer(const Recipe& recipe, const TrainingData& data) {
     }
   const std::vector<std::string> specials = {"<|endoftext|>", "<|im_start|>", "<|im_end|>",
                                              "<img>",         "</img>",       "<IMG_CONTEXT>"};
-  fs::create_directories(directory);
-  write_file(directory / "tokenizer.json", train_byte_bpe(texts, recipe.tokenizer_vocab, specials));
-  return directory;
+  return train_byte_bpe(texts, recipe.tokenizer_vocab, specials);
 }
 
-// The config of a fresh model; null if the recipe goes on from another.
+// The config of a fresh model, as it is written, or that of the model that the recipe goes on from.
 nlohmann::json config_of(const Recipe& recipe) {
-  if (recipe.config.empty()) return nullptr;
-  auto json = nlohmann::json::parse(read_file(recipe.config), nullptr, false);
-  if (!json.is_object() || !json.contains("llm_config"))
-    throw Error("train", recipe.config.string(), "a JSON object with llm_config", "something else");
+  const Path file = recipe.config.empty() ? recipe.model / "config.json" : recipe.config;
+  const auto json = nlohmann::json::parse(read_file(file), nullptr, false);
+  if (!json.is_object() || (recipe.model.empty() && !json.contains("llm_config")))
+    throw Error("train", file.string(), "a JSON object with llm_config", "something else");
+  auto complete = json;
+  if (recipe.model.empty()) complete["llm_config"]["vocab_size"] = recipe.tokenizer_vocab;
+  parse_config(complete, file.string());  // refuses what no tokenizer would mend
   return json;
 }
 
@@ -95,9 +101,11 @@ class Meter {
   Meter(const Recipe& recipe, const TrainWatch& watch, int start)
       : recipe_(recipe),
         watch_(watch),
-        log_(recipe.output_dir / "train.jsonl", std::ios::app),
+        log_(recipe.output_dir / log_name, std::ios::app),
         start_(start),
-        since_(Clock::now()) {}
+        since_(Clock::now()) {
+    check_log();
+  }
 
   void count(const TorchBatch& batch) {
     tokens_ += batch.step.rows;
@@ -116,6 +124,7 @@ class Meter {
                                  {"tokens_per_second", double(tokens_) / seconds},
                                  {"images_per_second", double(pictures_) / seconds}};
     log_ << line.dump() << std::endl;
+    check_log();
     char text[96];
     std::snprintf(text, sizeof text, "loss %.4f, %.0f tokens/s, %.1f images/s", loss_ / steps_,
                   double(tokens_) / seconds, double(pictures_) / seconds);
@@ -128,6 +137,10 @@ class Meter {
 
  private:
   using Clock = std::chrono::steady_clock;
+  static constexpr const char* log_name = "train.jsonl";
+  void check_log() const {
+    if (!log_) throw Error("train", (recipe_.output_dir / log_name).string(), "cannot write");
+  }
   const Recipe& recipe_;
   const TrainWatch& watch_;
   std::ofstream log_;
@@ -141,6 +154,7 @@ struct Run {
   TorchModel model;
   std::optional<Optimizer> optimizer;
   int step = 0;
+  Path from;  // the checkpoint that it goes on from
 };
 
 // From the last good checkpoint; one that cannot be used is named and the one before it is tried.
@@ -159,6 +173,11 @@ bool resume(const Recipe& recipe, const TrainWatch& watch, Run& run) {
       watch.tell(std::string("passing over a checkpoint that cannot be used: ") + error.what());
       continue;
     }
+    const auto vocab = [](int size) { return "a tokenizer_vocab of " + std::to_string(size); };
+    if (trains_tokenizer(recipe) && state.tokenizer_vocab &&
+        state.tokenizer_vocab != recipe.tokenizer_vocab)
+      throw Error("train", checkpoint.string(), vocab(recipe.tokenizer_vocab),
+                  vocab(state.tokenizer_vocab));
     if (state.seed != recipe.seed)
       throw Error("train", checkpoint.string(), "a run of seed " + std::to_string(recipe.seed),
                   "one of seed " + std::to_string(state.seed));
@@ -166,6 +185,7 @@ bool resume(const Recipe& recipe, const TrainWatch& watch, Run& run) {
       throw Error("train", "max_steps",
                   "at least the " + std::to_string(run.step) + " of " + checkpoint.string(),
                   std::to_string(recipe.max_steps));
+    run.from = checkpoint;
     watch.tell("going on from " + checkpoint.string());
     return true;
   }
@@ -173,6 +193,18 @@ bool resume(const Recipe& recipe, const TrainWatch& watch, Run& run) {
     throw Error("train", recipe.output_dir.string(), "a checkpoint to go on from, or none at all",
                 std::to_string(checkpoints.size()) + " that cannot be used");
   return false;
+}
+
+// A run goes on as what it began as. `config` is what the recipe asks for.
+void check_same(const Recipe& recipe, const nlohmann::json& config, const Run& run) {
+  if (config != run.model.config_json)
+    throw Error("train",
+                (recipe.config.empty() ? recipe.model / "config.json" : recipe.config).string(),
+                "the configuration that the run in " + recipe.output_dir.string() + " began with",
+                "another");
+  const Path tokenizer = tokenizer_directory_of(recipe);
+  if (!same_tokenizer(tokenizer, run.from))
+    throw Error("train", tokenizer.string(), "the tokenizer of " + run.from.string(), "another");
 }
 
 struct LossAndGradients {
@@ -268,23 +300,36 @@ void finish(const Recipe& recipe, const TorchModel& model, const Path& tokenizer
 
 bool train(const Recipe& recipe, const TrainWatch& watch) {
   const TrainingData data = read_training_data(recipe);
-  const nlohmann::json config = config_of(recipe);
+  nlohmann::json config = config_of(recipe);
+  const Path tokenizer_directory = tokenizer_directory_of(recipe);
+  std::string made_tokenizer;
+  if (!trains_tokenizer(recipe))
+    Tokenizer::open(tokenizer_directory);  // up to here nothing is written
+  else if (checkpoints_in(recipe.output_dir).empty())
+    made_tokenizer = trained_tokenizer(recipe, data);
   const DirectoryLock lock(recipe.output_dir);
-  const Path tokenizer_directory = prepare_tokenizer(recipe, data);
+  if (!made_tokenizer.empty()) {
+    fs::create_directories(tokenizer_directory);
+    write_file(tokenizer_directory / "tokenizer.json", made_tokenizer);
+  }
   const Tokenizer plain_tokenizer = Tokenizer::open(tokenizer_directory);
+  if (recipe.model.empty()) {
+    const PromptRule& rule = prompt_rule("phantom-qwen2");
+    config = completed(config, tokenizer_for(rule, plain_tokenizer), rule);
+  }
 
   Run run;
-  if (!resume(recipe, watch, run)) {
-    const PromptRule& rule = prompt_rule("phantom-qwen2");
-    run.model =
-        recipe.model.empty()
-            ? init_torch_model(completed(config, tokenizer_for(rule, plain_tokenizer), rule),
-                               recipe.seed)
-            : load_torch_model(recipe.model);
+  if (resume(recipe, watch, run)) {
+    check_same(recipe, config, run);
+  } else {
+    run.model = recipe.model.empty() ? init_torch_model(config, recipe.seed)
+                                     : load_torch_model(recipe.model);
     run.optimizer.emplace(recipe, run.model);
   }
   const PromptRule& rule = prompt_rule(prompt_family(run.model.config));
   const Tokenizer tokenizer = tokenizer_for(rule, plain_tokenizer);
+  check_fit(rule, tokenizer, run.model.config.image_token, run.model.config.embedding_rows,
+            tokenizer_directory.string());
   const BatchMaker maker{run.model.config,
                          tokenizer,
                          rule,
@@ -295,8 +340,10 @@ bool train(const Recipe& recipe, const TrainWatch& watch) {
       double(data.pictures_an_epoch()) /
       (recipe.per_device_train_batch_size * recipe.gradient_accumulation_steps);
   const auto save = [&](int step) {
-    save_checkpoint(recipe.output_dir, run.model, *run.optimizer, {step, recipe.seed},
-                    tokenizer_directory, recipe.save_total_limit);
+    const TrainerState state{step, recipe.seed,
+                             trains_tokenizer(recipe) ? recipe.tokenizer_vocab : 0};
+    save_checkpoint(recipe.output_dir, run.model, *run.optimizer, state, tokenizer_directory,
+                    recipe.save_total_limit);
   };
   const int start = run.step;
   Meter meter(recipe, watch, start);

@@ -5,6 +5,7 @@
 #include <cmath>
 #include <functional>
 #include <map>
+#include <set>
 #include <sstream>
 
 #include "base/error.h"
@@ -43,9 +44,12 @@ void apply(const std::map<std::string, Setter>& known, const std::string& key,
 void apply_all(const std::map<std::string, Setter>& known, const YAML::Node& mapping,
                const std::string& subject) {
   if (!mapping.IsMap()) throw Error("recipe", subject, "a YAML mapping", "something else");
+  std::set<std::string> seen;
   for (const auto& item : mapping) {
     if (!item.first.IsScalar())
       throw Error("recipe", subject, "plain keys", YAML::Dump(item.first));
+    if (!seen.insert(item.first.Scalar()).second)
+      throw Error("recipe", subject + ": " + item.first.Scalar(), "each key once", "it again");
     apply(known, item.first.Scalar(), item.second, subject);
   }
 }

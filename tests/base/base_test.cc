@@ -1,4 +1,7 @@
+#include <fcntl.h>
 #include <gtest/gtest.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include <cmath>
 #include <filesystem>
@@ -7,6 +10,7 @@
 #include "base/error.h"
 #include "base/file.h"
 #include "base/random.h"
+#include "base/temporary_files.h"
 
 namespace revenant {
 namespace {
@@ -55,6 +59,42 @@ TEST(AtomicFile, AbandonedWriteLeavesTheOldFile) {
   for (const auto& entry : std::filesystem::directory_iterator(testing::TempDir()))
     leftovers += entry.path().filename().string().starts_with("atomic.txt.tmp");
   EXPECT_EQ(leftovers, 0u);
+}
+
+TEST(AtomicFile, WritesThroughALink) {
+  const Path root = Path(testing::TempDir()) / ("link" + std::to_string(::getpid()));
+  std::filesystem::create_directories(root / "far");
+  write_file(root / "far/file", "old");
+  std::filesystem::create_symlink("far/file", root / "link");
+  write_file(root / "link", "new");
+  EXPECT_TRUE(std::filesystem::is_symlink(root / "link"));
+  EXPECT_EQ(read_file(root / "far/file"), "new");
+  std::filesystem::remove_all(root);
+}
+
+TEST(AtomicFile, APipeStaysAPipe) {
+  const Path pipe = Path(testing::TempDir()) / ("pipe" + std::to_string(::getpid()));
+  ASSERT_EQ(::mkfifo(pipe.c_str(), 0600), 0);
+  const int reader = ::open(pipe.c_str(), O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+  write_file(pipe, "text");
+  char got[8];
+  EXPECT_EQ(::read(reader, got, sizeof got), 4);
+  EXPECT_TRUE(std::filesystem::is_fifo(pipe));
+  EXPECT_THROW(read_file(pipe), Error);  // at once, without waiting for a writer
+  ::close(reader);
+  std::filesystem::remove(pipe);
+}
+
+TEST(TemporaryFiles, ThoseBeingWrittenCanBeRemovedAtOnce) {
+  const Path path = Path(testing::TempDir()) / ("kept" + std::to_string(::getpid()));
+  write_file(path, "done");
+  AtomicFile half(path);
+  const Path temporary = path.string() + ".tmp." + std::to_string(::getpid());
+  EXPECT_TRUE(std::filesystem::exists(temporary));
+  temporary_files::remove_all();
+  EXPECT_FALSE(std::filesystem::exists(temporary));
+  EXPECT_EQ(read_file(path), "done");
+  std::filesystem::remove(path);
 }
 
 TEST(MappedFile, MissingFileIsAClearError) {

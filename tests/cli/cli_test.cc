@@ -238,6 +238,10 @@ TEST_F(Cli, EvalCountsRows) {
   EXPECT_EQ(report["groups"][0]["rows"], 3);
   EXPECT_EQ(report["groups"][0]["majority"], 1.0);
   expect_failure({"eval", "-m", model_, "--data", (place_ / "none.json").string()}, "none.json");
+  const Outcome kept = run({"eval", "-m", model_, "--data", file, "--json", "/none/report.json"});
+  EXPECT_EQ(kept.code, 1);
+  EXPECT_TRUE(kept.out.starts_with("source")) << kept.out;  // what was computed is not lost
+  EXPECT_NE(kept.err.find("/none/report.json"), std::string::npos) << kept.err;
 }
 
 TEST_F(Cli, WrongUsageIsTwo) {
@@ -252,6 +256,11 @@ TEST_F(Cli, WrongUsageIsTwo) {
                                     {"chat", "-m", model_, "--temp", "1", "--beams", "3"},
                                     {"run", "-m", model_, "-p", "x", "--traverse", "some"},
                                     {"run", "-m", model_, "-p", "x", "--passes", "5"},
+                                    {"run", "-m", model_, "-p", "x", "-n", "0"},
+                                    {"run", "-m", model_, "-p", "x", "--seed", "-1"},
+                                    {"run", "-m", model_, "-p", "x", "--cache-type", "0"},
+                                    {"view", "-m", model_, "-p", "x", "--beams", "2"},
+                                    {"tiles", picture_, "-o", ""},
                                     {"tiles"},
                                     {"tiles", picture_, "-m", model_, "--tile", "56"},
                                     {"data"},
@@ -302,6 +311,31 @@ TEST_F(Cli, SignalsGiveTheirCodes) {
     EXPECT_TRUE(WIFEXITED(status));
     EXPECT_EQ(WEXITSTATUS(status), 128 + number);
   }
+}
+
+TEST_F(Cli, AnInterruptedSynthLeavesNothing) {
+  const Path out = place_ / "deep" / "synth";
+  const std::string program = (Path(REVENANT_BIN_DIR) / "revenant").string();
+  const pid_t child = ::fork();
+  if (child == 0) {
+    ::dup2(::open("/dev/null", O_WRONLY), STDERR_FILENO);
+    ::execl(program.c_str(), program.c_str(), "synth", "--arch", "phantom-0.5b", "-t", "1", "-o",
+            out.c_str(), nullptr);
+    ::_exit(127);
+  }
+  for (int i = 0; i < 3000 && !std::filesystem::exists(out); ++i)
+    std::this_thread::sleep_for(std::chrono::milliseconds(10));
+  ::kill(child, SIGTERM);
+  int status = 0;
+  ::waitpid(child, &status, 0);
+  EXPECT_TRUE(WIFEXITED(status));
+  EXPECT_EQ(WEXITSTATUS(status), 128 + SIGTERM);
+  EXPECT_FALSE(std::filesystem::exists(out));
+}
+
+TEST_F(Cli, SettingsThatNothingReadsAreErrors) {
+  expect_failure({"run", "-m", model_, "-p", "x", "--config-set", "phantom_eta=5"},
+                 "setting: expected a key that this model's configuration has, found phantom_eta");
 }
 
 TEST_F(Cli, TorchIsTheOtherProgram) {

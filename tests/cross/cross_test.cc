@@ -116,8 +116,10 @@ double largest(const std::vector<float>& values) {
 double distance(const std::vector<float>& a, const std::vector<float>& b) {
   EXPECT_EQ(a.size(), b.size());
   double top = 0;
-  for (size_t i = 0; i < std::min(a.size(), b.size()); ++i)
-    top = std::max(top, std::abs(double(a[i]) - b[i]));
+  for (size_t i = 0; i < std::min(a.size(), b.size()); ++i) {
+    const double difference = std::abs(double(a[i]) - b[i]);
+    top = std::isfinite(difference) ? std::max(top, difference) : INFINITY;
+  }
   return top;
 }
 

@@ -99,11 +99,39 @@ TEST_F(Make, ACompleteSetIsLeftAlone) {
   made_up::write(train, "mine");
   make_dataset("scenes", options);
   EXPECT_EQ(read_file(train), "mine");
-  std::filesystem::remove(file("scenes", "REPORT.json"));  // as after an interruption
-  make_dataset("scenes", options);
-  EXPECT_NE(read_file(train), "mine");
   options.seed = 9;
   EXPECT_FALSE(dataset_complete("scenes", options));
+  made_up::write(file("scenes.part", "images/left.png"), "by an interruption");
+  make_dataset("scenes", options);
+  EXPECT_NE(read_file(train), "mine");
+  EXPECT_FALSE(std::filesystem::exists(options.directory / "scenes.part"));
+  EXPECT_FALSE(std::filesystem::exists(file("scenes", "images/left.png")));
+}
+
+TEST_F(Make, FilesOfSomebodyElseAreLeftAlone) {
+  made_up::write(file("scenes", "holiday.jpg"), "mine");
+  try {
+    make_dataset("scenes", options);
+    ADD_FAILURE() << "no error";
+  } catch (const Error& error) {
+    EXPECT_EQ(std::string(error.what()),
+              "[data] " + (options.directory / "scenes").string() +
+                  ": expected a made set, with its REPORT.json, or nothing, found other files");
+  }
+  EXPECT_EQ(read_file(file("scenes", "holiday.jpg")), "mine");
+}
+
+TEST_F(Make, ASetOfAnotherVersionIsKnown) {
+  make_dataset("easy-vqa", options);
+  const Path folder = options.directory / "easy-vqa", report = folder / "REPORT.json";
+  EXPECT_FALSE(made_by_another_version(folder));
+  auto older = nlohmann::json::parse(read_file(report));
+  older["version"] = older["version"].get<int>() - 1;
+  made_up::write(report, older.dump());
+  EXPECT_TRUE(made_by_another_version(folder));
+  EXPECT_FALSE(dataset_complete("easy-vqa", options));
+  std::filesystem::remove(report);
+  EXPECT_FALSE(made_by_another_version(folder));  // somebody's own
 }
 
 TEST_F(Make, WordingsKeptForTestsNeverOccurInTraining) {
@@ -201,6 +229,10 @@ TEST_F(Make, ProgressEndsAtItsTotal) {
   EXPECT_EQ(last.size(), 2u);
   for (const auto& [label, state] : last) EXPECT_EQ(state.first, state.second) << label;
   EXPECT_EQ(last["fashion-mnist train"].first, 48u);
+  last.clear();
+  options.limit = 1;
+  make_dataset("easy-vqa", options);
+  EXPECT_EQ(last["easy-vqa train"], (std::pair<size_t, size_t>(1, 1)));
 }
 
 TEST_F(Make, ErrorsSayWhatIsWrong) {

@@ -18,7 +18,7 @@ const Ids prompt = {5, 17, 120, 33, 8, 64, 201, 9, 77, 30};
 const Ids answer = {3, 99, 12, 45, 6};
 
 std::unique_ptr<Model> open(const std::string& name, std::vector<std::string> settings) {
-  const Path directory = golden::conformance_root() / name;
+  const Path directory = Path(REVENANT_SOURCE_DIR "/tests/conformance/data") / name;
   for (const auto& known : golden_settings(golden::read_json(directory / "golden.json")))
     settings.push_back(known);
   return std::make_unique<Model>(directory, ModelOptions{settings, 2});

@@ -208,6 +208,14 @@ TEST(Decode, PngWithAChunkBeforeTheHeaderIsRefused) {
   EXPECT_EQ(refusal(longer), "[image] it: broken PNG: its first chunk is not an IHDR of 13 bytes");
 }
 
+TEST(Decode, PngAnimationIsRefused) {
+  const std::string png = encode_png(noise(16, 8));
+  const std::string control = png_chunk("acTL", std::string("\0\0\0\2\0\0\0\0", 8));
+  EXPECT_EQ(refusal(png.substr(0, 33) + control + png.substr(33)),
+            "[image] it: expected one still picture, found an animation");
+  EXPECT_EQ(decode(png + control).width, 16);  // too late to be one
+}
+
 TEST(Decode, LimitsAreInclusive) {
   const std::string png = encode_png(noise(20, 10));
   EXPECT_EQ(decode(png, {.max_pixels = 200, .max_side = 20}).width, 20);

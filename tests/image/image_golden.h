@@ -9,7 +9,7 @@
 #include <vector>
 
 #include "image/tiles.h"
-#include "io/golden_parts.h"
+#include "support/golden_parts.h"
 #include "support/sha256.h"
 
 namespace revenant::golden {

@@ -4,10 +4,10 @@
 #include <algorithm>
 
 #include "io/checkpoint.h"
-#include "io/golden_parts.h"
 #include "io/json_file.h"
 #include "io/temporary.h"
 #include "io/torch_file.h"
+#include "support/golden_parts.h"
 
 namespace revenant {
 namespace {

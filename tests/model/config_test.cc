@@ -181,6 +181,13 @@ TEST(Config, NumbersHaveRanges) {
        "llm_config.num_hidden_layers: expected an integer in [1, 4096], found 0"},
       {"phantom-0.5b", "/eos_token_id", UINT64_MAX,
        "eos_token_id: expected an integer in [-1, 2^30], found 18446744073709551615"},
+      {"phantom-0.5b", "/llm_config/num_attention_heads", 2,
+       "llm_config.hidden_size: expected an even number of dimensions a head, at most 256, found "
+       "896"},
+      {"phantom-0.5b", "/llm_config/head_dim", 258,
+       "llm_config.head_dim: expected an even number of dimensions a head, at most 256, found 258"},
+      {"phantom-0.5b", "/vision_config/num_attention_heads", 2,
+       "vision_config.num_attention_heads: expected at most 256 dimensions a head, found 512"},
       {"phantom-0.5b", "/force_image_size", 1 << 20,
        "force_image_size: expected an integer in [1, 16384], found 1048576"},
   });
@@ -194,6 +201,25 @@ TEST(Config, FoldsAWholeNumberOfPatches) {
               told + Json(ratio).dump());
   EXPECT_EQ(parse_config(changed("phantom-0.5b", "/downsample_ratio", 0.25), "x").shuffle, 4);
   EXPECT_EQ(parse_config(changed("phantom-0.5b", "/downsample_ratio", 1), "x").shuffle, 1);
+}
+
+TEST(Config, SettingsThatNothingReadsAreRefused) {
+  const Json json = released("trol-1.8b").config, other = released("phantom-0.5b").config;
+  EXPECT_NO_THROW(with_settings(json, {"vision_config.num_attention_heads=8", "num_hidden_layers=2",
+                                       "revenant.trol_passes=3"}));
+  EXPECT_NO_THROW(with_settings(other, {"llm_config.rope_theta=5"}));
+  for (const char* slip : {"num_hiden_layers=2", "vision_config.heads=8", "foo=1", "a.b.=5"}) {
+    SCOPED_TRACE(slip);
+    try {
+      with_settings(json, {slip});
+      ADD_FAILURE() << "no complaint";
+    } catch (const Error& error) {
+      const std::string key = std::string(slip).substr(0, std::string(slip).find('='));
+      EXPECT_EQ(
+          error.what(),
+          "[config] setting: expected a key that this model's configuration has, found " + key);
+    }
+  }
 }
 
 TEST(Config, ComplaintsAreOneLineWhateverTheFileSays) {

@@ -4,7 +4,9 @@
 
 #include <gtest/gtest.h>
 
+#include <cmath>
 #include <filesystem>
+#include <map>
 
 #include "base/error.h"
 #include "model/conformance.h"
@@ -148,6 +150,21 @@ TEST(TraceInputs, Pictures) {
       "1");
 }
 
+TEST(TraceInputs, MasksAndPositionsSayWhatIsComputedAnyway) {
+  EXPECT_EQ(complaint("prefill/attention_mask", ones({1, 3})), "no complaint");
+  EXPECT_EQ(complaint("prefill/position_ids", ints({1, 3}, {0, 1, 2})), "no complaint");
+  EXPECT_EQ(complaint("batch/position_ids", ints({2, 3}, {0, 1, 2, 9, 0, 1})), "no complaint");
+  expect_complaints({
+      {"prefill/attention_mask", ints({1, 3}, {0, 1, 1}),
+       "a one for each of the input_ids, found others"},
+      {"text/attention_mask", ones({4}), "a one for each of the input_ids, found others"},
+      {"prefill/position_ids", ints({1, 3}, {5, 6, 7}), "0 for token 0 of its row, found 5"},
+      {"prefill/position_ids", ones({1, 2}), "integers [1, 3], found integers [1, 2]"},
+      {"batch/position_ids", ints({2, 3}, {0, 1, 2, 0, 1, 2}), "0 for token 1 of its row, found 1"},
+      {"train/position_ids", ints({2, 3}, {0, 1, 3, 0, 0, 1}), "2 for token 2 of its row, found 3"},
+  });
+}
+
 TEST(TraceInputs, Batches) {
   const std::string like = "integers [2, 3], found ",
                     nothing = "a tensor of the inputs file, found ";
@@ -192,6 +209,29 @@ TEST(TraceInputs, Training) {
       {"train/labels", labels(1, -100), target},
       {"train/pixel_values", {}, nothing + "nothing"},
   });
+}
+
+// What is no number is no match, wherever it stands.
+TEST(Conformance, SeesWhatIsNotANumberAndWhatIsMissing) {
+  const std::vector<std::string> names = {"prefill/logits", "train/grad/w", "train/sft_loss",
+                                          "train/adamw_wd0/losses",
+                                          "train/adamw_wd0/param_after/w"};
+  const Array two = {{2}, {1, 2}, {}};
+  const auto errors = [&](const Array& last) {
+    Arrays golden, found;
+    for (const std::string& name : names) golden[name] = two, found[name] = last;
+    std::map<std::string, double> worst;
+    for (const Comparison& c : compare_with_golden(golden, found, {{}, 1, false}))
+      worst[c.name] = c.error;
+    EXPECT_FALSE(worst.empty());
+    return worst;
+  };
+  for (const auto& [name, error] : errors(two)) EXPECT_EQ(error, 0) << name;
+  for (const float odd : {NAN, INFINITY})
+    for (const auto& values : {std::vector<float>{odd, 2}, std::vector<float>{1, odd}})
+      for (const auto& [name, error] : errors({{2}, values, {}}))
+        EXPECT_EQ(error, INFINITY) << name << " " << values[0] << " " << values[1];
+  for (const auto& [name, error] : errors({{3}, {1, 2, 3}, {}})) EXPECT_EQ(error, INFINITY) << name;
 }
 
 TEST(TraceInputs, GoldensPass) {

@@ -1,10 +1,10 @@
 // All values of tests/conformance/data/quantisation, bit for bit.
 #include <gtest/gtest.h>
 
-#include "io/golden_parts.h"
 #include "quant/int8.h"
 #include "quant/nf4.h"
 #include "quant/released.h"
+#include "support/golden_parts.h"
 
 namespace revenant {
 namespace {

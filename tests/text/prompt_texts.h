@@ -3,7 +3,7 @@
 
 #include <gtest/gtest.h>
 
-#include "io/golden_parts.h"
+#include "support/golden_parts.h"
 #include "text/instruction.h"
 
 namespace revenant::golden {

@@ -177,12 +177,28 @@ TEST_F(TrainTest, GoesOnOnlyAsTheSameRun) {
     return "";
   };
   ASSERT_TRUE(train(recipe("whole")));
-  Recipe other_seed = recipe("whole"), shorter = recipe("whole");
+  Recipe other_seed = recipe("whole"), shorter = recipe("whole"), wordier = recipe("whole"),
+         other_config = recipe("whole"), other_tokenizer = recipe("whole");
   other_seed.seed = 43;
   shorter.max_steps = 5;
+  wordier.tokenizer_vocab = 310;
+  Json wide = small_config();
+  wide["llm_config"]["rms_norm_eps"] = 1e-5;
+  write_file(root_ / "wide.json", wide.dump());
+  other_config.config = root_ / "wide.json";
+  fs::create_directories(root_ / "words");
+  other_tokenizer.tokenizer = root_ / "words";
+  write_file(root_ / "words/tokenizer.json",
+             read_file(root_ / "whole/tokenizer/tokenizer.json") + "\n");
   EXPECT_NE(message(other_seed).find("expected a run of seed 43, found one of seed 42"),
             std::string::npos);
   EXPECT_NE(message(shorter).find("max_steps: expected at least the 6 of"), std::string::npos);
+  EXPECT_NE(
+      message(wordier).find("expected a tokenizer_vocab of 310, found a tokenizer_vocab of 300"),
+      std::string::npos);
+  EXPECT_NE(message(other_config).find("wide.json: expected the configuration that the run in"),
+            std::string::npos);
+  EXPECT_NE(message(other_tokenizer).find("words: expected the tokenizer of"), std::string::npos);
   write_file(root_ / "whole/checkpoint-6/trainer_state.json",
              R"({"global_step": "6", "seed": 42})");
   fs::remove_all(root_ / "whole/checkpoint-3");
@@ -190,10 +206,48 @@ TEST_F(TrainTest, GoesOnOnlyAsTheSameRun) {
 }
 
 TEST_F(TrainTest, ARefusedRecipeLeavesNothing) {
+  Json odd = small_config();
+  odd["model_type"] = "odd";
+  write_file(root_ / "odd.json", odd.dump());
   Recipe r = recipe("refused");
-  r.config = root_ / "none.json";
-  EXPECT_THROW(train(r), Error);
-  EXPECT_FALSE(fs::exists(r.output_dir));
+  Recipe no_config = r, odd_config = r, no_tokenizer = r, few_words = r;
+  no_config.config = root_ / "none.json";
+  odd_config.config = root_ / "odd.json";
+  no_tokenizer.tokenizer = root_ / "none";
+  few_words.tokenizer_vocab = 3;
+  for (const Recipe& refused : {no_config, odd_config, no_tokenizer, few_words}) {
+    EXPECT_THROW(train(refused), Error);
+    EXPECT_FALSE(fs::exists(r.output_dir));
+  }
+}
+
+TEST_F(TrainTest, AFreshRunMakesItsTokenizerAnew) {
+  Recipe r = recipe("anew");
+  stop_signal = SIGTERM;
+  EXPECT_FALSE(train(r));
+  stop_signal = 0;
+  r.tokenizer_vocab = 270;
+  ASSERT_TRUE(train(r));
+  EXPECT_EQ(Tokenizer::open(r.output_dir).size(), 270);
+}
+
+TEST_F(TrainTest, ATokenizerMustFitTheModel) {
+  Recipe small = recipe("small");
+  small.tokenizer_vocab = 270;
+  ASSERT_TRUE(train(small));
+  ASSERT_TRUE(train(recipe("more")));
+  Recipe r = recipe("mixed");
+  r.config.clear();
+  r.model = root_ / "small";
+  r.tokenizer = root_ / "more";
+  try {
+    train(r);
+    ADD_FAILURE() << "no error";
+  } catch (const Error& error) {
+    EXPECT_NE(std::string(error.what()).find("<IMG_CONTEXT>: expected id 269 of config.json, found id "),
+              std::string::npos)
+        << error.what();
+  }
 }
 
 TEST_F(TrainTest, OldCheckpointsGoAndLaterOnesStay) {
