@@ -76,16 +76,20 @@ std::string read_file(const Path& path) {
   return content;
 }
 
-// Through a link to what it names. A pipe or a device is written as it stands, without a temporary
-// file: a rename would put a plain file in its place.
+// A pipe or a device is written as it stands, without a temporary file: a rename would put a plain
+// file in its place.
 AtomicFile::AtomicFile(const Path& path) : path_(path) {
-  if (std::filesystem::is_symlink(path_)) path_ = std::filesystem::weakly_canonical(path_);
-  const bool replaces = !std::filesystem::exists(path_) || std::filesystem::is_regular_file(path_);
-  if (replaces) temporary_ = path_.string() + ".tmp." + std::to_string(::getpid());
+  struct stat info {};
+  const bool replaces = ::stat(path.c_str(), &info) != 0 || S_ISREG(info.st_mode);
+  if (replaces) {
+    temporary_ = path.string() + ".tmp." + std::to_string(::getpid());
+    temporary_files::add(temporary_);
+  }
   const Path& opened = replaces ? temporary_ : path_;
   fd_ = ::open(opened.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
-  if (fd_ < 0) fail(opened, replaces ? "cannot create" : "cannot open");
-  if (replaces) temporary_files::add(temporary_);
+  if (fd_ >= 0) return;
+  temporary_files::forget(temporary_);
+  fail(opened, replaces ? "cannot create" : "cannot open");
 }
 
 AtomicFile::~AtomicFile() {

@@ -88,7 +88,7 @@ void eval(const Args& args) {
   if (later > 0)
     std::fprintf(stderr, "of %td rows with several turns only the first question is asked\n",
                  later);
-  if (!args.json.empty() && args.json != "-") write_file(args.json, text);
+  if (!args.json.empty() && args.json != "-") write_file(through_links(args.json), text);
 }
 
 }  // namespace

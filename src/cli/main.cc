@@ -1,10 +1,5 @@
 // revenant: the program. Results go to stdout, everything else to stderr. Exit codes: 0 done,
 // 1 failed, 2 wrong usage, 130 and 143 after SIGINT and SIGTERM.
-#include <unistd.h>
-
-#include <csignal>
-
-#include "base/temporary_files.h"
 #include "cli/commands.h"
 #include "cli/program.h"
 
@@ -21,11 +16,6 @@ constexpr void (*commands[])(CLI::App&) = {
 
 int main(int argc, char** argv) {
   using namespace revenant;
-  for (const int number : {SIGINT, SIGTERM})
-    std::signal(number, [](int n) {
-      temporary_files::remove_all();
-      _exit(128 + n);
-    });
   CLI::App app("Vision-language models Phantom and TroL: run, look inside, measure, train.",
                "revenant");
   app.set_version_flag("--version", "revenant " REVENANT_VERSION);

@@ -1,9 +1,13 @@
 #include "cli/program.h"
 
+#include <unistd.h>
+
+#include <csignal>
 #include <cstdio>
 #include <new>
 
 #include "base/error.h"
+#include "base/temporary_files.h"
 #include "cli/commands.h"
 
 namespace revenant {
@@ -37,6 +41,11 @@ std::string reason_of(const std::exception& error) {
 
 int run_program(CLI::App& app, int argc, char** argv,
                 std::string (*reason)(const std::exception&)) {
+  for (const int number : {SIGINT, SIGTERM})
+    std::signal(number, [](int n) {
+      temporary_files::remove_all();
+      _exit(128 + n);
+    });
   int code = 0;
   try {
     code = parsed(app, argc, argv);

@@ -1,5 +1,6 @@
 // What the two programs do alike: parse, run, and end with an exit code. Results go to stdout, all
-// else to stderr. Exit codes: 0 done, 1 failed, 2 wrong usage.
+// else to stderr. Exit codes: 0 done, 1 failed, 2 wrong usage, 130 and 143 after SIGINT and
+// SIGTERM.
 #pragma once
 
 #include <CLI/CLI.hpp>
@@ -12,7 +13,8 @@ namespace revenant {
 std::string reason_of(const std::exception& error);
 
 // `reason` may know more kinds of exception than reason_of. Errors become one line on stderr;
-// output that could not be written is one.
+// output that could not be written is one. Where a command does not catch them, SIGINT and SIGTERM
+// end the program at once, and what stands under a temporary name goes.
 int run_program(CLI::App& app, int argc, char** argv,
                 std::string (*reason)(const std::exception&) = reason_of);
 

@@ -3,6 +3,7 @@
 #include <filesystem>
 
 #include "cli/commands.h"
+#include "cli/options.h"
 #include "engine/model.h"
 #include "image/tiles.h"
 
@@ -19,7 +20,8 @@ void show_tiles(const Args& args) {
   if (!args.model.empty()) rule = Model(args.model, {{}, 1}).tile_rule();
   const Image image = read_image(args.image);
   const Tiles tiles = tile(image, rule);
-  if (!args.output.empty()) write_file(args.output, encode_png(contact_sheet(tiles)));
+  if (!args.output.empty())
+    write_file(through_links(args.output), encode_png(contact_sheet(tiles)));
   const size_t cells = size_t(tiles.grid.cells());
   std::printf("%d x %d pixels: %d columns x %d rows%s, %zu tile%s of %d pixels\n", image.width,
               image.height, tiles.grid.columns, tiles.grid.rows,

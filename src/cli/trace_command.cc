@@ -130,7 +130,9 @@ void add_trace_command(CLI::App& app, OpenTraced open, std::function<void()> bec
   command->add_option("-o,--output", args->output, "safetensors to write")->required();
   command
       ->add_option("-n", args->new_tokens,
-                   "tokens to generate after each prompt; 0: 20 after prefill, 16 after others")
+                   "tokens to generate after each prompt, where the inputs hold no continuation to "
+                   "be as long as;\n"
+                   "0: 20 after prefill, 16 after others")
       ->check(CLI::Range(0, 4096));
   add_common(*command, *args);
   command->footer(

@@ -31,10 +31,6 @@ void wait_passively(char** argv) {
 void make_missing_data(const Recipe& recipe) {
   for (const RecipeData& entry : recipe.data) {
     if (entry.make.empty()) continue;
-    if (entry.path.parent_path().filename() != entry.make)
-      throw Error("recipe", entry.path.string(),
-                  "a file in a folder " + entry.make + ", which make: " + entry.make + " fills",
-                  "another folder");
     if (std::filesystem::exists(entry.path)) {
       if (made_by_another_version(entry.path.parent_path()))
         throw Error("data", entry.path.parent_path().string(),
@@ -42,6 +38,10 @@ void make_missing_data(const Recipe& recipe) {
                     "one that another version made");
       continue;
     }
+    if (entry.path.parent_path().filename() != entry.make)
+      throw Error("recipe", entry.path.string(),
+                  "a file in a folder " + entry.make + ", which make: " + entry.make + " fills",
+                  "another folder");
     MakeOptions options;
     options.directory = entry.path.parent_path().parent_path();
     make_set(entry.make, options);

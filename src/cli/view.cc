@@ -144,11 +144,11 @@ void view(const Args& args) {
   std::vector<Image> pictures;
   for (const Path& image : args.speak.images) pictures.push_back(read_image(image));
   const json seen = gather(model, args, pictures);
-  write_file(args.output, page_of(seen, pictures));
+  write_file(through_links(args.output), page_of(seen, pictures));
   if (args.json_file == "-") {
     std::printf("%s\n", seen.dump().c_str());
   } else {
-    if (!args.json_file.empty()) write_file(args.json_file, seen.dump() + "\n");
+    if (!args.json_file.empty()) write_file(through_links(args.json_file), seen.dump() + "\n");
     std::printf("%s\n", seen["answer"].get_ref<const std::string&>().c_str());
   }
   const std::chrono::duration<double> took = std::chrono::steady_clock::now() - begin;

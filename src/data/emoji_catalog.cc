@@ -1,5 +1,6 @@
 #include "data/emoji_catalog.h"
 
+#include <algorithm>
 #include <nlohmann/json.hpp>
 
 #include "base/error.h"
@@ -62,11 +63,14 @@ std::string slug_of(const std::string& name) {
   return slug;
 }
 
-bool drawn_everywhere(const Path& sources, const Emoji& emoji) {
-  for (Style style : kNeededStyles)
-    if (!std::filesystem::exists(sprite_path(sources, emoji, style))) return false;
-  return true;
-}
+// Drawings of something else under an emoji's name, and one that lost its colours.
+constexpr std::pair<Style, const char*> kOtherThings[] = {
+    {Style::streamline, "turkey"},    {Style::streamline, "right anger bubble"},
+    {Style::fxemoji, "sunglasses"},   {Style::fxemoji, "keyboard"},
+    {Style::fxemoji, "construction"}, {Style::fxemoji, "tram car"},
+    {Style::fxemoji, "dog"},          {Style::fxemoji, "cat"},
+    {Style::fxemoji, "tiger"},        {Style::fxemoji, "pig"},
+    {Style::fxemoji, "mouse"}};
 
 }  // namespace
 
@@ -82,6 +86,14 @@ Path sprite_path(const Path& sources, const Emoji& emoji, Style style) {
   return sources / "emoji" / folder_of(style) / (stem + ".png");
 }
 
+bool draws(const Path& sources, const Emoji& emoji, Style style) {
+  const auto other = [&](const auto& thing) {
+    return thing.first == style && thing.second == emoji.name;
+  };
+  return std::ranges::none_of(kOtherThings, other) &&
+         std::filesystem::exists(sprite_path(sources, emoji, style));
+}
+
 std::vector<Emoji> read_emoji(const Path& sources) {
   const Path file = sources / "emoji" / "data.json";
   std::vector<Emoji> all;
@@ -91,7 +103,8 @@ std::vector<Emoji> read_emoji(const Path& sources) {
       const Emoji emoji{name_from(entry.at("label")), code_of(entry.at("hexcode")),
                         entry.at("group"), entry.at("subgroup")};
       if (emoji.group == kComponents || emoji.group == kFlags) continue;
-      if (drawn_everywhere(sources, emoji)) all.push_back(emoji);
+      const auto drawn = [&](Style style) { return draws(sources, emoji, style); };
+      if (std::ranges::all_of(kNeededStyles, drawn)) all.push_back(emoji);
     }
   } catch (const nlohmann::json::exception& error) {
     throw Error("data", file.string(), json_reason(error.what()));

@@ -37,6 +37,8 @@ inline constexpr Style kMoreTrainStyles[] = {Style::emojione, Style::emojione_mo
 inline constexpr Style kTestStyles[] = {Style::fluent_modern, Style::openmoji, Style::noto};
 
 std::string name_of(Style style);  // "modern"
+// Whether it has a drawing of that thing; what only shares the name is none.
+bool draws(const Path& sources, const Emoji& emoji, Style style);
 inline bool is_ink(Style style) {  // black on nothing
   return style == Style::high_contrast || style == Style::emojione_monotone;
 }

@@ -58,9 +58,7 @@ std::vector<Emoji> fair_emoji(const Path& sources) {
 std::vector<Style> train_styles(const Path& sources, const std::vector<Emoji>& all) {
   std::vector<Style> styles(std::begin(kTrainStyles), std::end(kTrainStyles));
   for (const Style style : kMoreTrainStyles) {
-    const auto drawn_in = [&](const Emoji& emoji) {
-      return std::filesystem::exists(sprite_path(sources, emoji, style));
-    };
+    const auto drawn_in = [&](const Emoji& emoji) { return draws(sources, emoji, style); };
     if (std::ranges::none_of(all, drawn_in))
       throw Error("data", sprite_path(sources, all.front(), style).parent_path().string(),
                   "drawings, which tools/fetch_data.sh emoji brings", "none");
@@ -74,8 +72,7 @@ Path sprite_of(const Path& sources, const Emoji& emoji, std::span<const Style> s
                Style& style) {
   std::vector<std::pair<Style, Path>> drawings;
   for (const Style one : styles)
-    if (Path file = sprite_path(sources, emoji, one); std::filesystem::exists(file))
-      drawings.emplace_back(one, std::move(file));
+    if (draws(sources, emoji, one)) drawings.emplace_back(one, sprite_path(sources, emoji, one));
   CHECK(!drawings.empty());
   style = drawings[turn % drawings.size()].first;
   return drawings[turn % drawings.size()].second;

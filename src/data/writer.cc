@@ -3,6 +3,7 @@
 #include <nlohmann/json.hpp>
 
 #include <fstream>
+#include <set>
 
 #include "base/error.h"
 #include "data/sprite.h"
@@ -25,17 +26,33 @@ void write_plainly(const Path& path, const std::string& bytes) {
   if (!file) throw Error("data", path.string(), "cannot write");
 }
 
+void check_own(const Path& place) {
+  const Path report = place / "REPORT.json";
+  std::set<std::string> own = {"REPORT.json", "SOURCES.json", "images"};
+  if (std::filesystem::exists(report)) {
+    const Json json = Json::parse(read_file(report), nullptr, false);
+    if (json.is_object() && json.contains("splits") && json["splits"].is_object())
+      for (const auto& [split, rows] : json["splits"].items()) own.insert(split + ".json");
+  } else {
+    own.clear();
+  }
+  for (const auto& entry : std::filesystem::directory_iterator(place))
+    if (!own.contains(entry.path().filename().string()))
+      throw Error("data", place.string(), "a made set, with its REPORT.json, or nothing",
+                  entry.path().filename().string());
+}
+
 }  // namespace
 
 SetWriter::SetWriter(const std::string& name, const MakeOptions& options)
     : name_(name),
       options_(options),
       place_(options.directory / name),
-      folder_(options.directory / (name + ".part")) {
-  if (std::filesystem::exists(place_) && !std::filesystem::is_empty(place_) &&
-      !std::filesystem::exists(place_ / "REPORT.json"))
-    throw Error("data", place_.string(), "a made set, with its REPORT.json, or nothing",
-                "other files");
+      folder_(options.directory / (name + ".part")),
+      old_(options.directory / (name + ".old")) {
+  if (std::filesystem::exists(old_) && !std::filesystem::exists(place_))
+    std::filesystem::rename(old_, place_);  // a change of places was interrupted
+  if (std::filesystem::exists(place_)) check_own(place_);
   std::filesystem::remove_all(folder_);
   std::filesystem::create_directories(folder_);
   report_.name = name, report_.seed = options.seed, report_.limit = options.limit;
@@ -85,8 +102,10 @@ DatasetReport SetWriter::finish(const Path& sources) {
   write_file(folder_ / "SOURCES.json", read_file(sources));
   count_duplicates(report_, hashes_);
   write_file(folder_ / "REPORT.json", report_json(report_));
-  std::filesystem::remove_all(place_);
+  std::filesystem::remove_all(old_);
+  if (std::filesystem::exists(place_)) std::filesystem::rename(place_, old_);
   std::filesystem::rename(folder_, place_);
+  std::filesystem::remove_all(old_);
   return report_;
 }
 

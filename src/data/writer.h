@@ -24,7 +24,7 @@ Question worded(Random& random, bool test, const Wordings& wordings, const Words
 class SetWriter {
  public:
   // The set grows in NAME.part, from nothing, and takes its place when it is finished. Throws Error
-  // if that place holds files of somebody else: any without a REPORT.json.
+  // if that place holds files of somebody else: any without a REPORT.json, or beside a set's own.
   SetWriter(const std::string& name, const MakeOptions& options);
 
   // One picture with its questions; they share it and stand together. `png` may hold the picture's
@@ -41,8 +41,8 @@ class SetWriter {
 
   std::string name_;
   const MakeOptions& options_;
-  Path place_, folder_;                                  // of the finished and of the growing set
-  std::map<std::string, std::string> rows_;              // JSON text a split
+  Path place_, folder_, old_;                // of the finished, the growing and the replaced set
+  std::map<std::string, std::string> rows_;  // JSON text a split
   std::map<std::string, std::vector<uint64_t>> hashes_;  // pictures a split, in order
   DatasetReport report_;
 };

@@ -42,7 +42,7 @@ class Traced {
     std::vector<int> tokens;
     Array logits;  // [n, vocab]; row t chose tokens[t]
   };
-  // Greedy generation with a cache; nothing where the executor has none.
+  // Greedy generation with a cache; nothing where the executor has none (`trace` does without).
   virtual std::optional<Continuation> generate(std::span<const int> ids, const Array* features,
                                                int count) {
     (void)ids, (void)features, (void)count;
@@ -64,7 +64,7 @@ void check_inputs(const Config& config, const Arrays& inputs);
 
 // Checks the inputs first. `new_tokens`: how many tokens to generate where the inputs do not hold a
 // golden continuation; 0: as many as the goldens, 20 after prefill/ and 16 after others. An
-// executor without a cache is teacher-forced with the golden continuation, if there is one.
+// executor without a cache computes the whole sequence anew for every token.
 Arrays trace(Traced& traced, const Arrays& inputs, int new_tokens = 0);
 
 // Mean over the rows with a target (>= 0) of its -log p, summed in double; logits [rows, vocab].

@@ -161,16 +161,25 @@ class Inputs {
     if (!ids) return;
     const Array* mask = find(group + "attention_mask");
     const bool rows = group == "batch/" || group == "train/";
-    if (mask && !rows && mask->ints != std::vector<int64_t>(ids->ints.size(), 1))
+    const auto ones = [&] {
+      const auto one = [](auto value) { return value == 1; };
+      return mask->ints.size() + mask->floats.size() == ids->ints.size() &&
+             std::ranges::all_of(mask->ints, one) && std::ranges::all_of(mask->floats, one);
+    };
+    if (mask && !rows && !ones())
       throw Error("trace", group + "attention_mask", "a one for each of the input_ids", "others");
     const Array* positions = find(group + "position_ids");
     if (!positions) return;
-    require_like(group + "position_ids", *positions, *ids);
+    if (rows)
+      require_like(group + "position_ids", *positions, *ids);
+    else
+      require(positions->ints.size() == ids->ints.size(), group + "position_ids",
+              "integers " + text_of(ids->shape), *positions);
     const size_t width = rows ? size_t(ids->shape[1]) : ids->ints.size();
     int64_t next = 0;
     for (size_t i = 0; i < ids->ints.size(); ++i) {
       if (i % width == 0) next = 0;
-      if (mask && !mask->ints[i]) continue;
+      if (rows && mask && !mask->ints[i]) continue;
       if (positions->ints[i] != next++)
         throw Error(
             "trace", group + "position_ids",

@@ -58,8 +58,10 @@ bool trains_tokenizer(const Recipe& recipe) {
 }
 
 Path tokenizer_directory_of(const Recipe& recipe) {
-  if (trains_tokenizer(recipe)) return recipe.output_dir / "tokenizer";
-  return recipe.tokenizer.empty() ? recipe.model : recipe.tokenizer;
+  if (!trains_tokenizer(recipe)) return recipe.tokenizer.empty() ? recipe.model : recipe.tokenizer;
+  const Path own = recipe.output_dir / "tokenizer";
+  const std::vector<Path> checkpoints = checkpoints_in(recipe.output_dir);
+  return checkpoints.empty() || fs::exists(own) ? own : checkpoints.front();
 }
 
 // A tokenizer.json for the questions and answers of the data.
@@ -75,16 +77,25 @@ std::string trained_tokenizer(const Recipe& recipe, const TrainingData& data) {
   return train_byte_bpe(texts, recipe.tokenizer_vocab, specials);
 }
 
-// The config of a fresh model, as it is written, or that of the model that the recipe goes on from.
+// The config of a fresh model, but for what its tokenizer will say, or that of the model that the
+// recipe goes on from.
 nlohmann::json config_of(const Recipe& recipe) {
   const Path file = recipe.config.empty() ? recipe.model / "config.json" : recipe.config;
-  const auto json = nlohmann::json::parse(read_file(file), nullptr, false);
+  auto json = nlohmann::json::parse(read_file(file), nullptr, false);
   if (!json.is_object() || (recipe.model.empty() && !json.contains("llm_config")))
     throw Error("train", file.string(), "a JSON object with llm_config", "something else");
-  auto complete = json;
-  if (recipe.model.empty()) complete["llm_config"]["vocab_size"] = recipe.tokenizer_vocab;
-  parse_config(complete, file.string());  // refuses what no tokenizer would mend
+  if (recipe.model.empty()) json["llm_config"]["vocab_size"] = recipe.tokenizer_vocab;
+  parse_config(json, file.string());
   return json;
+}
+
+// A tokenizer that the recipe brings must know what the prompt needs, and fit the model.
+void check_tokenizer(const Recipe& recipe, const nlohmann::json& config, const PromptRule& rule) {
+  const Path directory = tokenizer_directory_of(recipe);
+  const Tokenizer tokenizer = tokenizer_for(rule, Tokenizer::open(directory));
+  if (recipe.model.empty()) return;
+  const Config c = parse_config(config, (recipe.model / "config.json").string());
+  check_fit(rule, tokenizer, c.image_token, c.embedding_rows, directory.string());
 }
 
 // With the ids that only the tokenizer knows.
@@ -301,22 +312,21 @@ void finish(const Recipe& recipe, const TorchModel& model, const Path& tokenizer
 bool train(const Recipe& recipe, const TrainWatch& watch) {
   const TrainingData data = read_training_data(recipe);
   nlohmann::json config = config_of(recipe);
+  const PromptRule& rule = prompt_rule(prompt_family(parse_config(config, "config")));
   const Path tokenizer_directory = tokenizer_directory_of(recipe);
   std::string made_tokenizer;
   if (!trains_tokenizer(recipe))
-    Tokenizer::open(tokenizer_directory);  // up to here nothing is written
+    check_tokenizer(recipe, config, rule);
   else if (checkpoints_in(recipe.output_dir).empty())
     made_tokenizer = trained_tokenizer(recipe, data);
+  // Up to here nothing is written.
   const DirectoryLock lock(recipe.output_dir);
   if (!made_tokenizer.empty()) {
     fs::create_directories(tokenizer_directory);
     write_file(tokenizer_directory / "tokenizer.json", made_tokenizer);
   }
-  const Tokenizer plain_tokenizer = Tokenizer::open(tokenizer_directory);
-  if (recipe.model.empty()) {
-    const PromptRule& rule = prompt_rule("phantom-qwen2");
-    config = completed(config, tokenizer_for(rule, plain_tokenizer), rule);
-  }
+  const Tokenizer tokenizer = tokenizer_for(rule, Tokenizer::open(tokenizer_directory));
+  if (recipe.model.empty()) config = completed(config, tokenizer, rule);
 
   Run run;
   if (resume(recipe, watch, run)) {
@@ -326,10 +336,6 @@ bool train(const Recipe& recipe, const TrainWatch& watch) {
                                      : load_torch_model(recipe.model);
     run.optimizer.emplace(recipe, run.model);
   }
-  const PromptRule& rule = prompt_rule(prompt_family(run.model.config));
-  const Tokenizer tokenizer = tokenizer_for(rule, plain_tokenizer);
-  check_fit(rule, tokenizer, run.model.config.image_token, run.model.config.embedding_rows,
-            tokenizer_directory.string());
   const BatchMaker maker{run.model.config,
                          tokenizer,
                          rule,

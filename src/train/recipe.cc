@@ -21,7 +21,10 @@ Setter into(T& place) {
 }
 
 Setter into_path(Path& place) {
-  return [&place](const YAML::Node& node) { place = node.as<std::string>(); };
+  return [&place](const YAML::Node& node) {
+    place =
+        node.IsNull() ? std::string() : node.as<std::string>();  // `--set config=` takes it away
+  };
 }
 
 void apply(const std::map<std::string, Setter>& known, const std::string& key,

@@ -110,15 +110,32 @@ TEST_F(Make, ACompleteSetIsLeftAlone) {
 
 TEST_F(Make, FilesOfSomebodyElseAreLeftAlone) {
   made_up::write(file("scenes", "holiday.jpg"), "mine");
-  try {
-    make_dataset("scenes", options);
-    ADD_FAILURE() << "no error";
-  } catch (const Error& error) {
-    EXPECT_EQ(std::string(error.what()),
-              "[data] " + (options.directory / "scenes").string() +
-                  ": expected a made set, with its REPORT.json, or nothing, found other files");
-  }
-  EXPECT_EQ(read_file(file("scenes", "holiday.jpg")), "mine");
+  const auto expect_refusal = [&] {
+    try {
+      make_dataset("scenes", options);
+      ADD_FAILURE() << "no error";
+    } catch (const Error& error) {
+      EXPECT_EQ(std::string(error.what()),
+                "[data] " + (options.directory / "scenes").string() +
+                    ": expected a made set, with its REPORT.json, or nothing, found holiday.jpg");
+    }
+    EXPECT_EQ(read_file(file("scenes", "holiday.jpg")), "mine");
+  };
+  expect_refusal();
+  std::filesystem::remove(file("scenes", "holiday.jpg"));
+  make_dataset("scenes", options);
+  made_up::write(file("scenes", "holiday.jpg"), "mine");
+  options.seed = 9;
+  expect_refusal();
+}
+
+TEST_F(Make, AnInterruptedChangeOfPlacesLosesNothing) {
+  make_dataset("scenes", options);
+  const std::string rows = read_file(file("scenes", "train.json"));
+  std::filesystem::rename(options.directory / "scenes", options.directory / "scenes.old");
+  make_dataset("scenes", options);
+  EXPECT_EQ(read_file(file("scenes", "train.json")), rows);
+  EXPECT_FALSE(std::filesystem::exists(options.directory / "scenes.old"));
 }
 
 TEST_F(Make, ASetOfAnotherVersionIsKnown) {

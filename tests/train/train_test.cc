@@ -152,6 +152,7 @@ TEST_F(TrainTest, ARunWithoutPicturesResumes) {
   write_file(root_ / "rows.json", rows.dump());
   ASSERT_TRUE(train(recipe("whole")));
   fs::remove_all(root_ / "whole/checkpoint-6");
+  fs::remove_all(root_ / "whole/tokenizer");  // the checkpoints have it too
   const std::string weights = read_file(root_ / "whole/model.safetensors");
   fs::remove(root_ / "whole/model.safetensors");
   ASSERT_TRUE(train(recipe("whole")));
@@ -240,12 +241,14 @@ TEST_F(TrainTest, ATokenizerMustFitTheModel) {
   r.config.clear();
   r.model = root_ / "small";
   r.tokenizer = root_ / "more";
+  fs::remove_all(r.output_dir);
   try {
     train(r);
     ADD_FAILURE() << "no error";
   } catch (const Error& error) {
-    EXPECT_NE(std::string(error.what()).find("<IMG_CONTEXT>: expected id 269 of config.json, found id "),
-              std::string::npos)
+    EXPECT_NE(
+        std::string(error.what()).find("<IMG_CONTEXT>: expected id 269 of config.json, found id "),
+        std::string::npos)
         << error.what();
   }
 }
