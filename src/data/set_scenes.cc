@@ -17,7 +17,8 @@ const Wordings kCount = {
      "How many {things} are in the picture?", "Count the {things}.",
      "What is the number of {things}?", "How many {things} are shown?",
      "How many {things} do you see?", "Say the number of {things}.",
-     "Count all {things} in the image.", "What number of {things} is in the picture?"},
+     "Count all {things} in the image.", "What number of {things} is in the picture?",
+     "Tell me the number of {things}."},
     {"How many {things} does the image show?", "Tell me how many {things} you see."}};
 const Wordings kExists = {{"Is there {a}?", "Is there {a} in the picture?", "Can you see {a}?",
                            "Does the picture show {a}?", "Do you see {a} here?", "Is {a} shown?",
@@ -46,7 +47,7 @@ const Wordings kCorner = {
 
 const Wordings kCaption = {
     {"Describe the picture.", "What objects are in the picture?", "List what you see.",
-     "What can you see in the picture?", "Describe this image.", "Tell me what you see.",
+     "What can you see in the picture?", "Describe this image.", "What is in the picture?",
      "Name the objects in the picture.", "What does this image show?", "Which objects do you see?",
      "Say what is in the image.", "List the things in the picture."},
     {"Tell me what the image shows.", "List the objects in this image."}};
