@@ -18,7 +18,8 @@ const Wordings kCount = {
      "What is the number of {things}?", "How many {things} are shown?",
      "How many {things} do you see?", "Say the number of {things}.",
      "Count all {things} in the image.", "What number of {things} is in the picture?",
-     "Tell me the number of {things}."},
+     "Tell me the number of {things}.", "Tell me how many {things} there are.",
+     "How many {things} do you count?"},
     {"How many {things} does the image show?", "Tell me how many {things} you see."}};
 const Wordings kExists = {{"Is there {a}?", "Is there {a} in the picture?", "Can you see {a}?",
                            "Does the picture show {a}?", "Do you see {a} here?", "Is {a} shown?",
