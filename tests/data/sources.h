@@ -3,8 +3,8 @@
 
 #include <png.h>
 
+#include <algorithm>
 #include <fstream>
-#include <regex>
 #include <string>
 #include <vector>
 
@@ -90,16 +90,16 @@ inline void emoji(const Path& sources) {
     const std::string comma = i ? "," : "";
     data += comma + "{\"label\":\"" + labels()[i] + "\",\"hexcode\":\"" + code +
             "-FE0F\",\"group\":" + group + ",\"subgroup\":" + std::to_string(i) + "}";
-    const std::string slug = std::regex_replace(labels()[i], std::regex(" "), "-");
+    std::string slug = labels()[i], glued = slug;
+    std::replace(slug.begin(), slug.end(), ' ', '-');
+    std::erase(glued, ' ');
     for (const std::string style : {"twemoji", "openmoji", "noto"})
       write_drawing(folder / style / (code + ".png"), style + code);
     for (const std::string style : {"fluent-flat", "fluent-modern", "fluent-high-contrast"})
       write_drawing(folder / style / (slug + ".png"), style + code);
     for (const std::string style : {"emojione", "emojione-monotone", "streamline-emojis"})
       if (i % 2) write_drawing(folder / style / (slug + ".png"), style + code);
-    if (i % 2 == 0)
-      write_drawing(folder / "fxemoji" / (std::regex_replace(slug, std::regex("-"), "") + ".png"),
-                    "fxemoji" + code);
+    if (i % 2 == 0) write_drawing(folder / "fxemoji" / (glued + ".png"), "fxemoji" + code);
   }
   write(folder / "data.json", data + "]");
   write(folder / "SOURCES.json", "[]\n");
