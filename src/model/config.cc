@@ -337,18 +337,21 @@ Config parse(const Json& json, const std::string& subject, std::set<std::string>
 
 // A setting that nothing reads is a slip of the pen. What is wrong otherwise, the caller's
 // parse_config says in the file's name.
-void check_read(const Json& json, const std::string& path) {
+void check_read(const Json& json, const std::vector<std::string>& settings) {
   std::set<std::string> asked;
   try {
     parse(json, "", &asked);
   } catch (const Error&) {
     return;
   }
-  const auto within = [&](const std::string& key) {
-    return key == path || key.starts_with(path + ".");
-  };
-  if (std::ranges::none_of(asked, within))
-    throw Error("config", "setting", "a key that this model's configuration has", path);
+  for (const std::string& setting : settings) {
+    const std::string path = setting.substr(0, setting.find('='));
+    const auto within = [&](const std::string& key) {
+      return key == path || key.starts_with(path + ".");
+    };
+    if (std::ranges::none_of(asked, within))
+      throw Error("config", "setting", "a key that this model's configuration has", path);
+  }
 }
 
 }  // namespace
@@ -373,8 +376,7 @@ Json with_settings(Json json, const std::vector<std::string>& settings) {
     const Json parsed = Json::parse(value, nullptr, false);
     (*place)[key] = parsed.is_discarded() ? Json(value) : parsed;
   }
-  for (const std::string& setting : settings)
-    check_read(json, setting.substr(0, setting.find('=')));
+  if (!settings.empty()) check_read(json, settings);
   return json;
 }
 

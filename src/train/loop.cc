@@ -77,25 +77,27 @@ std::string trained_tokenizer(const Recipe& recipe, const TrainingData& data) {
   return train_byte_bpe(texts, recipe.tokenizer_vocab, specials);
 }
 
+Path config_file_of(const Recipe& recipe) {
+  return recipe.config.empty() ? recipe.model / "config.json" : recipe.config;
+}
+
 // The config of a fresh model, but for what its tokenizer will say, or that of the model that the
 // recipe goes on from.
 nlohmann::json config_of(const Recipe& recipe) {
-  const Path file = recipe.config.empty() ? recipe.model / "config.json" : recipe.config;
+  const Path file = config_file_of(recipe);
   auto json = nlohmann::json::parse(read_file(file), nullptr, false);
   if (!json.is_object() || (recipe.model.empty() && !json.contains("llm_config")))
     throw Error("train", file.string(), "a JSON object with llm_config", "something else");
   if (recipe.model.empty()) json["llm_config"]["vocab_size"] = recipe.tokenizer_vocab;
-  parse_config(json, file.string());
   return json;
 }
 
 // A tokenizer that the recipe brings must know what the prompt needs, and fit the model.
-void check_tokenizer(const Recipe& recipe, const nlohmann::json& config, const PromptRule& rule) {
+void check_tokenizer(const Recipe& recipe, const Config& config, const PromptRule& rule) {
   const Path directory = tokenizer_directory_of(recipe);
   const Tokenizer tokenizer = tokenizer_for(rule, Tokenizer::open(directory));
   if (recipe.model.empty()) return;
-  const Config c = parse_config(config, (recipe.model / "config.json").string());
-  check_fit(rule, tokenizer, c.image_token, c.embedding_rows, directory.string());
+  check_fit(rule, tokenizer, config.image_token, config.embedding_rows, directory.string());
 }
 
 // With the ids that only the tokenizer knows.
@@ -209,8 +211,7 @@ bool resume(const Recipe& recipe, const TrainWatch& watch, Run& run) {
 // A run goes on as what it began as. `config` is what the recipe asks for.
 void check_same(const Recipe& recipe, const nlohmann::json& config, const Run& run) {
   if (config != run.model.config_json)
-    throw Error("train",
-                (recipe.config.empty() ? recipe.model / "config.json" : recipe.config).string(),
+    throw Error("train", config_file_of(recipe).string(),
                 "the configuration that the run in " + recipe.output_dir.string() + " began with",
                 "another");
   const Path tokenizer = tokenizer_directory_of(recipe);
@@ -312,11 +313,12 @@ void finish(const Recipe& recipe, const TorchModel& model, const Path& tokenizer
 bool train(const Recipe& recipe, const TrainWatch& watch) {
   const TrainingData data = read_training_data(recipe);
   nlohmann::json config = config_of(recipe);
-  const PromptRule& rule = prompt_rule(prompt_family(parse_config(config, "config")));
+  const Config parsed = parse_config(config, config_file_of(recipe).string());
+  const PromptRule& rule = prompt_rule(prompt_family(parsed));
   const Path tokenizer_directory = tokenizer_directory_of(recipe);
   std::string made_tokenizer;
   if (!trains_tokenizer(recipe))
-    check_tokenizer(recipe, config, rule);
+    check_tokenizer(recipe, parsed, rule);
   else if (checkpoints_in(recipe.output_dir).empty())
     made_tokenizer = trained_tokenizer(recipe, data);
   // Up to here nothing is written.
