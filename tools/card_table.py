@@ -4,8 +4,8 @@ import json
 import sys
 from pathlib import Path
 
-SPLITS = ["easy-vqa_test", "fashion-mnist_test", "scenes_test", "scenes_test_unseen_style",
-          "emoji_test_openmoji", "emoji_test_noto", "emoji_test_modern"]
+SPLITS = ["easy-vqa_test", "easy-vqa_test_described", "fashion-mnist_test", "scenes_test",
+          "scenes_test_unseen_style", "emoji_test_openmoji", "emoji_test_noto", "emoji_test_modern"]
 
 
 def groups(name):

@@ -7,7 +7,7 @@ set -euo pipefail
 model=$1 out=$2 limit=${3:-0}
 revenant=${REVENANT:-build/release/bin/revenant}
 mkdir -p "$out"
-for set in easy-vqa/test fashion-mnist/test scenes/test scenes/test_unseen_style \
+for set in easy-vqa/test easy-vqa/test_described fashion-mnist/test scenes/test scenes/test_unseen_style \
            emoji/test_openmoji emoji/test_noto emoji/test_modern; do
   for shown in own blank shuffle; do
     name=${set//\//_}.$shown

@@ -13,10 +13,11 @@ const std::vector<std::string> kClasses = {"t-shirt", "trousers",  "pullover", "
 
 const Wordings kWhich = {
     {"What piece of clothing is this?", "Which item is shown?", "What is in the picture?",
-     "What kind of fashion item is this?", "Name the item in the picture.", "What do you see?",
-     "Which garment is this?", "What is this item called?", "What does the photo show?",
-     "Tell me what this is.", "Which accessory or piece of clothing do you see?",
-     "What would you call this?", "What does a shop sell here?", "Which article is in the photo?"},
+     "What is in this picture?", "What kind of fashion item is this?",
+     "Name the item in the picture.", "What do you see?", "Which garment is this?",
+     "What is this item called?", "What does the photo show?", "Tell me what this is.",
+     "Which accessory or piece of clothing do you see?", "What would you call this?",
+     "What does a shop sell here?", "Which article is in the photo?"},
     {"What garment or accessory does the photo show?", "What would a shop call this item?"}};
 const Wordings kWhether = {{"Is this {a}?", "Does the picture show {a}?", "Is the item {a}?",
                             "Do you see {a}?", "Is {a} shown?", "Would you say this is {a}?"},

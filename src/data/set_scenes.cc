@@ -46,13 +46,6 @@ const Wordings kCorner = {
      "Name the corner of the {a}.", "The {a} is in which corner?"},
     {"What corner holds the {a}?", "Where in the picture is the {a}, by corner?"}};
 
-const Wordings kCaption = {
-    {"Describe the picture.", "What objects are in the picture?", "List what you see.",
-     "What can you see in the picture?", "Describe this image.", "What is in the picture?",
-     "Name the objects in the picture.", "What does this image show?", "Which objects do you see?",
-     "Say what is in the image.", "List the things in the picture."},
-    {"Tell me what the image shows.", "List the objects in this image."}};
-
 const std::vector<std::string> kCorners = {"top left", "top right", "bottom left", "bottom right"};
 constexpr Side kSides[] = {Side::left, Side::right, Side::above, Side::below};
 const std::vector<std::string> kBesides = {"to the left of", "to the right of", "above", "below"};
@@ -109,7 +102,7 @@ class Asker {
       answer += comma + counted(number, order[i]);
       rejected += comma + counted(i == wrong ? other_count(number) : number, order[i]);
     }
-    put(kCaption, {}, "caption", answer, rejected);
+    put(caption_wordings(), {}, "caption", answer, rejected);
   }
   std::string counted(int number, int kind) const {
     return std::to_string(number) + " " + (number == 1 ? things_[kind].name : things_[kind].plural);

@@ -11,6 +11,16 @@ bool ends(const std::string& text, const char* tail) { return text.ends_with(tai
 
 }  // namespace
 
+const Wordings& caption_wordings() {
+  static const Wordings wordings = {
+      {"Describe the picture.", "What objects are in the picture?", "List what you see.",
+       "What can you see in the picture?", "Describe this image.", "What is in the picture?",
+       "What is in this picture?", "Name the objects in the picture.", "What does this image show?",
+       "Which objects do you see?", "Say what is in the image.", "List the things in the picture."},
+      {"Tell me what the image shows.", "List the objects in this image."}};
+  return wordings;
+}
+
 const std::string& pick(Random& random, const std::vector<std::string>& items) {
   CHECK(!items.empty());
   return items[random.below(items.size())];

@@ -16,6 +16,9 @@ struct Wordings {
 
 using Words = std::map<std::string, std::string>;
 
+// Ways to ask for a description of a picture.
+const Wordings& caption_wordings();
+
 const std::string& pick(Random& random, const std::vector<std::string>& items);
 
 // Replaces every {key} of the template.

@@ -153,11 +153,14 @@ TEST_F(Make, ASetOfAnotherVersionIsKnown) {
 
 TEST_F(Make, WordingsKeptForTestsNeverOccurInTraining) {
   options.limit = 200;
-  for (const std::string set : {"fashion-mnist", "scenes"}) {
+  const std::pair<std::string, std::string> tests[] = {
+      {"fashion-mnist", "test"}, {"scenes", "test"}, {"easy-vqa", "test_described"}};
+  made_up::easy_vqa(options.directory / ".sources", false, 20);
+  for (const auto& [set, split] : tests) {
     make_dataset(set, options);
     std::set<std::string> trained, unseen;
     for (const Row& row : read_rows(file(set, "train.json"))) trained.insert(row.question);
-    for (const Row& row : read_rows(file(set, "test.json")))
+    for (const Row& row : read_rows(file(set, split + ".json")))
       if (row.wording == "unseen") unseen.insert(row.question);
     EXPECT_FALSE(unseen.empty());
     for (const std::string& question : unseen) EXPECT_FALSE(trained.contains(question)) << question;
@@ -233,8 +236,28 @@ TEST_F(Make, ReportCountsDuplicatesAndTheBestGuess) {
   made_up::easy_vqa(options.directory / ".sources", true);
   std::filesystem::remove_all(options.directory / "easy-vqa");
   make_dataset("easy-vqa", options);
-  EXPECT_EQ(report("easy-vqa")["duplicates"]["test_pictures_in_training"], 1);
+  // Once in test, once in test_described.
+  EXPECT_EQ(report("easy-vqa")["duplicates"]["test_pictures_in_training"], 2);
   EXPECT_EQ(report("easy-vqa")["duplicates"]["training_pictures_in_test"], 1);
+}
+
+// Picture 0 of the made-up set is the only one whose official answers name colour and shape.
+TEST_F(Make, EasyVqaIsAlsoAskedInOtherWords) {
+  make_dataset("easy-vqa", options);
+  const auto own_of = [&](const std::string& split) {
+    std::map<std::string, std::string> answers;  // by task
+    for (const Row& row : read_rows(file("easy-vqa", split + ".json")))
+      if (row.question != "<image>\nwhat shape?" && row.question != "<image>\nwhat color?" &&
+          row.task != "yesno")
+        answers[row.task] = row.answer;
+    return answers;
+  };
+  const std::map<std::string, std::string> all = {
+      {"caption", "a red circle"}, {"color", "red"}, {"shape", "circle"}};
+  EXPECT_EQ(own_of("train"), all);
+  EXPECT_EQ(own_of("test_described"), all);
+  EXPECT_TRUE(own_of("test").empty());
+  EXPECT_EQ(report("easy-vqa")["splits"]["test"]["rows"], 4);
 }
 
 TEST_F(Make, ProgressEndsAtItsTotal) {

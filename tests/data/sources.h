@@ -60,15 +60,24 @@ inline void fashion_mnist(const Path& sources, size_t pictures) {
 }
 
 // `shared`: test picture 0 equals training picture 0.
-inline void easy_vqa(const Path& sources, bool shared) {
+// Three pictures a split; `described` more have an official colour and shape.
+inline void easy_vqa(const Path& sources, bool shared, int described = 0) {
   for (const std::string split : {"train", "test"}) {
     const Path folder = sources / "easy-vqa" / split;
     for (int i = 0; i < 3; ++i)
       write_drawing(folder / "images" / (std::to_string(i) + ".png"),
                     shared && i == 0 ? "both" : split + std::to_string(i));
+    std::string more;
+    for (int i = 3; i < 3 + described; ++i) {
+      const std::string number = std::to_string(i);
+      write_drawing(folder / "images" / (number + ".png"), split + number);
+      more += R"(, ["what shape?", "triangle", )" + number + R"(], ["what color?", "blue", )" +
+              number + "]";
+    }
     write(folder / "questions.json",
           R"([["what shape?", "circle", 0], ["is it red?", "no", 1], ["what color?", "red", 0],
-              ["is it blue?", "yes", 2]])");
+              ["is it blue?", "yes", 2])" +
+              more + "]");
   }
   write(sources / "easy-vqa" / "SOURCES.json", "[]\n");
 }
