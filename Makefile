@@ -26,7 +26,7 @@ run:
 
 test:
 	@tools/install.sh test
-	@cmake --preset release
+	@cmake --preset release $(CONFIGURE)
 	@cmake --build --preset release -j $(test_jobs)
 	@ctest --preset release -j $(cores)
 

@@ -151,8 +151,8 @@ void bench_decode(const Kernels& table, Buffers& b, size_t keys) {
   a.plain = &plain;
   const double took = seconds([&] {
     for (size_t h = 0; h < heads; ++h) {
-      a.k = reinterpret_cast<const float*>(b.weights.data()) + 2 * h * head;
-      a.v = a.k + head;
+      const float* keys_of_head = reinterpret_cast<const float*>(b.weights.data()) + 2 * h * head;
+      a.k = keys_of_head, a.v = keys_of_head + head;
       table.attend(a);
     }
   });

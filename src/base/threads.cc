@@ -1,6 +1,7 @@
 #include "base/threads.h"
 
 #include <system_error>
+#include <utility>
 
 namespace revenant {
 namespace {
@@ -47,7 +48,13 @@ void Threads::take_pieces() {
   for (;;) {
     const size_t begin = next_.fetch_add(job_.piece, std::memory_order_relaxed);
     if (begin >= job_.items) return;
-    job_.call(job_.fn, begin, std::min(begin + job_.piece, job_.items));
+    try {
+      job_.call(job_.fn, begin, std::min(begin + job_.piece, job_.items));
+    } catch (...) {
+      const std::lock_guard lock(failing_);
+      if (!failure_) failure_ = std::current_exception();
+      next_.store(job_.items, std::memory_order_relaxed);
+    }
   }
 }
 
@@ -82,6 +89,7 @@ void Threads::run(const Job& job) {
   inside_job = false;
   uint32_t state = state_.fetch_and(~open_bit, std::memory_order_acq_rel) & ~open_bit;
   while (state & inside_mask) state = await_change(state);
+  if (failure_) std::rethrow_exception(std::exchange(failure_, nullptr));
 }
 
 }  // namespace revenant

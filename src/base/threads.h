@@ -6,6 +6,7 @@
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
+#include <exception>
 #include <mutex>
 #include <thread>
 #include <vector>
@@ -23,7 +24,8 @@ class Threads {
   // Calls fn(begin, end) on pieces that cover [0, items), none shorter than `grain` but the last.
   // The caller works too and takes whatever no other thread has begun, so a thread that the system
   // does not run holds nobody up. Calls from inside fn, and from a second caller at the same time,
-  // run on their own thread. fn must not throw.
+  // run on their own thread. What fn throws on any thread reaches the caller, the first of several;
+  // pieces that nobody has begun by then are left out.
   template <class F>
   void parallel_for(size_t items, size_t grain, const F& fn) {
     if (items == 0) return;
@@ -49,7 +51,8 @@ class Threads {
   std::atomic<uint32_t> state_{0};
   std::atomic<size_t> next_{0};
   Job job_;
-  std::mutex caller_;
+  std::mutex caller_, failing_;
+  std::exception_ptr failure_;
   std::vector<std::thread> workers_;
 };
 

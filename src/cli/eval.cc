@@ -6,6 +6,7 @@
 #include "base/progress.h"
 #include "cli/commands.h"
 #include "cli/options.h"
+#include "cli/program.h"
 #include "eval/predict.h"
 #include "eval/report.h"
 

@@ -36,18 +36,6 @@ void add_sampling_options(CLI::App& command, Sampling& sampling) {
 
 }  // namespace
 
-Path through_links(Path path) {
-  constexpr int most = 40;  // as the system
-  for (int links = 0; links < most; ++links) {
-    std::error_code no_link;
-    const Path next = std::filesystem::read_symlink(path, no_link);
-    // A pipe's link leads to no name.
-    if (no_link || std::filesystem::is_other(path)) return path;
-    path = next.is_absolute() ? next : path.parent_path() / next;
-  }
-  throw Error("cli", path.string(), "a file to write", "links that go round");
-}
-
 CLI::Validator whole_number(uint64_t least) {
   const auto complaint = [least](const std::string& text) -> std::string {
     uint64_t value = 0;

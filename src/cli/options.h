@@ -13,8 +13,6 @@ struct ModelArgs {
   Path directory;
   ModelOptions options;
 };
-// Where to write a file that somebody named: what a link leads to, be it there or not.
-Path through_links(Path path);
 // Of an option: the text of a whole number from `least` up.
 CLI::Validator whole_number(uint64_t least);
 // `type` takes one of f32, f16, bf16 by name; T is WeightType or DType.

@@ -4,6 +4,7 @@
 
 #include <csignal>
 #include <cstdio>
+#include <filesystem>
 #include <new>
 
 #include "base/error.h"
@@ -37,6 +38,18 @@ int fail(const CLI::App& app, std::string message) {
 std::string reason_of(const std::exception& error) {
   if (dynamic_cast<const std::bad_alloc*>(&error)) return "[memory] allocation: not enough memory";
   return json_reason(error.what());
+}
+
+Path through_links(Path path) {
+  constexpr int most = 40;  // as the system
+  for (int links = 0; links < most; ++links) {
+    std::error_code no_link;
+    const Path next = std::filesystem::read_symlink(path, no_link);
+    // A pipe's link leads to no name.
+    if (no_link || std::filesystem::is_other(path)) return path;
+    path = next.is_absolute() ? next : path.parent_path() / next;
+  }
+  throw Error("cli", path.string(), "a file to write", "links that go round");
 }
 
 int run_program(CLI::App& app, int argc, char** argv,

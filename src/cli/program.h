@@ -7,10 +7,15 @@
 #include <exception>
 #include <string>
 
+#include "base/file.h"
+
 namespace revenant {
 
 // What an exception has to say to a user, in one line or more.
 std::string reason_of(const std::exception& error);
+
+// Where to write a file that somebody named: what a link leads to, be it there or not.
+Path through_links(Path path);
 
 // `reason` may know more kinds of exception than reason_of. Errors become one line on stderr;
 // output that could not be written is one. Where a command does not catch them, SIGINT and SIGTERM

@@ -4,6 +4,7 @@
 
 #include "cli/commands.h"
 #include "cli/options.h"
+#include "cli/program.h"
 #include "engine/model.h"
 #include "image/tiles.h"
 

@@ -9,6 +9,7 @@
 
 #include "base/error.h"
 #include "cli/commands.h"
+#include "cli/program.h"
 #include "io/json_file.h"
 #include "io/safetensors.h"
 #include "model/conformance.h"
@@ -46,7 +47,7 @@ void write_arrays(const Path& file, const Arrays& arrays) {
         floating ? std::as_bytes(std::span(array.floats)) : std::as_bytes(std::span(array.ints));
     tensors.push_back({name, {floating ? DType::f32 : DType::i64, array.shape, bytes}});
   }
-  write_safetensors(file, tensors);
+  write_safetensors(through_links(file), tensors);
 }
 
 void add_common(CLI::App& command, Args& args) {
@@ -116,7 +117,8 @@ std::vector<Path> cases_in(const Path& directory) {
 
 }  // namespace
 
-void add_trace_command(CLI::App& app, OpenTraced open, std::function<void()> become_torch) {
+void add_trace_command(CLI::App& app, const OpenTraced& open,
+                       const std::function<void()>& become_torch) {
   auto args = std::make_shared<Args>();
   CLI::App* command =
       app.add_subcommand("trace", "Writes every intermediate of a forward under the golden names");
@@ -149,7 +151,8 @@ void add_trace_command(CLI::App& app, OpenTraced open, std::function<void()> bec
   });
 }
 
-void add_conformance_command(CLI::App& app, OpenTraced open, std::function<void()> become_torch) {
+void add_conformance_command(CLI::App& app, const OpenTraced& open,
+                             const std::function<void()>& become_torch) {
   auto args = std::make_shared<Args>();
   CLI::App* command =
       app.add_subcommand("conformance", "Compares a model's numbers with the authors'");

@@ -17,8 +17,10 @@ using OpenTraced =
 
 // `become_torch` is called for `--backend torch`; it may do nothing where this is the torch
 // program.
-void add_trace_command(CLI::App& app, OpenTraced open, std::function<void()> become_torch);
+void add_trace_command(CLI::App& app, const OpenTraced& open,
+                       const std::function<void()>& become_torch);
 // Throws Exit{1} if a comparison fails.
-void add_conformance_command(CLI::App& app, OpenTraced open, std::function<void()> become_torch);
+void add_conformance_command(CLI::App& app, const OpenTraced& open,
+                             const std::function<void()>& become_torch);
 
 }  // namespace revenant

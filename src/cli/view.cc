@@ -7,6 +7,7 @@
 #include "base/error.h"
 #include "cli/commands.h"
 #include "cli/options.h"
+#include "cli/program.h"
 #include "engine/generate.h"
 #include "engine/look.h"
 #include "image/resize.h"

@@ -247,17 +247,9 @@ void check(const Model& model, std::span<const int> ids, const Tensor& features,
            const LookOptions& options) {
   check(options.sampling);
   if (ids.empty()) throw Error("look", "prompt", "at least one token", "none");
-  for (const int id : ids)
-    if (id < 0 || id >= model.config().embedding_rows)
-      throw Error("look", "token",
-                  "an id in [0, " + std::to_string(model.config().embedding_rows) + ")",
-                  std::to_string(id));
   if (options.max_new_tokens < 1)
     throw Error("look", "answer", "at least one token", std::to_string(options.max_new_tokens));
-  const auto marks = std::count(ids.begin(), ids.end(), model.image_token());
-  if (marks != (features.empty() ? 0 : features.rows))
-    throw Error("look", "picture tokens", std::to_string(marks) + " rows of features",
-                std::to_string(features.empty() ? 0 : features.rows));
+  model.check_prompt("look", ids, features);
 }
 
 }  // namespace

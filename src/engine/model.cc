@@ -38,6 +38,22 @@ const Speech& Model::speech() const {
   return *speech_;
 }
 
+void Model::check_ids(const char* part, std::span<const int> ids) const {
+  const int known = config().embedding_rows;
+  for (const int id : ids)
+    if (id < 0 || id >= known)
+      throw Error(part, "token", "an id in [0, " + std::to_string(known) + ")", std::to_string(id));
+}
+
+void Model::check_prompt(const char* part, std::span<const int> ids, const Tensor& features) const {
+  check_ids(part, ids);
+  const auto marks = std::count(ids.begin(), ids.end(), image_token());
+  const int rows = features.empty() ? 0 : features.rows;
+  if (marks != rows)
+    throw Error(part, "picture tokens", std::to_string(marks) + " rows of features",
+                std::to_string(rows));
+}
+
 TileRule Model::tile_rule() const {
   const Config& c = config();
   if (c.vision.kind == Tower::clip) return clip_rule(c.vision.image);

@@ -51,6 +51,9 @@ class Model {
   int image_token() const;
   // Throws Error if the directory's tokenizer is missing or does not fit. Safe from many threads.
   const Speech& speech() const;
+  // Throw Error of `part` unless the ids are the model's, and the pictures' as many as `features`.
+  void check_ids(const char* part, std::span<const int> ids) const;
+  void check_prompt(const char* part, std::span<const int> ids, const Tensor& features) const;
   TileRule tile_rule() const;
   Pictures encode(std::span<const Image> pictures) const;
 

@@ -22,12 +22,6 @@ bool traversed(const Config& c, bool prompt, int length) {
   return traverses(c.trol, Span{.rows = 1, .rope_length = length, .prompt = prompt});
 }
 
-void check_id(const Config& c, int id) {
-  if (id < 0 || id >= c.embedding_rows)
-    throw Error("session", "token", "an id in [0, " + std::to_string(c.embedding_rows) + ")",
-                std::to_string(id));
-}
-
 }  // namespace
 
 // Tokens that `ids` and the history begin with alike, pictures included.
@@ -57,16 +51,11 @@ Tensor Session::prompt(std::span<const int> ids, const Tensor& features) {
 }
 
 void Session::append(std::span<const int> ids, const Tensor& features) {
-  const Config& c = model_->config();
+  model_->check_prompt("session", ids, features);
   const int image = model_->image_token();
-  for (const int id : ids) check_id(c, id);
-  const auto marks = std::count(ids.begin(), ids.end(), image);
-  if (marks != (features.empty() ? 0 : features.rows))
-    throw Error("session", "picture tokens", std::to_string(marks) + " rows of features",
-                std::to_string(features.empty() ? 0 : features.rows));
   ids_.insert(ids_.end(), ids.begin(), ids.end());
   for (const int id : ids) pictures_.push_back(id == image);
-  if (marks > 0)
+  if (!features.empty())
     features_.insert(features_.end(), features.data(), features.data() + features.size());
 }
 
@@ -129,7 +118,7 @@ Tensor Session::step(std::span<Session* const> sessions, std::span<const int> id
   for (size_t i = 0; i < sessions.size(); ++i) {
     Session& s = *sessions[i];
     CHECK(s.model_ == &model && s.sequence_.rows == int(s.ids_.size()));
-    check_id(model.config(), ids[i]);
+    model.check_ids("session", ids.subspan(i, 1));
     s.ids_.push_back(ids[i]);
     s.pictures_.push_back(0);
     const int length = int(s.ids_.size());

@@ -5,6 +5,7 @@
 #include <memory>
 
 #include "base/error.h"
+#include "base/shape.h"
 #include "io/json_file.h"
 
 namespace revenant {
@@ -59,7 +60,7 @@ using Shards = std::vector<std::vector<TensorSource>>;
 
 uint64_t size_of(const TensorSource& tensor) {
   const auto bytes = byte_count(tensor.dtype, tensor.shape);
-  if (!bytes) throw Error("checkpoint", tensor.name, "a size below 2^64", to_string(tensor.shape));
+  if (!bytes) throw Error("checkpoint", tensor.name, "a size below 2^64", shape_text(tensor.shape));
   return *bytes;
 }
 

@@ -5,14 +5,17 @@
 namespace revenant {
 
 std::optional<GateFile> read_gate_file(const Path& directory) {
-  GateFile gate{directory / "trol_gating.pt", {}, {}, false};
+  GateFile gate{directory / "trol_gating.pt", {}, {}, {}};
   if (!std::filesystem::exists(gate.file)) return {};
   for (auto& [name, tensor] : read_torch_file(gate.file)) {
     std::optional<TorchTensor>* kind = name.ends_with(".weight") ? &gate.weight
                                        : name.ends_with(".bias") ? &gate.bias
                                                                  : nullptr;
     if (!kind) continue;
-    gate.differ = gate.differ || (*kind && (*kind)->data != tensor.data);
+    if (*kind && (*kind)->data != tensor.data)
+      gate.warning = gate.file.string() +
+                     ": the layers' gates differ; the last one is used everywhere, as the "
+                     "authors' loader does";
     *kind = std::move(tensor);
   }
   return gate;

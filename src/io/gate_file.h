@@ -12,7 +12,7 @@ namespace revenant {
 struct GateFile {
   Path file;
   std::optional<TorchTensor> weight, bias;  // [1, hidden] and [1]
-  bool differ = false;                      // the layers' entries are not all the same
+  std::string warning;                      // the layers' entries are not all the same, or empty
 };
 
 // Nothing if the directory has no such file. Throws Error if it is not a file of tensors.

@@ -6,6 +6,7 @@
 #include <set>
 
 #include "base/error.h"
+#include "base/shape.h"
 #include "io/json_file.h"
 
 namespace revenant {
@@ -113,7 +114,7 @@ TensorView read_entry(const Path& file, const std::string& name, const json& val
          show(extent));
   }
   const auto bytes = byte_count(view.dtype, view.shape);
-  const std::string kind = to_string(view.dtype) + " " + to_string(view.shape);
+  const std::string kind = to_string(view.dtype) + " " + shape_text(view.shape);
   if (!bytes) fail(file, name, "a size below 2^64", kind);
   if (*bytes != extent.end - extent.begin) {
     fail(file, name, std::to_string(*bytes) + " bytes for " + kind,
@@ -164,7 +165,7 @@ std::string make_header(const Path& file, std::span<const TensorSource> tensors,
     const auto bytes = byte_count(tensor.dtype, tensor.shape);
     uint64_t end = 0;
     if (!bytes || __builtin_add_overflow(position, *bytes, &end)) {
-      fail(file, tensor.name, "a size below 2^64", to_string(tensor.shape));
+      fail(file, tensor.name, "a size below 2^64", shape_text(tensor.shape));
     }
     nlohmann::ordered_json entry;
     entry["dtype"] = to_string(tensor.dtype);

@@ -66,15 +66,6 @@ std::string to_string(DType type) {
   return "?";
 }
 
-std::string to_string(const std::vector<int64_t>& shape) {
-  std::string text = "[";
-  for (size_t i = 0; i < shape.size(); ++i) {
-    if (i > 0) text += ", ";
-    text += std::to_string(shape[i]);
-  }
-  return text + "]";
-}
-
 std::optional<uint64_t> byte_count(DType type, const std::vector<int64_t>& shape) {
   uint64_t bytes = size_of(type);
   for (const int64_t n : shape) {

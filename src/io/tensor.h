@@ -40,7 +40,6 @@ struct NamedTensor {
 TensorSource source_of(const NamedTensor& tensor);  // the bytes must outlive the source
 
 std::string to_string(DType type);  // safetensors' names: "F32", "BF16", "BOOL", ...
-std::string to_string(const std::vector<int64_t>& shape);  // "[2, 3]"
 
 // prod(shape) * size_of(dtype); nothing if a dimension is negative or the product overflows.
 std::optional<uint64_t> byte_count(DType type, const std::vector<int64_t>& shape);

@@ -1,5 +1,8 @@
 #include "kernels/kernels.h"
 
+#ifdef REVENANT_X86_KERNELS
+#include <cpuid.h>
+#endif
 #include <cstdlib>
 #include <string>
 #include <string_view>
@@ -9,6 +12,14 @@
 
 namespace revenant {
 namespace {
+
+#ifdef REVENANT_X86_KERNELS
+// Clang 14 knows no __builtin_cpu_supports("f16c").
+bool has_f16c() {
+  unsigned a, b, c = 0, d;
+  return __get_cpuid(1, &a, &b, &c, &d) && (c & bit_F16C);
+}
+#endif
 
 const Kernels& choose() {
   if (const char* wanted = std::getenv("REVENANT_ISA"); wanted && *wanted) {
@@ -28,7 +39,7 @@ const Kernels* kernels_for(const char* isa) {
 #ifdef REVENANT_X86_KERNELS
   __builtin_cpu_init();
   if (name == "avx2" && __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
-      __builtin_cpu_supports("f16c"))
+      has_f16c())
     return &avx2_kernels;
   if (name == "avx512" && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
       __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq"))

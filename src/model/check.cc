@@ -3,16 +3,11 @@
 #include <set>
 
 #include "base/error.h"
+#include "base/shape.h"
 #include "model/weights.h"
 
 namespace revenant {
 namespace {
-
-std::string text_of(const std::vector<int64_t>& shape) {
-  std::string text = "[";
-  for (size_t i = 0; i < shape.size(); ++i) text += (i ? ", " : "") + std::to_string(shape[i]);
-  return text + "]";
-}
 
 // Tensors of a mechanism that the configuration switches off.
 std::set<std::string> switched_off(Config config) {
@@ -34,11 +29,11 @@ std::vector<std::string> check_stored(
     if (!used.insert(spec.stored).second) continue;
     const auto it = shapes.find(spec.stored);
     if (it == shapes.end())
-      throw Error("checkpoint", file_of("") + ": " + spec.stored, text_of(spec.stored_shape),
+      throw Error("checkpoint", file_of("") + ": " + spec.stored, shape_text(spec.stored_shape),
                   "nothing");
     if (it->second != spec.stored_shape)
       throw Error("checkpoint", file_of(spec.stored) + ": " + spec.stored,
-                  text_of(spec.stored_shape), text_of(it->second));
+                  shape_text(spec.stored_shape), shape_text(it->second));
   }
   const std::set<std::string> off = switched_off(config);
   std::vector<std::string> unused;

@@ -32,21 +32,13 @@ std::string kind_of(const std::string& name) {
   return "";
 }
 
-double elementwise(const Array& golden, const Array& found) {
+// max |found - golden| / (absolute + relative |golden|); what is no number is a miss.
+double largest_ratio(const Array& golden, const Array& found, double absolute, double relative) {
   double worst = 0;
   for (size_t i = 0; i < golden.floats.size(); ++i) {
     const double want = golden.floats[i];
-    const double ratio = std::abs(found.floats[i] - want) / (2e-4 + 1e-4 * std::abs(want));
+    const double ratio = std::abs(found.floats[i] - want) / (absolute + relative * std::abs(want));
     worst = std::isfinite(ratio) ? std::max(worst, ratio) : miss;
-  }
-  return worst;
-}
-
-double largest_difference(const Array& golden, const Array& found) {
-  double worst = 0;
-  for (size_t i = 0; i < golden.floats.size(); ++i) {
-    const double difference = std::abs(double(golden.floats[i]) - found.floats[i]);
-    worst = std::isfinite(difference) ? std::max(worst, difference) : miss;
   }
   return worst;
 }
@@ -63,7 +55,7 @@ double gradient_error(const Array& golden, const Array& found, double global_nor
 }
 
 double adamw_error(const std::string& name, const Array& golden, const Array& found) {
-  const double largest = largest_difference(golden, found);
+  const double largest = largest_ratio(golden, found, 1, 0);
   if (name.ends_with("/losses")) return largest / 2e-3;
   double sum = 0;
   for (size_t i = 0; i < golden.floats.size(); ++i)
@@ -78,8 +70,8 @@ double error_of(const std::string& name, const std::string& kind, const Array& g
   if (!golden.ints.empty()) return golden.ints == found.ints ? 0 : miss;
   if (kind == "gradients") return gradient_error(golden, found, notes.global_gradient_norm);
   if (kind == "adamw") return adamw_error(name, golden, found);
-  if (kind == "loss") return largest_difference(golden, found) / 2e-5;
-  return elementwise(golden, found);
+  if (kind == "loss") return largest_ratio(golden, found, 2e-5, 0);
+  return largest_ratio(golden, found, 2e-4, 1e-4);
 }
 
 // The reference attends to padding there; its rows alone are what is right (README, "TroL

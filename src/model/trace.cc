@@ -268,13 +268,13 @@ void trace_batch(Traced& t, const Arrays& inputs, int new_tokens, Arrays& out) {
   const size_t count = size_t(tokens_to_make(inputs, "batch/gen_tokens", new_tokens, 16));
   Array tokens{{rows, int64_t(count)}, {}, {}}, all{{rows, int64_t(count), vocab}, {}, {}};
   int64_t used = 0;  // picture rows given to earlier sequences
-  for (size_t r = 0; r < batch.ids.size(); ++r) {
+  for (const std::vector<int>& prompt : batch.ids) {
     int64_t pictures = 0;
-    for (const int id : batch.ids[r]) pictures += id == t.config().image_token;
+    for (const int id : prompt) pictures += id == t.config().image_token;
     const std::optional<Array> own =
         pictures ? std::optional(rows_of(*features, used, pictures)) : std::nullopt;
     used += pictures;
-    const auto made = continue_prompt(t, batch.ids[r], pointer(own), int(count));
+    const auto made = continue_prompt(t, prompt, pointer(own), int(count));
     tokens.ints.insert(tokens.ints.end(), made.tokens.begin(), made.tokens.end());
     all.floats.insert(all.floats.end(), made.logits.floats.begin(), made.logits.floats.end());
   }

@@ -1,6 +1,7 @@
 #include <algorithm>
 
 #include "base/error.h"
+#include "base/shape.h"
 #include "model/trace.h"
 
 namespace revenant {
@@ -38,15 +39,10 @@ class Inputs {
     const auto it = arrays_.find(name);
     return it == arrays_.end() ? nullptr : &it->second;
   }
-  static std::string text_of(const std::vector<int64_t>& shape) {
-    std::string text;
-    for (const int64_t extent : shape) text += (text.empty() ? "" : ", ") + std::to_string(extent);
-    return "[" + text + "]";
-  }
   static void require(bool good, const std::string& name, const std::string& expected,
                       const Array& a) {
     const char* type = !a.floats.empty() ? "floats " : !a.ints.empty() ? "integers " : "empty ";
-    if (!good) throw Error("trace", name, expected, type + text_of(a.shape));
+    if (!good) throw Error("trace", name, expected, type + shape_text(a.shape));
   }
   static void require_range(const std::string& name, const Array& a, int64_t first, int64_t end) {
     for (const int64_t value : a.ints)
@@ -56,7 +52,8 @@ class Inputs {
                     std::to_string(value));
   }
   static void require_like(const std::string& name, const Array& a, const Array& other) {
-    require(!a.ints.empty() && a.shape == other.shape, name, "integers " + text_of(other.shape), a);
+    require(!a.ints.empty() && a.shape == other.shape, name, "integers " + shape_text(other.shape),
+            a);
   }
 
   // Ids of one sequence; `length` 0: any.
@@ -174,7 +171,7 @@ class Inputs {
       require_like(group + "position_ids", *positions, *ids);
     else
       require(positions->ints.size() == ids->ints.size(), group + "position_ids",
-              "integers " + text_of(ids->shape), *positions);
+              "integers " + shape_text(ids->shape), *positions);
     const size_t width = rows ? size_t(ids->shape[1]) : ids->ints.size();
     int64_t next = 0;
     for (size_t i = 0; i < ids->ints.size(); ++i) {

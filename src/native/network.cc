@@ -17,11 +17,7 @@ void take_gate(Network& network, WeightSource& source) {
   if (gate.weight)
     source.extra[stored_name(network.config, "trol_gate.weight")] = gate.weight->view();
   if (gate.bias) source.extra[stored_name(network.config, "trol_gate.bias")] = gate.bias->view();
-  if (gate.differ)
-    network.warnings.push_back(
-        gate.file.string() +
-        ": the layers' gates differ; the last one is used everywhere, as the "
-        "authors' loader does");
+  if (!gate.warning.empty()) network.warnings.push_back(gate.warning);
 }
 
 }  // namespace

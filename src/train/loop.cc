@@ -302,6 +302,37 @@ std::vector<TorchBatch> batches_of_step(const BatchMaker& maker, const TrainingD
   return batches;
 }
 
+// Up to max_steps or a signal; the next batches are made while a step computes.
+void run_steps(const Recipe& recipe, const TrainWatch& watch, const TrainingData& data,
+               const BatchMaker& maker, const std::function<void(int)>& save, Run& run) {
+  const double epoch_steps =
+      double(data.pictures_an_epoch()) /
+      (recipe.per_device_train_batch_size * recipe.gradient_accumulation_steps);
+  Meter meter(recipe, watch, run.step);
+  SideBySide threads(recipe.gradient_accumulation_steps);
+  auto prepare = [&](int step) {
+    return std::async(std::launch::async,
+                      [&, step] { return batches_of_step(maker, data, recipe, step); });
+  };
+  std::future<std::vector<TorchBatch>> next;
+  if (run.step < recipe.max_steps) next = prepare(run.step);
+  for (; run.step < recipe.max_steps && !stop_signal; ++run.step) {
+    std::vector<TorchBatch> batches = next.get();
+    if (run.step + 1 < recipe.max_steps) next = prepare(run.step + 1);
+    for (TorchBatch& batch : batches) meter.count(batch), round_up(batch);
+    const double loss = accumulate(recipe, run.model, batches, threads);
+    const double norm = clip_gradients(run.model, recipe.max_grad_norm);
+    if (!std::isfinite(loss) || !std::isfinite(norm))
+      throw Error("train", "step " + std::to_string(run.step + 1), "a finite loss and gradient",
+                  std::to_string(loss) + " and " + std::to_string(norm));
+    const double rate = learning_rate_at(recipe, run.step);
+    run.optimizer->step(rate, threads);
+    meter.step(run.step, loss, norm, rate, (run.step + 1) / epoch_steps);
+    if ((run.step + 1) % recipe.save_steps == 0 || run.step + 1 == recipe.max_steps)
+      save(run.step + 1);
+  }
+}
+
 void finish(const Recipe& recipe, const TorchModel& model, const Path& tokenizer) {
   save_torch_model(model, recipe.output_dir,
                    recipe.save_dtype == "float32" ? DType::f32 : DType::bf16);
@@ -337,6 +368,7 @@ bool train(const Recipe& recipe, const TrainWatch& watch) {
     run.model = recipe.model.empty() ? init_torch_model(config, recipe.seed)
                                      : load_torch_model(recipe.model);
     run.optimizer.emplace(recipe, run.model);
+    for (const std::string& warning : run.model.warnings) watch.tell(warning);
   }
   const BatchMaker maker{run.model.config,
                          tokenizer,
@@ -344,9 +376,6 @@ bool train(const Recipe& recipe, const TrainWatch& watch) {
                          tile_rule_of(run.model.config),
                          recipe.questions_per_picture,
                          recipe.conversation_share};
-  const double epoch_steps =
-      double(data.pictures_an_epoch()) /
-      (recipe.per_device_train_batch_size * recipe.gradient_accumulation_steps);
   const auto save = [&](int step) {
     const TrainerState state{step, recipe.seed,
                              trains_tokenizer(recipe) ? recipe.tokenizer_vocab : 0};
@@ -354,29 +383,7 @@ bool train(const Recipe& recipe, const TrainWatch& watch) {
                     recipe.save_total_limit);
   };
   const int start = run.step;
-  Meter meter(recipe, watch, start);
-  SideBySide threads(recipe.gradient_accumulation_steps);
-  auto prepare = [&](int step) {
-    return std::async(std::launch::async,
-                      [&, step] { return batches_of_step(maker, data, recipe, step); });
-  };
-  std::future<std::vector<TorchBatch>> next;
-  if (run.step < recipe.max_steps) next = prepare(run.step);
-  for (; run.step < recipe.max_steps && !stop_signal; ++run.step) {
-    std::vector<TorchBatch> batches = next.get();
-    if (run.step + 1 < recipe.max_steps) next = prepare(run.step + 1);
-    for (TorchBatch& batch : batches) meter.count(batch), round_up(batch);
-    const double loss = accumulate(recipe, run.model, batches, threads);
-    const double norm = clip_gradients(run.model, recipe.max_grad_norm);
-    if (!std::isfinite(loss) || !std::isfinite(norm))
-      throw Error("train", "step " + std::to_string(run.step + 1), "a finite loss and gradient",
-                  std::to_string(loss) + " and " + std::to_string(norm));
-    const double rate = learning_rate_at(recipe, run.step);
-    run.optimizer->step(rate, threads);
-    meter.step(run.step, loss, norm, rate, (run.step + 1) / epoch_steps);
-    if ((run.step + 1) % recipe.save_steps == 0 || run.step + 1 == recipe.max_steps)
-      save(run.step + 1);
-  }
+  run_steps(recipe, watch, data, maker, save, run);
   const bool finished = run.step == recipe.max_steps;
   if (finished)
     finish(recipe, run.model, tokenizer_directory);

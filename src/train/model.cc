@@ -16,6 +16,13 @@ torch::Tensor to_torch(const TensorView& view, torch::Dtype dtype) {
   return torch::tensor(values).view(view.shape).to(dtype);
 }
 
+bool holds_gate(const Config& config, const Tensors& tensors) {
+  const std::vector<TensorSpec> specs = tensor_table(config);
+  return std::ranges::any_of(specs, [&](const TensorSpec& spec) {
+    return spec.name == "trol_gate.weight" && tensors.contains(spec.stored);
+  });
+}
+
 }  // namespace
 
 TorchModel load_torch_model(const Path& directory, const std::vector<std::string>& settings,
@@ -26,7 +33,8 @@ TorchModel load_torch_model(const Path& directory, const std::vector<std::string
   model.config = parse_config(model.config_json, (directory / "config.json").string());
   Tensors tensors = checkpoint.tensors();
   std::optional<GateFile> gate;
-  if (model.config.trol.on) gate = read_gate_file(directory);
+  if (model.config.trol.on && !holds_gate(model.config, tensors)) gate = read_gate_file(directory);
+  if (gate && !gate->warning.empty()) model.warnings.push_back(gate->warning);
   for (const TensorSpec& spec : tensor_table(model.config)) {
     if (!gate || tensors.contains(spec.stored)) continue;
     if (spec.name == "trol_gate.weight" && gate->weight)
@@ -63,10 +71,10 @@ void save_torch_model(const TorchModel& model, const Path& directory, DType dtyp
   std::vector<TensorSource> sources;
   for (const auto& [name, parameter] : model.parameters) {
     const std::vector<int64_t> shape(parameter.sizes().begin(), parameter.sizes().end());
-    sources.push_back({name, dtype, shape, [&parameter, dtype](const Sink& sink) {
+    sources.push_back({name, dtype, shape, [&value = parameter, dtype](const Sink& sink) {
                          const auto type =
                              dtype == DType::bf16 ? torch::kBFloat16 : torch::kFloat32;
-                         const torch::Tensor t = parameter.detach().to(type).contiguous();
+                         const torch::Tensor t = value.detach().to(type).contiguous();
                          sink({static_cast<const std::byte*>(t.data_ptr()), t.nbytes()});
                        }});
   }

@@ -23,6 +23,7 @@ struct TorchModel {
   nlohmann::json config_json;
   std::map<std::string, torch::Tensor> parameters;  // by stored name, leaves
   std::map<std::string, TorchTensor> kept;          // known unused tensors, written back untouched
+  std::vector<std::string> warnings;                // of loading
 
   torch::Dtype dtype() const { return parameters.begin()->second.scalar_type(); }
   Weights<torch::Tensor> weights() const;  // views of the parameters

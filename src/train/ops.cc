@@ -130,6 +130,7 @@ INTO_EACH void attend_span_back(const T* q, const T* k, const T* v, const T* p, 
 }
 
 // target_clones takes no templates: one pair of names a loop.
+// NOLINTBEGIN(bugprone-macro-parentheses): T is a type.
 #define FOR_BOTH(T)                                                                            \
   EACH_ISA void run_norm(const T* x, const T* w, T eps, int64_t rows, int64_t h, T* y, T* r) { \
     norm_rows(x, w, eps, rows, h, y, r);                                                       \
@@ -153,6 +154,7 @@ INTO_EACH void attend_span_back(const T* q, const T* k, const T* v, const T* p, 
 FOR_BOTH(float)
 FOR_BOTH(double)
 #undef FOR_BOTH
+// NOLINTEND(bugprone-macro-parentheses)
 
 struct RmsNorm : torch::autograd::Function<RmsNorm> {
   static Tensor forward(AutogradContext* context, const Tensor& x, const Tensor& w, double eps) {

@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <numeric>
+#include <stdexcept>
 
 namespace revenant {
 namespace {
@@ -29,6 +30,24 @@ TEST(Threads, NestedCallsRunInline) {
       threads.parallel_for(10, 1, [&](size_t b, size_t e) { sum += int(e - b); });
   });
   EXPECT_EQ(sum, 100);
+}
+
+TEST(Threads, WhatAPieceThrowsReachesTheCaller) {
+  for (const int count : {1, 3}) {
+    Threads threads(count);
+    for (int round = 0; round < 200; ++round) {
+      std::atomic<int> begun = 0;
+      const auto fail = [&](size_t begin, size_t) {
+        ++begun;
+        if (begin % 2 == 0) throw std::runtime_error("piece");
+      };
+      EXPECT_THROW(threads.parallel_for(1000, 1, fail), std::runtime_error);
+      EXPECT_LT(begun, 1000);
+      std::atomic<size_t> sum = 0;  // and the next job is whole
+      threads.parallel_for(1000, 1, [&](size_t begin, size_t end) { sum += end - begin; });
+      ASSERT_EQ(sum, 1000u);
+    }
+  }
 }
 
 // More jobs than the 16-bit job number counts, from two callers at once.

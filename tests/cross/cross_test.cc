@@ -261,7 +261,9 @@ void expect_gradients(const Shape& shape) {
   Random random(12);
   const Array pixels = random_pixels(random, shape.clip ? 1 : 2);
   const Rows rows = random_rows(random, model.config, shape.clip ? 1 : 2, 3, 12);
-  TorchBatch batch{rows.step, {rows.ids.begin(), rows.ids.end()}, rows.labels, {}, {}};
+  TorchBatch batch;
+  batch.step = rows.step, batch.ids = {rows.ids.begin(), rows.ids.end()};
+  batch.labels = rows.labels;
   batch.pixels = torch::tensor(pixels.floats).view(pixels.shape).to(torch::kFloat64);
   sft_loss(model, batch).backward();
   const NativeLoss loss(directory, rows, pixels);

@@ -1,6 +1,7 @@
 #include <gtest/gtest.h>
 
 #include "base/error.h"
+#include "io/gate_file.h"
 #include "io/temporary.h"
 #include "io/torch_file.h"
 #include "io/zip.h"
@@ -58,6 +59,23 @@ TEST(TorchWrite, RefusesOtherTypesAndLeavesNothing) {
                                                                std::as_bytes(std::span(numbers)))}),
                Error);
   EXPECT_TRUE(std::filesystem::is_empty(t.path));
+}
+
+TEST(GateFileTest, TheLastGateCountsAndDifferingOnesAreTold) {
+  const Temporary t;
+  const std::vector<float> first = {1, 2}, second = {3, 4};
+  const auto a = std::as_bytes(std::span(first)), b = std::as_bytes(std::span(second));
+  EXPECT_FALSE(read_gate_file(t.path));
+  const Path file = t.path / "trol_gating.pt";
+  write_torch_file(file, std::vector<NamedTensor>{named("0.weight", DType::f32, {1, 2}, a),
+                                                  named("1.weight", DType::f32, {1, 2}, a)});
+  EXPECT_EQ(read_gate_file(t.path)->warning, "");
+  write_torch_file(file, std::vector<NamedTensor>{named("0.weight", DType::f32, {1, 2}, a),
+                                                  named("1.weight", DType::f32, {1, 2}, b)});
+  const std::optional<GateFile> gate = read_gate_file(t.path);
+  EXPECT_NE(gate->warning.find("trol_gating.pt"), std::string::npos);
+  EXPECT_EQ(to_floats(gate->weight->view()), second);
+  EXPECT_FALSE(gate->bias);
 }
 
 }  // namespace
