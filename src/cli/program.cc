@@ -43,10 +43,10 @@ std::string reason_of(const std::exception& error) {
 Path through_links(Path path) {
   constexpr int most = 40;  // as the system
   for (int links = 0; links < most; ++links) {
-    std::error_code no_link;
+    std::error_code no_link, round;
     const Path next = std::filesystem::read_symlink(path, no_link);
     // A pipe's link leads to no name.
-    if (no_link || std::filesystem::is_other(path)) return path;
+    if (no_link || std::filesystem::is_other(path, round)) return path;
     path = next.is_absolute() ? next : path.parent_path() / next;
   }
   throw Error("cli", path.string(), "a file to write", "links that go round");

@@ -11,6 +11,7 @@
 #include "base/file.h"
 #include "base/random.h"
 #include "base/temporary_files.h"
+#include "support/temporary.h"
 
 namespace revenant {
 namespace {
@@ -45,7 +46,8 @@ TEST(Random, TheSameSeedGivesTheSameNumbers) {
 }
 
 TEST(AtomicFile, AbandonedWriteLeavesTheOldFile) {
-  const Path path = Path(testing::TempDir()) / "atomic.txt";
+  const Temporary place;
+  const Path path = place.path / "atomic.txt";
   write_file(path, "old");
   {
     AtomicFile file(path);
@@ -56,7 +58,7 @@ TEST(AtomicFile, AbandonedWriteLeavesTheOldFile) {
   EXPECT_EQ(read_file(path), "newer");
   EXPECT_EQ(MappedFile(path).text(), "newer");
   size_t leftovers = 0;
-  for (const auto& entry : std::filesystem::directory_iterator(testing::TempDir()))
+  for (const auto& entry : std::filesystem::directory_iterator(place.path))
     leftovers += entry.path().filename().string().starts_with("atomic.txt.tmp");
   EXPECT_EQ(leftovers, 0u);
 }

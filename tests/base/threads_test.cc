@@ -36,18 +36,27 @@ TEST(Threads, WhatAPieceThrowsReachesTheCaller) {
   for (const int count : {1, 3}) {
     Threads threads(count);
     for (int round = 0; round < 200; ++round) {
-      std::atomic<int> begun = 0;
       const auto fail = [&](size_t begin, size_t) {
-        ++begun;
         if (begin % 2 == 0) throw std::runtime_error("piece");
       };
       EXPECT_THROW(threads.parallel_for(1000, 1, fail), std::runtime_error);
-      EXPECT_LT(begun, 1000);
       std::atomic<size_t> sum = 0;  // and the next job is whole
       threads.parallel_for(1000, 1, [&](size_t begin, size_t end) { sum += end - begin; });
       ASSERT_EQ(sum, 1000u);
     }
   }
+}
+
+TEST(Threads, NoPieceBeginsAfterOneThrew) {
+  Threads threads(3);
+  std::atomic<int> begun = 0;
+  const auto fail = [&](size_t begin, size_t) {
+    ++begun;
+    if (begin == 0) throw std::runtime_error("piece");
+    std::this_thread::sleep_for(std::chrono::milliseconds(20));
+  };
+  EXPECT_THROW(threads.parallel_for(24, 1, fail), std::runtime_error);  // 24 pieces
+  EXPECT_LT(begun, 12);
 }
 
 // More jobs than the 16-bit job number counts, from two callers at once.

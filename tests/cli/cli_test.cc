@@ -216,6 +216,33 @@ TEST_F(Cli, TilesShowTheGrid) {
   EXPECT_EQ(run({"tiles", picture_, "-m", model_}).out, got.out);
 }
 
+// The file that a link leads to is written, be it there or not; the link stays.
+TEST_F(Cli, OutputGoesThroughLinks) {
+  const Path golden = Path(REVENANT_SOURCE_DIR) / "tests/conformance/data/phantom-0.5b";
+  const std::pair<Words, const char*> commands[] = {
+      {{"tiles", picture_, "-o"}, "sheet.png"},
+      {{"trace", "-m", golden.string(), "--inputs", (golden / "golden.safetensors").string(), "-o"},
+       "trace.safetensors"}};
+  for (const auto& [command, name] : commands) {
+    const Path target = place_ / name, near = place_ / "near", far = place_ / "far";
+    std::filesystem::create_symlink(target.filename(), near);
+    std::filesystem::create_symlink(near, far);
+    Words words = command;
+    words.push_back(far.string());
+    for (int time = 0; time < 2; ++time) {
+      const Outcome got = run(words);
+      EXPECT_EQ(got.code, 0) << got.err;
+      EXPECT_TRUE(std::filesystem::is_symlink(far) && std::filesystem::is_symlink(near));
+      EXPECT_GT(std::filesystem::file_size(target), 0u);
+    }
+    std::filesystem::remove(near);
+    std::filesystem::create_symlink(far, near);
+    expect_failure(words, "links that go round");
+    std::filesystem::remove(near);
+    std::filesystem::remove(far);
+  }
+}
+
 TEST_F(Cli, EvalCountsRows) {
   const std::string file = (place_ / "rows.json").string();
   json rows = json::array();

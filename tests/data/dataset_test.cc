@@ -4,16 +4,17 @@
 
 #include "base/error.h"
 #include "data/sources.h"
+#include "support/temporary.h"
 
 namespace revenant {
 namespace {
 
 class ReadRows : public testing::Test {
  protected:
-  Path folder = Path(testing::TempDir()) / "read_rows";
+  const Temporary place;
+  const Path folder = place.path;
   Path file = folder / "rows.json";
   void SetUp() override {
-    std::filesystem::remove_all(folder);
     made_up::write_drawing(folder / "a.png", "a");
     made_up::write_drawing(folder / "b.png", "b");
   }

@@ -8,18 +8,18 @@
 #include "base/error.h"
 #include "data/dataset.h"
 #include "data/sources.h"
+#include "support/temporary.h"
 
 namespace revenant {
 namespace {
 
 class Make : public testing::Test {
  protected:
+  const Temporary place;
   MakeOptions options;
   void SetUp() override {
-    const auto* test = testing::UnitTest::GetInstance()->current_test_info();
-    options.directory = Path(testing::TempDir()) / (std::string("make_") + test->name());
+    options.directory = place.path / "data";
     options.limit = 48;
-    std::filesystem::remove_all(options.directory);
     made_up::fashion_mnist(options.directory / ".sources", 60);
     made_up::easy_vqa(options.directory / ".sources", false);
     made_up::emoji(options.directory / ".sources");

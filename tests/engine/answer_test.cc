@@ -7,21 +7,16 @@
 #include "base/error.h"
 #include "engine/generate.h"
 #include "support/random_checkpoint.h"
+#include "support/temporary.h"
 
 namespace revenant {
 namespace {
 
 class Answer : public testing::Test {
  protected:
-  void SetUp() override {
-    directory_ =
-        Path(testing::TempDir()) /
-        ("answer_" + std::string(testing::UnitTest::GetInstance()->current_test_info()->name()));
-    std::filesystem::remove_all(directory_);
-    write_random_phantom(directory_, 3);
-  }
-  void TearDown() override { std::filesystem::remove_all(directory_); }
-  Path directory_;
+  void SetUp() override { write_random_phantom(directory_, 3); }
+  const Temporary place_;
+  const Path directory_ = place_.path;
 };
 
 TEST_F(Answer, StreamsTheTextItReturns) {

@@ -6,7 +6,7 @@
 
 #include "base/error.h"
 #include "engine/model.h"
-#include "io/temporary.h"
+#include "support/temporary.h"
 
 namespace revenant {
 namespace {

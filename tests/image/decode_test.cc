@@ -12,6 +12,7 @@
 #include "base/error.h"
 #include "base/random.h"
 #include "image/image.h"
+#include "support/temporary.h"
 
 namespace revenant {
 namespace {
@@ -234,7 +235,8 @@ TEST(Decode, TruncatedFilesAreRefused) {
 
 TEST(Decode, FilesKeepTheirNames) {
   EXPECT_THROW(read_image("/nonexistent/picture.png"), Error);
-  const Path path = Path(testing::TempDir()) / "revenant_read_image.png";
+  const Temporary place;
+  const Path path = place.path / "picture.png";
   write_file(path, encode_png(noise(5, 6)));
   EXPECT_TRUE(read_image(path) == noise(5, 6));
   write_file(path, "");

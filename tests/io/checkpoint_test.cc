@@ -5,7 +5,7 @@
 #include <algorithm>
 
 #include "base/error.h"
-#include "io/temporary.h"
+#include "support/temporary.h"
 
 namespace revenant {
 namespace {

@@ -5,9 +5,9 @@
 
 #include "io/checkpoint.h"
 #include "io/json_file.h"
-#include "io/temporary.h"
 #include "io/torch_file.h"
 #include "support/golden_parts.h"
+#include "support/temporary.h"
 
 namespace revenant {
 namespace {

@@ -7,7 +7,7 @@
 
 #include "base/error.h"
 #include "base/random.h"
-#include "io/temporary.h"
+#include "support/temporary.h"
 
 namespace revenant {
 namespace {

@@ -8,8 +8,8 @@
 #include "base/error.h"
 #include "base/random.h"
 #include "io/pickle.h"
-#include "io/temporary.h"
 #include "io/zip.h"
+#include "support/temporary.h"
 
 namespace revenant {
 namespace {

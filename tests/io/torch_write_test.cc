@@ -2,9 +2,9 @@
 
 #include "base/error.h"
 #include "io/gate_file.h"
-#include "io/temporary.h"
 #include "io/torch_file.h"
 #include "io/zip.h"
+#include "support/temporary.h"
 
 namespace revenant {
 namespace {

@@ -117,6 +117,7 @@ TEST(Config, WhatTheCodeComputesCannotBeSetOtherwise) {
       {"phantom-0.5b", "/ps_version", "v3", "ps_version: expected v1 or v2, found \"v3\""},
       {"phantom-0.5b", "/llm_config/use_sliding_window", true,
        "llm_config.use_sliding_window: expected false, found true"},
+      {"phantom-0.5b", "/select_layer", -2, "select_layer: expected -1, found -2"},
   });
   expect_no_complaints({{"phantom-0.5b", "/llm_config/sliding_window", 1024, ""},
                         {"phantom-3.8b", "/llm_config/sliding_window", 2047, ""},

@@ -6,6 +6,7 @@
 #include "base/error.h"
 #include "native/network.h"
 #include "support/golden.h"
+#include "support/temporary.h"
 
 namespace revenant {
 namespace {
@@ -15,7 +16,8 @@ const Path source = Path(REVENANT_SOURCE_DIR) / "tests/conformance/data/phantom-
 // Writes the small Phantom checkpoint anew, with its tensors changed; the error that opening gives.
 template <class F>
 std::string error_of(const char* name, const F& change) {
-  const Path directory = Path(testing::TempDir()) / name;
+  const Temporary place;
+  const Path directory = place.path / name;
   const Checkpoint original = Checkpoint::open(source);
   std::vector<TensorSource> tensors;
   for (const auto& [tensor, view] : original.tensors())
@@ -28,7 +30,6 @@ std::string error_of(const char* name, const F& change) {
   } catch (const Error& error) {
     message = error.what();
   }
-  std::filesystem::remove_all(directory);
   return message;
 }
 
@@ -82,8 +83,8 @@ TEST(Weights, IntegersAreNoWeights) {
 
 // A file may put a tensor at an address that its elements do not divide.
 TEST(Weights, OddAddressesAreCopiedNotRead) {
-  const Path path = Path(testing::TempDir()) / "odd";
-  std::filesystem::remove_all(path);
+  const Temporary place;
+  const Path path = place.path / "odd";
   std::filesystem::copy(source, path);
   std::string file = golden::read_bytes(source / "model.safetensors");
   uint64_t header = 0;
@@ -96,7 +97,6 @@ TEST(Weights, OddAddressesAreCopiedNotRead) {
   const Matrix &a = odd.weights.output.weight, &b = even.weights.output.weight;
   EXPECT_EQ(reinterpret_cast<uintptr_t>(a.data) % 4, 0u);
   EXPECT_EQ(std::memcmp(a.data, b.data, size_t(a.rows) * size_t(a.columns) * 4), 0);
-  std::filesystem::remove_all(path);
 }
 
 }  // namespace

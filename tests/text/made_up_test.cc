@@ -3,7 +3,7 @@
 #include <gtest/gtest.h>
 
 #include "base/error.h"
-#include "io/temporary.h"
+#include "support/temporary.h"
 #include "text/prompt.h"
 
 namespace revenant {

@@ -2,13 +2,15 @@
 #include <gtest/gtest.h>
 
 #include "base/error.h"
+#include "support/temporary.h"
 #include "train/recipe.h"
 
 namespace revenant {
 namespace {
 
 TEST(Recipe, UnknownKeysAndWrongTypesAreNamed) {
-  const Path file = Path(testing::TempDir()) / "recipe.yaml";
+  const Temporary place;
+  const Path file = place.path / "recipe.yaml";
   const std::string good = "output_dir: o\nconfig: c\ndata:\n  - {path: d.json}\n";
   write_file(file, good);
   EXPECT_EQ(read_recipe(file, {"max_steps=7"}).max_steps, 7);
