@@ -76,8 +76,9 @@ void Threads::work() {
 }
 
 void Threads::run(const Job& job) {
+  if (inside_job) return job.call(job.fn, 0, job.items);
   std::unique_lock lock(caller_, std::try_to_lock);
-  if (inside_job || !lock.owns_lock()) return job.call(job.fn, 0, job.items);
+  if (!lock.owns_lock()) return job.call(job.fn, 0, job.items);
   job_ = job;
   next_.store(0, std::memory_order_relaxed);
   const uint32_t number = (state_.load() + 2 * open_bit) & ~(open_bit | inside_mask);

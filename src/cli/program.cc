@@ -42,7 +42,7 @@ std::string reason_of(const std::exception& error) {
 
 Path through_links(Path path) {
   constexpr int most = 40;  // as the system
-  for (int links = 0; links < most; ++links) {
+  for (int links = 0; links <= most; ++links) {
     std::error_code no_link, round;
     const Path next = std::filesystem::read_symlink(path, no_link);
     // A pipe's link leads to no name.

@@ -47,7 +47,7 @@ void write_arrays(const Path& file, const Arrays& arrays) {
         floating ? std::as_bytes(std::span(array.floats)) : std::as_bytes(std::span(array.ints));
     tensors.push_back({name, {floating ? DType::f32 : DType::i64, array.shape, bytes}});
   }
-  write_safetensors(through_links(file), tensors);
+  write_safetensors(file, tensors);
 }
 
 void add_common(CLI::App& command, Args& args) {
@@ -145,9 +145,10 @@ void add_trace_command(CLI::App& app, const OpenTraced& open,
       "torch");
   command->callback([=] {
     if (args->backend == "torch") become_torch();
+    const Path output = through_links(args->output);
     const Safetensors inputs(args->inputs);
     const std::unique_ptr<Traced> traced = open(args->model, args->settings);
-    write_arrays(args->output, trace(*traced, read_arrays(inputs), args->new_tokens));
+    write_arrays(output, trace(*traced, read_arrays(inputs), args->new_tokens));
   });
 }
 

@@ -40,12 +40,10 @@ void count_duplicates(DatasetReport& report,
   std::set<uint64_t> train, test;
   for (const auto& [split, values] : hashes)
     (split == "train" ? train : test).insert(values.begin(), values.end());
-  for (const auto& [split, values] : hashes)
-    for (uint64_t value : values)
-      if (split == "train")
-        report.training_pictures_in_test += test.contains(value);
-      else
-        report.test_pictures_in_training += train.contains(value);
+  for (const uint64_t value : test) report.test_pictures_in_training += train.contains(value);
+  if (const auto it = hashes.find("train"); it != hashes.end())
+    for (const uint64_t value : it->second)
+      report.training_pictures_in_test += test.contains(value);
 }
 
 std::string report_json(const DatasetReport& report) {

@@ -24,7 +24,8 @@ struct DatasetReport {
   size_t limit = 0;
   std::map<std::string, std::map<std::string, TaskReport>> splits;  // split, task
   std::map<std::string, size_t> pictures;                           // split
-  // Exact equality of pixels between the training split and all others.
+  // Exact equality of pixels between the training split and all others, whose pictures count once
+  // even where two splits ask about them.
   size_t training_pictures_in_test = 0, test_pictures_in_training = 0;
 };
 

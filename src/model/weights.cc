@@ -300,9 +300,15 @@ std::vector<TensorSpec> tensor_table(const Config& config) {
   return table;
 }
 
-bool is_known_unused(const std::string& stored_name) {
-  return stored_name.find(".post_layernorm.") != std::string::npos ||
-         stored_name.ends_with(".position_ids") || stored_name.ends_with(".rotary_emb.inv_freq");
+std::string stored_name(const Config& config, const std::string& name) {
+  for (const TensorSpec& spec : tensor_table(config))
+    if (spec.name == name) return spec.stored;
+  CHECK(false);
+}
+
+bool is_known_unused(const std::string& stored) {
+  return stored.find(".post_layernorm.") != std::string::npos ||
+         stored.ends_with(".position_ids") || stored.ends_with(".rotary_emb.inv_freq");
 }
 
 Part part_of(const TensorSpec& spec) {

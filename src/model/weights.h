@@ -119,8 +119,11 @@ struct Weights {
 // embedding's tensor again.
 std::vector<TensorSpec> tensor_table(const Config& config);
 
+// Where the checkpoint keeps a tensor of the table: its `stored` name.
+std::string stored_name(const Config& config, const std::string& name);
+
 // The released checkpoints' tensors that no forward uses; kept on re-save, shown by inspect.
-bool is_known_unused(const std::string& stored_name);
+bool is_known_unused(const std::string& stored);
 
 // Parts for reports and freezing, by canonical name.
 enum class Part { vision, projector, language, mechanism };

@@ -5,12 +5,6 @@
 namespace revenant {
 namespace {
 
-std::string stored_name(const Config& config, const std::string& canonical) {
-  for (const TensorSpec& spec : tensor_table(config))
-    if (spec.name == canonical) return spec.stored;
-  CHECK(false);
-}
-
 void take_gate(Network& network, WeightSource& source) {
   const GateFile& gate = *network.gate_file;
   source.extra_file = gate.file;

@@ -16,13 +16,6 @@ torch::Tensor to_torch(const TensorView& view, torch::Dtype dtype) {
   return torch::tensor(values).view(view.shape).to(dtype);
 }
 
-bool holds_gate(const Config& config, const Tensors& tensors) {
-  const std::vector<TensorSpec> specs = tensor_table(config);
-  return std::ranges::any_of(specs, [&](const TensorSpec& spec) {
-    return spec.name == "trol_gate.weight" && tensors.contains(spec.stored);
-  });
-}
-
 }  // namespace
 
 TorchModel load_torch_model(const Path& directory, const std::vector<std::string>& settings,
@@ -33,13 +26,12 @@ TorchModel load_torch_model(const Path& directory, const std::vector<std::string
   model.config = parse_config(model.config_json, (directory / "config.json").string());
   Tensors tensors = checkpoint.tensors();
   std::optional<GateFile> gate;
-  if (model.config.trol.on && !holds_gate(model.config, tensors)) gate = read_gate_file(directory);
-  if (gate && !gate->warning.empty()) model.warnings.push_back(gate->warning);
-  for (const TensorSpec& spec : tensor_table(model.config)) {
-    if (!gate || tensors.contains(spec.stored)) continue;
-    if (spec.name == "trol_gate.weight" && gate->weight)
-      tensors[spec.stored] = gate->weight->view();
-    if (spec.name == "trol_gate.bias" && gate->bias) tensors[spec.stored] = gate->bias->view();
+  if (model.config.trol.on && !tensors.contains(stored_name(model.config, "trol_gate.weight")))
+    gate = read_gate_file(directory);
+  if (gate) {
+    if (gate->weight) tensors[stored_name(model.config, "trol_gate.weight")] = gate->weight->view();
+    if (gate->bias) tensors[stored_name(model.config, "trol_gate.bias")] = gate->bias->view();
+    if (!gate->warning.empty()) model.warnings.push_back(gate->warning);
   }
   std::map<std::string, std::vector<int64_t>> shapes;
   for (const auto& [name, view] : tensors) shapes[name] = view.shape;

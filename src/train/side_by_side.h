@@ -5,8 +5,6 @@
 #include <ATen/Parallel.h>
 
 #include <algorithm>
-#include <exception>
-#include <vector>
 
 #include "base/threads.h"
 
@@ -21,19 +19,12 @@ class SideBySide {
   ~SideBySide() { at::set_num_threads(all_); }
   SideBySide(const SideBySide&) = delete;
 
-  // fn(i) for all i; the first error is thrown once all have ended.
+  // fn(i) for all i; an error is thrown once all that began have ended.
   template <class F>
   void run(size_t count, const F& fn) {
-    std::vector<std::exception_ptr> errors(count);
     pool_.parallel_for(count, 1, [&](size_t begin, size_t end) {
-      for (size_t i = begin; i < end; ++i) try {
-          fn(i);
-        } catch (...) {
-          errors[i] = std::current_exception();
-        }
+      for (size_t i = begin; i < end; ++i) fn(i);
     });
-    for (const std::exception_ptr& error : errors)
-      if (error) std::rethrow_exception(error);
   }
 
  private:

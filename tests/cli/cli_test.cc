@@ -468,7 +468,7 @@ TEST_F(Cli, BadPicturesWriteNothing) {
 // ---- memory ----
 
 TEST_F(Cli, LoadingTakesTheFileAndLittleMore) {
-#ifdef __SANITIZE_ADDRESS__
+#ifdef REVENANT_SANITIZED
   GTEST_SKIP() << "the sanitizer's own memory is counted with the program's";
 #endif
   json config = json::parse(read_file(place_ / "model" / "config.json"));

@@ -7,6 +7,7 @@
 
 #include "engine/session.h"
 #include "engine/traced.h"
+#include "io/torch_file.h"
 #include "support/random_checkpoint.h"
 #include "train/traced.h"
 
@@ -315,6 +316,40 @@ TEST(Cross, AutogradEqualsFiniteDifferences) {
   expect_gradients({"qwen2", 4, 2, 16, 2, true, false, false});
   expect_gradients({"phi3", 2, 2, 16, 1, false, true, false});
   expect_gradients({"internlm2", 4, 2, 16, 1, true, true, true});
+}
+
+// Both loaders take the last gate of the file, and tell that the gates differ.
+TEST(Cross, GateFilesAreReadAlike) {
+  const Path directory = scratch("gates");
+  Shape shape;
+  shape.phantom = false, shape.trol = true;
+  write_random_checkpoint(directory, config_json(shape), 5);
+  const Config config = parse_config(config_json(shape), "test");
+  const std::string weight = stored_name(config, "trol_gate.weight");
+  std::vector<TensorSource> kept;
+  const Checkpoint whole = Checkpoint::open(directory);
+  for (const auto& [name, view] : whole.tensors())
+    if (name != weight && name != stored_name(config, "trol_gate.bias"))
+      kept.push_back(source_of({name, view}));
+  const Path place = directory / "without";
+  write_checkpoint(place, whole.config(), kept);
+  const std::vector<float> first(256, 0.5f), last(256, -0.25f), bias = {0.125f};
+  const auto row = [](const std::string& name, const std::vector<float>& values) {
+    const std::vector<int64_t> shape =
+        name.ends_with("bias") ? std::vector<int64_t>{1} : std::vector<int64_t>{1, 256};
+    return NamedTensor{name, {DType::f32, shape, std::as_bytes(std::span(values))}};
+  };
+  write_torch_file(place / "trol_gating.pt",
+                   std::vector<NamedTensor>{row("0.weight", first), row("0.bias", bias),
+                                            row("1.weight", last), row("1.bias", bias)});
+  const Network native = Network::open(place);
+  const TorchModel torch_model = load_torch_model(place);
+  ASSERT_EQ(native.warnings.size(), 1u);
+  EXPECT_EQ(torch_model.warnings, native.warnings);
+  const torch::Tensor& taken = torch_model.parameters.at(weight);
+  EXPECT_EQ(taken.min().item<float>(), -0.25f);
+  EXPECT_EQ(taken.max().item<float>(), -0.25f);
+  std::filesystem::remove_all(directory);
 }
 
 }  // namespace

@@ -4,38 +4,12 @@
 #include <set>
 
 #include "noise.h"
-#include "train/batch.h"
-#include "train/loop.h"
 
 namespace revenant {
 namespace {
 
 using Json = nlohmann::json;
 using BatchTest = Noise;
-
-// A model after one step, its tokenizer and data, and what makes batches for it.
-struct OneStep {
-  static Recipe taken(Recipe r) {
-    r.max_steps = 1;
-    EXPECT_TRUE(train(r));
-    return r;
-  }
-  OneStep(const Recipe& r, int questions, double conversation_share = 0) : recipe(taken(r)) {
-    maker.questions_per_picture = questions;
-    maker.conversation_share = conversation_share;
-  }
-  TorchBatch batch(size_t group, uint64_t seed) const {
-    const Pick pick{&data.sets[0], data.sets[0].groups[group], seed};
-    return maker.make({&pick, 1});
-  }
-
-  Recipe recipe;
-  Tokenizer tokenizer = Tokenizer::open(recipe.output_dir);
-  TorchModel model = load_torch_model(recipe.output_dir);
-  TrainingData data = read_training_data(recipe);
-  BatchMaker maker{
-      model.config, tokenizer, prompt_rule("phantom-qwen2"), tile_rule_of(model.config), 1, 0};
-};
 
 TEST_F(BatchTest, LabelsAreTheAnswerAndItsEnd) {
   const OneStep one(recipe("labels"), 2);

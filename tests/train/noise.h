@@ -2,15 +2,17 @@
 #pragma once
 
 #include <gtest/gtest.h>
-#include <unistd.h>
 
 #include <filesystem>
 #include <nlohmann/json.hpp>
 
+#include "base/file.h"
 #include "base/random.h"
 #include "image/image.h"
 #include "small_config.h"
-#include "train/recipe.h"
+#include "support/temporary.h"
+#include "train/batch.h"
+#include "train/loop.h"
 
 namespace revenant {
 
@@ -18,8 +20,6 @@ namespace revenant {
 class Noise : public testing::Test {
  protected:
   void SetUp() override {
-    root_ = Path(testing::TempDir()) / ("train_" + std::to_string(::getpid()));
-    std::filesystem::remove_all(root_);
     std::filesystem::create_directories(root_ / "images");
     Random random(3);
     nlohmann::json rows = nlohmann::json::array();
@@ -39,7 +39,6 @@ class Noise : public testing::Test {
     write_file(root_ / "rows.json", rows.dump());
     write_file(root_ / "config.json", small_config().dump());
   }
-  void TearDown() override { std::filesystem::remove_all(root_); }
 
   Recipe recipe(const std::string& output) const {
     Recipe r;
@@ -57,7 +56,32 @@ class Noise : public testing::Test {
     return r;
   }
 
-  Path root_;
+  const Temporary place_;
+  const Path root_ = place_.path;
+};
+
+// A model after one step, its tokenizer and data, and what makes batches for it.
+struct OneStep {
+  static Recipe taken(Recipe r) {
+    r.max_steps = 1;
+    EXPECT_TRUE(train(r));
+    return r;
+  }
+  OneStep(const Recipe& r, int questions, double conversation_share = 0) : recipe(taken(r)) {
+    maker.questions_per_picture = questions;
+    maker.conversation_share = conversation_share;
+  }
+  TorchBatch batch(size_t group, uint64_t seed) const {
+    const Pick pick{&data.sets[0], data.sets[0].groups[group], seed};
+    return maker.make({&pick, 1});
+  }
+
+  Recipe recipe;
+  Tokenizer tokenizer = Tokenizer::open(recipe.output_dir);
+  TorchModel model = load_torch_model(recipe.output_dir);
+  TrainingData data = read_training_data(recipe);
+  BatchMaker maker{
+      model.config, tokenizer, prompt_rule("phantom-qwen2"), tile_rule_of(model.config), 1, 0};
 };
 
 }  // namespace revenant

@@ -4,6 +4,7 @@
 #include <sys/file.h>
 
 #include <csignal>
+#include <set>
 #include <sstream>
 
 #include "base/error.h"
