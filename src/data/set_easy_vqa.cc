@@ -79,6 +79,7 @@ std::vector<Question> described(Random& random, const std::vector<Question>& off
 
 void make_easy_vqa(const Path& sources, const MakeOptions& options, SetWriter& writer) {
   for (const std::string split : {"train", "test"}) {
+    const bool test = split == "test";
     const Path folder = sources / "easy-vqa" / split;
     const auto by_picture = questions_of(folder / "questions.json", options.seed);
     const size_t total =
@@ -88,15 +89,15 @@ void make_easy_vqa(const Path& sources, const MakeOptions& options, SetWriter& w
       if (done == total) break;
       const Path file = folder / "images" / (std::to_string(picture) + ".png");
       const Image image = read_image(file);
+      const std::string png = read_file(file);
       Random random = random_for(options.seed, "easy-vqa described " + split, picture);
-      std::vector<Question> own = described(random, questions, split == "test");
-      if (split == "test") {
-        writer.add(split, image, questions, read_file(file));
-        if (!own.empty()) writer.add("test_described", image, own, read_file(file));
-      } else {
-        own.insert(own.begin(), questions.begin(), questions.end());
-        writer.add(split, image, own, read_file(file));
-      }
+      const std::vector<Question> own = described(random, questions, test);
+      std::vector<Question> asked = questions;
+      if (!test)
+        asked.insert(asked.end(), own.begin(), own.end());
+      else if (!own.empty())
+        writer.add("test_described", image, own, png);
+      writer.add(split, image, asked, png);
       writer.progress(++done, total, split);
     }
   }
