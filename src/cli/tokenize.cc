@@ -5,8 +5,8 @@
 #include <sstream>
 
 #include "base/error.h"
+#include "base/json.h"
 #include "cli/commands.h"
-#include "io/json_file.h"
 #include "text/tokenizer.h"
 
 namespace revenant {
@@ -45,7 +45,7 @@ Ids parse_ids(const Line& line, bool as_json) {
     for (std::string word; words >> word;) text += (text.empty() ? "" : ",") + word;
     text = "[" + text + "]";
   }
-  const json list = parse_json(text, "tokenize", line.subject());
+  const json list = parse_json(text, {"tokenize", line.subject()});
   if (!list.is_array())
     throw Error("tokenize", line.subject(), "an array of ids", list.type_name());
   Ids ids;
@@ -64,7 +64,7 @@ Ids known(const Ids& ids, const Tokenizer& tokenizer, const Line& line) {
 
 std::string parse_text(const Line& line, bool as_json) {
   if (!as_json) return line.text;
-  const json text = parse_json(line.text, "tokenize", line.subject());
+  const json text = parse_json(line.text, {"tokenize", line.subject()});
   if (!text.is_string()) throw Error("tokenize", line.subject(), "a string", text.type_name());
   return text.get<std::string>();
 }

@@ -8,9 +8,9 @@
 #include <nlohmann/json.hpp>
 
 #include "base/error.h"
+#include "base/json.h"
 #include "cli/commands.h"
 #include "cli/program.h"
-#include "io/json_file.h"
 #include "io/safetensors.h"
 #include "model/conformance.h"
 

@@ -5,8 +5,8 @@
 #include <memory>
 
 #include "base/error.h"
+#include "base/json.h"
 #include "base/shape.h"
-#include "io/json_file.h"
 
 namespace revenant {
 namespace {

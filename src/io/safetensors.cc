@@ -6,8 +6,8 @@
 #include <set>
 
 #include "base/error.h"
+#include "base/json.h"
 #include "base/shape.h"
-#include "io/json_file.h"
 
 namespace revenant {
 namespace {
@@ -27,11 +27,6 @@ constexpr std::array all_types = {DType::boolean, DType::u8,  DType::i8,  DType:
 [[noreturn]] void fail(const Path& file, const std::string& tensor, const std::string& expected,
                        const std::string& found) {
   throw Error("safetensors", file.string() + ": " + tensor, expected, found);
-}
-
-std::string short_dump(const json& value) {
-  const std::string text = value.dump(-1, ' ', false, json::error_handler_t::replace);
-  return text.size() <= 80 ? text : text.substr(0, 80) + "...";
 }
 
 std::string_view header_of(const Path& file, std::string_view text) {
@@ -54,10 +49,10 @@ std::string_view header_of(const Path& file, std::string_view text) {
 }
 
 Metadata read_metadata(const Path& file, const json& value) {
-  if (!value.is_object()) fail(file, "__metadata__", "an object of strings", short_dump(value));
+  if (!value.is_object()) fail(file, "__metadata__", "an object of strings", shown(value));
   Metadata metadata;
   for (const auto& [key, text] : value.items()) {
-    if (!text.is_string()) fail(file, "__metadata__", "strings", key + " = " + short_dump(text));
+    if (!text.is_string()) fail(file, "__metadata__", "strings", key + " = " + shown(text));
     metadata[key] = text.get<std::string>();
   }
   return metadata;
@@ -69,7 +64,7 @@ DType read_dtype(const Path& file, const std::string& name, const json& value) {
     if (value == to_string(type)) return type;
     known += ' ' + to_string(type);
   }
-  fail(file, name, "a dtype of" + known, short_dump(value));
+  fail(file, name, "a dtype of" + known, shown(value));
 }
 
 std::vector<int64_t> read_shape(const Path& file, const std::string& name, const json& value) {
@@ -77,7 +72,7 @@ std::vector<int64_t> read_shape(const Path& file, const std::string& name, const
     return n.is_number_unsigned() && n.get<uint64_t>() <= uint64_t(INT64_MAX);
   };
   if (!value.is_array() || !std::all_of(value.begin(), value.end(), dimension)) {
-    fail(file, name, "a shape of whole numbers", short_dump(value));
+    fail(file, name, "a shape of whole numbers", shown(value));
   }
   return value.get<std::vector<int64_t>>();
 }
@@ -90,7 +85,7 @@ struct Extent {
 Extent read_extent(const Path& file, const std::string& name, const json& value) {
   if (!value.is_array() || value.size() != 2 || !value[0].is_number_unsigned() ||
       !value[1].is_number_unsigned()) {
-    fail(file, name, "data_offsets of two whole numbers", short_dump(value));
+    fail(file, name, "data_offsets of two whole numbers", shown(value));
   }
   return {value[0].get<uint64_t>(), value[1].get<uint64_t>()};
 }
@@ -103,7 +98,7 @@ TensorView read_entry(const Path& file, const std::string& name, const json& val
                       std::span<const std::byte> data, Extent& extent) {
   if (!value.is_object() || value.size() != 3 || !value.contains("dtype") ||
       !value.contains("shape") || !value.contains("data_offsets")) {
-    fail(file, name, "dtype, shape and data_offsets", short_dump(value));
+    fail(file, name, "dtype, shape and data_offsets", shown(value));
   }
   TensorView view;
   view.dtype = read_dtype(file, name, value["dtype"]);
@@ -187,7 +182,7 @@ Safetensors::Safetensors(const Path& file) : path_(file), file_(file) {
   const std::string_view header = header_of(file, file_.text());
   const auto data = file_.bytes().subspan(length_bytes + header.size());
   std::vector<std::pair<Extent, std::string>> extents;
-  const json entries = parse_json(header, "safetensors", file.string(), 3);
+  const json entries = parse_json(header, {"safetensors", file.string()}, 3);
   for (const auto& [name, value] : entries.items()) {
     if (name == "__metadata__") {
       metadata_ = read_metadata(file, value);

@@ -7,7 +7,7 @@
 #include <optional>
 #include <set>
 
-#include "base/error.h"
+#include "base/json.h"
 
 namespace revenant {
 namespace {
@@ -34,24 +34,18 @@ bool contains(const Names& names, const Json& name) {
   return name.is_string() && std::ranges::count(names, name.get<std::string>());
 }
 
-// A line of ASCII, whatever the file says.
-std::string shown(const Json& value) {
-  return value.dump(-1, ' ', true, Json::error_handler_t::replace).substr(0, 80);
-}
-
-// One JSON object with the path to it, so that every complaint names the field.
+// One JSON object and where it stands, so that every complaint names the field.
 struct Fields {
   const Json& json;
-  std::string subject, path;
+  Place place;
   std::set<std::string>* asked = nullptr;  // if given, takes the paths of all keys asked for
 
   [[noreturn]] void fail(const std::string& key, const std::string& expected) const {
     const auto it = json.find(key);
-    throw Error("config", subject + ": " + path + key, expected,
-                it == json.end() ? "nothing" : shown(*it));
+    (place / key).fail(expected, it == json.end() ? "nothing" : shown(*it));
   }
   bool has(const char* key) const {
-    if (asked) asked->insert(path + key);
+    if (asked) asked->insert((place / key).inside);
     return json.contains(key) && !json[key].is_null();
   }
   int integer(const char* key, std::optional<int> fallback = {}) const {
@@ -110,7 +104,7 @@ struct Fields {
   }
   Fields object(const char* key) const {
     if (!has(key) || !json[key].is_object()) fail(key, "an object");
-    return {json[key], subject, path + key + ".", asked};
+    return {json[key], place / key, asked};
   }
   std::vector<double> positives(const char* key, size_t count) const {
     const std::string expected = "a list of " + std::to_string(count) + " positive numbers";
@@ -162,7 +156,8 @@ Backbone parse_backbone(const Fields& llm) {
   const std::string type = llm.text("model_type");
   const auto found = std::ranges::find(backbones, type, &KnownBackbone::type);
   if (found == std::end(backbones)) llm.fail("model_type", "qwen2, internlm2, phi3 or llama");
-  if (!llm.path.empty()) llm.architecture({found->architecture});  // flat: the root's own name
+  if (!llm.place.inside.empty())
+    llm.architecture({found->architecture});  // flat: the root's own name
   return found->backbone;
 }
 
@@ -235,7 +230,7 @@ void parse_clip(const Fields& root, Config& c) {
   const Json none = Json::object();
   const Fields v = root.has("vision_config")
                        ? root.object("vision_config")
-                       : Fields{none, root.subject, "vision_config.", root.asked};
+                       : Fields{none, root.place / "vision_config", root.asked};
   v.architecture({"CLIPVisionModel"});
   v.one_of("model_type", {"clip_vision_model"});
   v.fixed("hidden_act", "quick_gelu");
@@ -269,7 +264,7 @@ void parse_trol(const Fields& x, TrolConfig& trol) {
 void parse_extension(const Fields& root, Config& c) {
   const Json none = Json::object();
   const Fields x = root.has("revenant") ? root.object("revenant")
-                                        : Fields{none, root.subject, "revenant.", root.asked};
+                                        : Fields{none, root.place / "revenant", root.asked};
   x.keys({"phantom", "phantom_eta", "phantom_eta_learnable", "trol", "trol_passes", "trol_traverse",
           "trol_gate", "max_tiles"});
   const std::string type = root.text("model_type");
@@ -291,15 +286,14 @@ void parse_extension(const Fields& root, Config& c) {
 void check_geometry(const Fields& root, const Config& c) {
   const VisionConfig& v = c.vision;
   if (v.image % v.patch != 0 || v.grid() % c.shuffle != 0)
-    throw Error("config", root.subject + ": image size",
-                "a multiple of patch * " + std::to_string(c.shuffle), std::to_string(v.image));
+    (root.place / "image size")
+        .fail("a multiple of patch * " + std::to_string(c.shuffle), std::to_string(v.image));
+  const Place heads = root.place / "vision_config" / "num_attention_heads";
   if (v.hidden % v.heads != 0)
-    throw Error("config", root.subject + ": vision_config.num_attention_heads",
-                "a divisor of " + std::to_string(v.hidden), std::to_string(v.heads));
+    heads.fail("a divisor of " + std::to_string(v.hidden), std::to_string(v.heads));
   if (v.hidden / v.heads > most_head_dim)
-    throw Error("config", root.subject + ": vision_config.num_attention_heads",
-                "at most " + std::to_string(most_head_dim) + " dimensions a head",
-                std::to_string(v.hidden / v.heads));
+    heads.fail("at most " + std::to_string(most_head_dim) + " dimensions a head",
+               std::to_string(v.hidden / v.heads));
 }
 
 void check_architecture(const Fields& root, const std::string& type) {
@@ -313,8 +307,8 @@ void check_architecture(const Fields& root, const std::string& type) {
 }
 
 Config parse(const Json& json, const std::string& subject, std::set<std::string>* asked) {
-  const Fields root{json, subject, "", asked};
-  if (!json.is_object()) throw Error("config", subject, "a JSON object", json.type_name());
+  const Fields root{json, {"config", subject}, asked};
+  if (!json.is_object()) root.place.fail("a JSON object", json.type_name());
   const std::string type = root.text("model_type");
   check_architecture(root, type);
   Config c;

@@ -3,8 +3,8 @@
 
 #include <algorithm>
 
+#include "base/json.h"
 #include "io/checkpoint.h"
-#include "io/json_file.h"
 #include "io/torch_file.h"
 #include "support/golden_parts.h"
 #include "support/temporary.h"

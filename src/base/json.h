@@ -1,0 +1,25 @@
+// JSON of files that others wrote. Size and depth are limited, a key may not stand twice, a byte
+// order mark at the start is passed over.
+#pragma once
+
+#include <cstdint>
+#include <nlohmann/json.hpp>
+
+#include "base/file.h"
+#include "base/place.h"
+
+namespace revenant {
+
+// A tree of this depth may be copied, compared and written by functions that call themselves.
+constexpr size_t most_json_levels = 512;
+
+nlohmann::json parse_json(std::string_view text, const Place& place,
+                          size_t max_levels = most_json_levels);
+
+nlohmann::json read_json(const Path& file, const std::string& room = "json",
+                         uint64_t max_bytes = 100'000'000);
+
+// One short line of ASCII, whatever the file says.
+std::string shown(const nlohmann::json& value);
+
+}  // namespace revenant
