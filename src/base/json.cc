@@ -55,7 +55,8 @@ json parse_json(std::string_view text, const Place& place, size_t max_levels) {
     } else if (event == Event::key) {
       path.back() = value.get<std::string>();
       if (!keys.back().insert(path.back()).second)
-        (place / shortened(path_of(path), most_told)).fail("unique keys", "this one twice");
+        (place / shortened(path_of(path), most_told))
+            .fail("unique keys", shown(path.back()) + " twice");
     }
     return true;
   };

@@ -5,7 +5,7 @@
 #include <map>
 #include <unordered_map>
 
-#include "base/error.h"
+#include "base/place.h"
 
 namespace revenant::pickle {
 namespace {
@@ -63,12 +63,12 @@ bool allowed(const std::string& global) {
 
 class Machine {
  public:
-  Machine(std::string_view bytes, const std::string& subject) : bytes_(bytes), subject_(subject) {}
+  Machine(std::string_view bytes, Place place) : bytes_(bytes), place_(std::move(place)) {}
   Pickle run();
 
  private:
   [[noreturn]] void fail(const std::string& message) const {
-    throw Error("pickle", subject_, message + " (byte " + std::to_string(start_) + ")");
+    (place_ / ("byte " + std::to_string(start_))).fail(message);
   }
   void require(bool condition, const char* message) const {
     if (!condition) fail(message);
@@ -100,7 +100,7 @@ class Machine {
   void build();
 
   std::string_view bytes_;
-  const std::string& subject_;
+  Place place_;
   size_t position_ = 0, start_ = 0;  // start_: of the current opcode
   std::vector<Value> values_;
   std::vector<Id> stack_;
@@ -318,7 +318,7 @@ std::optional<DType> storage_type(const std::string& global) {
 }
 
 Pickle read(std::string_view bytes, const std::string& subject) {
-  return Machine(bytes, subject).run();
+  return Machine(bytes, {"pickle", subject}).run();
 }
 
 }  // namespace revenant::pickle

@@ -6,7 +6,7 @@
 #include <cstring>
 #include <vector>
 
-#include "base/error.h"
+#include "base/place.h"
 
 // Source of layouts: PKWARE APPNOTE.TXT 6.3.10, sections 4.3.7 (local header), 4.3.12 (central
 // directory), 4.3.16 (its end).
@@ -64,10 +64,10 @@ std::string common_fields(const std::string& name, const std::string& data) {
 
 struct Archive {
   Bytes bytes;
-  const std::string& subject;
+  Place place;
 
   void require(bool condition, const std::string& message) const {
-    if (!condition) throw Error("zip", subject, message);
+    if (!condition) place.fail(message);
   }
   size_t find_end() const;
   void check_local(const std::string& name, size_t offset, size_t limit) const;
@@ -81,7 +81,7 @@ size_t Archive::find_end() const {
                        field<uint16_t>(bytes, at - 1 + 20) == last - (at - 1);
     if (whole) return at - 1;
   }
-  throw Error("zip", subject, "no end of the central directory (file truncated?)");
+  place.fail("no end of the central directory (file truncated?)");
 }
 
 void Archive::check_local(const std::string& name, size_t offset, size_t limit) const {
@@ -137,7 +137,7 @@ void check_disjoint(const Archive& zip, std::vector<Range> ranges) {
 bool is_zip(Bytes bytes) { return bytes.size() >= 4 && field<uint32_t>(bytes, 0) == local_mark; }
 
 ZipEntries read_zip(Bytes bytes, const std::string& subject) {
-  const Archive zip{bytes, subject};
+  const Archive zip{bytes, {"zip", subject}};
   const size_t end = zip.find_end();
   const size_t count = field<uint16_t>(bytes, end + 10), size = field<uint32_t>(bytes, end + 12);
   const size_t first = field<uint32_t>(bytes, end + 16);

@@ -52,20 +52,20 @@ TEST(Json, RefusesDeepNestingAtItsByte) {
 
 TEST(Json, NamesAKeyThatStandsTwiceByItsPath) {
   EXPECT_EQ(complaint(R"({"a": [{"b": 1}, {"b": 2}], "c": {"b": 1, "d": 1, "b": 2}})"),
-            "[test] a.json: c.b: expected unique keys, found this one twice");
+            "[test] a.json: c.b: expected unique keys, found \"b\" twice");
   EXPECT_EQ(complaint(R"({"a": 1, "\u0061": 2})"),
-            "[test] a.json: a: expected unique keys, found this one twice");
+            "[test] a.json: a: expected unique keys, found \"a\" twice");
 }
 
 TEST(Json, SaysWhereItEndsToBeJsonInAShortLine) {
   const std::string text = complaint("{\n  \"a\": 1,\n  \"b\": tru}");
-  EXPECT_NE(text.find("a.json: expected JSON, found parse error at line 3, column 10"),
+  EXPECT_NE(text.find("a.json: expected JSON, found parse error at line 3, column 11"),
             std::string::npos)
       << text;
   for (const std::string& bad :
        {"\"" + std::string(1'000'000, 'a'), std::string(100'000, '1') + "x",
         "{\"" + std::string(1'000'000, 'k') + "\": 1, \"" + std::string(1'000'000, 'k') + "\": 2}"})
-    EXPECT_LT(complaint(bad).size(), 400u);
+    EXPECT_LT(complaint(bad).size(), 500u);
   for (const std::string bad : {"", "\xEF\xBB\xBF", "[1] 2", "\"\xFF\"", "[1,]"})
     EXPECT_NE(complaint(bad), "none") << bad;
 }

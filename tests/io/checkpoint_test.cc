@@ -150,7 +150,7 @@ TEST(Checkpoint, EachDisagreementIsNamed) {
   EXPECT_HAS(broken([&] { std::filesystem::remove(dir / "config.json"); }), "config.json: ");
   EXPECT_HAS(broken([&] { write_file(dir / "config.json", "{"); }), "config.json: expected JSON");
   EXPECT_HAS(broken([&] { write_file(dir / "config.json", std::string(1000, '[')); }),
-             "expected at most 32 levels of JSON");
+             "expected at most 512 levels of JSON");
   EXPECT_HAS(broken([&] { std::filesystem::remove(dir / index_name); }), "found neither");
   EXPECT_HAS(error_of(dir / "absent"), "expected a checkpoint directory, found none");
 }

@@ -134,7 +134,7 @@ TEST_F(TorchFile, LegacyForm) {
 TEST_F(TorchFile, CodeIsNamedAndNeverRun) {
   const auto error = [&](const std::string& body) { return error_of(archive_of(pickle_of(body))); };
   EXPECT_HAS(error("cposix\nsystem\n(" + text("touch /tmp/x") + "tR"),
-             "GLOBAL posix system is not allowed (byte 2)");
+             "byte 2: GLOBAL posix system is not allowed");
   EXPECT_HAS(error("cbuiltins\neval\n)R"), "GLOBAL builtins eval");
   EXPECT_HAS(error("ctorch\nFloatStorage\n)R"), "REDUCE: cannot apply torch FloatStorage");
   EXPECT_HAS(error("(ios\nsystem\n"), "opcode INST is not allowed");
