@@ -23,7 +23,7 @@ json config_json(const Config& c) {
   const VisionConfig& v = c.vision;
   return {{"architecture", c.architecture},
           {"backbone", name_of(c.backbone)},
-          {"prompt", prompt_family(c)},
+          {"prompt", name_of(prompt_family(c))},
           {"vocab", c.vocab},
           {"embedding_rows", c.embedding_rows},
           {"hidden", c.hidden},

@@ -3,6 +3,7 @@
 #include <nlohmann/json.hpp>
 
 #include "base/error.h"
+#include "text/prompt.h"
 
 namespace revenant {
 namespace {
@@ -82,11 +83,10 @@ std::vector<Exchange> turns_of(const Place& at, const Json& row) {
 }
 
 size_t marks_in(const std::vector<Exchange>& turns) {
-  static const std::string mark = "<image>";
   size_t marks = 0;
   for (const Exchange& turn : turns)
-    for (size_t at = turn.question.find(mark); at != std::string::npos;
-         at = turn.question.find(mark, at + mark.size()))
+    for (size_t at = turn.question.find(image_mark); at != std::string::npos;
+         at = turn.question.find(image_mark, at + image_mark.size()))
       ++marks;
   return marks;
 }

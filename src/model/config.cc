@@ -400,11 +400,18 @@ const char* name_of(Traverse traverse) {
   return "?";
 }
 
-std::string prompt_family(const Config& c) {
-  const bool trol_template =
-      c.trol.on && !c.phantom.on && c.backbone != Backbone::qwen2 && c.backbone != Backbone::llama;
-  const Backbone backbone = c.backbone == Backbone::llama ? Backbone::qwen2 : c.backbone;
-  return std::string(trol_template ? "trol-" : "phantom-") + name_of(backbone);
+PromptFamily prompt_family(const Config& c) {
+  const bool trol_template = c.trol.on && !c.phantom.on;
+  switch (c.backbone) {
+    case Backbone::internlm2:
+      return trol_template ? PromptFamily::trol_internlm2 : PromptFamily::phantom_internlm2;
+    case Backbone::phi3:
+      return trol_template ? PromptFamily::trol_phi3 : PromptFamily::phantom_phi3;
+    case Backbone::qwen2:
+    case Backbone::llama:
+      break;
+  }
+  return PromptFamily::phantom_qwen2;
 }
 
 }  // namespace revenant

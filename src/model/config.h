@@ -6,6 +6,8 @@
 #include <string>
 #include <vector>
 
+#include "base/prompt_family.h"
+
 namespace revenant {
 
 enum class Backbone { qwen2, internlm2, phi3, llama };
@@ -84,8 +86,7 @@ nlohmann::json with_settings(nlohmann::json json, const std::vector<std::string>
 const char* name_of(Backbone backbone);
 const char* name_of(Traverse traverse);
 
-// The prompt rule (text/prompt.h) of a model: "phantom-qwen2", "trol-phi3", ... Phantom and plain
-// models share templates; llama uses qwen2's ChatML.
-std::string prompt_family(const Config& config);
+// Phantom and plain models share templates; llama uses qwen2's ChatML.
+PromptFamily prompt_family(const Config& config);
 
 }  // namespace revenant

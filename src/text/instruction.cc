@@ -7,7 +7,7 @@ namespace {
 
 using enum Benchmark::Ask;
 
-constexpr std::string_view image_mark = "<image>";
+constexpr std::string_view yes_or_no = "Please answer yes or no.";
 
 constexpr Benchmark phantom_table[] = {
     {"demo", nothing, 256},
@@ -17,7 +17,7 @@ constexpr Benchmark phantom_table[] = {
     {"seed", letter, 5},
     {"seed-2-plus", letter, 5},
     {"pope", word, 5},
-    {"hallusionbench", yes_no, 5},
+    {"hallusionbench", yes_no, 5, yes_or_no, nothing},
     {"mme", nothing, 5},
     {"mathvista", nothing, 512},
     {"mmbench", letter, 5},
@@ -37,14 +37,30 @@ constexpr Benchmark phantom_table[] = {
 };
 
 constexpr Benchmark trol_table[] = {
-    {"demo", nothing, 512},        {"vqav2", word, 5},          {"gqa", word, 5},
-    {"vizwiz", vizwiz, 512},       {"textvqa", nothing, 5},     {"mmmu", word, 5},
-    {"qbench", letter, 5},         {"sqa", letter, 5},          {"ai2d", letter, 5},
-    {"chartqa", word, 5},          {"seed", letter, 5},         {"pope", word, 5},
-    {"hallusionbench", yes_no, 5}, {"mme", nothing, 5},         {"mathvista", nothing, 512},
-    {"mmbench", letter, 5},        {"mmbench_cn", letter, 5},   {"mmbench_dev", letter, 5},
-    {"mmbench_cn_dev", letter, 5}, {"mm-vet", nothing, 1024},   {"llava", nothing, 1024},
-    {"mmstar", letter, 5},         {"mathverse", nothing, 512}, {"visualwebbench", nothing, 512},
+    {"demo", nothing, 512},
+    {"vqav2", word, 5},
+    {"gqa", word, 5},
+    {"vizwiz", vizwiz, 512},
+    {"textvqa", nothing, 5},
+    {"mmmu", word, 5, "A.", letter},
+    {"qbench", letter, 5},
+    {"sqa", letter, 5},
+    {"ai2d", letter, 5},
+    {"chartqa", word, 5},
+    {"seed", letter, 5},
+    {"pope", word, 5},
+    {"hallusionbench", yes_no, 5, yes_or_no, nothing},
+    {"mme", nothing, 5},
+    {"mathvista", nothing, 512},
+    {"mmbench", letter, 5},
+    {"mmbench_cn", letter, 5},
+    {"mmbench_dev", letter, 5},
+    {"mmbench_cn_dev", letter, 5},
+    {"mm-vet", nothing, 1024},
+    {"llava", nothing, 1024},
+    {"mmstar", letter, 5},
+    {"mathverse", nothing, 512},
+    {"visualwebbench", nothing, 512},
 };
 
 std::string_view sentence(Benchmark::Ask ask) {
@@ -88,9 +104,8 @@ const Benchmark& benchmark(const PromptRule& rule, std::string_view name) {
 }
 
 std::string with_ask(const Benchmark& b, std::string_view question) {
-  const std::string_view added = sentence(b.ask);
-  const bool there = b.ask == yes_no && question.find(added.substr(1)) != question.npos;
-  return std::string(question).append(there ? "" : added);
+  const bool held = !b.if_held.empty() && question.find(b.if_held) != question.npos;
+  return std::string(question).append(sentence(held ? b.instead : b.ask));
 }
 
 std::vector<Piece> instruction(const PromptRule& rule, std::string_view name,

@@ -11,11 +11,14 @@
 
 namespace revenant {
 
-// What is done for one benchmark name.
+// What is done for one benchmark name: the sentence `ask` is added to the question, or `instead`
+// where the question holds the text `if_held`, as it is spelt there.
 struct Benchmark {
   std::string_view name;
-  enum Ask { nothing, letter, word, yes_no, vizwiz } ask;  // added to the question
+  enum Ask { nothing, letter, word, yes_no, vizwiz } ask;
   int max_new_tokens;
+  std::string_view if_held = {};  // empty: never
+  Ask instead = nothing;
 };
 
 std::span<const Benchmark> benchmarks(const PromptRule& rule);

@@ -5,8 +5,6 @@
 #include <nlohmann/json.hpp>
 #include <unordered_map>
 
-#include "base/error.h"
-#include "text/prompt.h"
 #include "text/unicode.h"
 #include "text/vocabulary.h"
 
@@ -14,8 +12,6 @@ namespace revenant {
 namespace {
 
 using Json = nlohmann::json;
-
-constexpr const char* space_mark = "\xE2\x96\x81";  // U+2581
 
 // Special tokens and where they begin. Source: papers.md, 3.2.
 struct Block {
@@ -79,11 +75,20 @@ Layout phi3(bool trol) {
   return l;
 }
 
-Layout layout_of(std::string_view rule) {
-  if (rule == "phantom-qwen2") return qwen2();
-  if (rule == "phantom-internlm2" || rule == "trol-internlm2") return internlm2(rule[0] == 't');
-  if (rule == "phantom-phi3" || rule == "trol-phi3") return phi3(rule[0] == 't');
-  throw Error("tokenizer", "made-up tokenizer", "the name of a prompt rule", std::string(rule));
+Layout layout_of(PromptFamily family) {
+  switch (family) {
+    case PromptFamily::phantom_qwen2:
+      break;
+    case PromptFamily::phantom_internlm2:
+      return internlm2(false);
+    case PromptFamily::trol_internlm2:
+      return internlm2(true);
+    case PromptFamily::phantom_phi3:
+      return phi3(false);
+    case PromptFamily::trol_phi3:
+      return phi3(true);
+  }
+  return qwen2();
 }
 
 // All strings of 2, 3, 4, ... letters, so that the start of each is a piece before it.
@@ -119,7 +124,7 @@ Pieces pieces_of(const Layout& l) {
     p.texts.push_back(l.byte_level ? letter_piece(byte) : byte_piece(byte));
   p.first_ordinary = int(p.texts.size());
   if (!l.byte_level) {
-    p.texts.push_back(space_mark);
+    p.texts.emplace_back(space_mark);
     for (char c = '!'; c <= '~'; ++c) p.texts.push_back(std::string(1, c));
   }
   for (int i = 0; int(p.texts.size()) < l.pieces; ++i) p.texts.push_back(letters(i));
@@ -279,8 +284,8 @@ void write_side_files(const Path& directory, const Layout& l) {
 
 }  // namespace
 
-void write_made_up_tokenizer(const Path& directory, std::string_view rule) {
-  const Layout l = layout_of(rule);
+void write_made_up_tokenizer(const Path& directory, PromptFamily family) {
+  const Layout l = layout_of(family);
   const Pieces p = pieces_of(l);
   if (!l.byte_level) write_file(directory / "tokenizer.model", sentencepiece_of(l, p));
   if (l.byte_level || l.both_files) {

@@ -2,14 +2,12 @@
 // special tokens at their real ids, for models whose vocabularies are not at hand.
 #pragma once
 
-#include <string_view>
-
 #include "base/file.h"
+#include "base/prompt_family.h"
 
 namespace revenant {
 
-// `rule` is a prompt rule's name ("phantom-qwen2", "trol-internlm2", ...). Any text can be encoded:
-// bytes, ASCII letters and then strings of letters fill the vocabulary. Throws Error.
-void write_made_up_tokenizer(const Path& directory, std::string_view rule);
+// Any text can be encoded: bytes, ASCII letters and then strings of letters fill the vocabulary.
+void write_made_up_tokenizer(const Path& directory, PromptFamily family);
 
 }  // namespace revenant

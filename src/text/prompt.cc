@@ -8,8 +8,6 @@
 namespace revenant {
 namespace {
 
-constexpr std::string_view image_mark = "<image>";
-
 std::string trol_system(const std::string& begin, const std::string& end) {
   return begin +
          "You are AI model created by Byung-Kwan Lee, Ph.D. candidate, KAIST EE, of which AI model "
@@ -18,8 +16,9 @@ std::string trol_system(const std::string& begin, const std::string& end) {
          end + "\n";
 }
 
-PromptRule phantom_im(const std::string& name) {
-  return {.name = name,
+PromptRule phantom_im(PromptFamily family) {
+  return {.family = family,
+          .name = name_of(family),
           .system = "",
           .user_begin = "<|im_start|>user\n",
           .user_end = "<|im_end|>",
@@ -36,7 +35,7 @@ PromptRule phantom_im(const std::string& name) {
 }
 
 PromptRule phantom_phi3() {
-  PromptRule rule = phantom_im("phantom-phi3");
+  PromptRule rule = phantom_im(PromptFamily::phantom_phi3);
   rule.user_begin = "<|user|>\n";
   rule.assistant_begin = rule.answer_begin_mark = "<|assistant|>\n";
   rule.user_end = rule.answer_end = rule.answer_end_mark = "<|end|>";
@@ -44,8 +43,9 @@ PromptRule phantom_phi3() {
   return rule;
 }
 
-PromptRule trol(PromptRule rule, const std::string& name) {
-  rule.name = name;
+PromptRule trol(PromptRule rule, PromptFamily family) {
+  rule.family = family;
+  rule.name = name_of(family);
   rule.answer_end += "\n</s>";
   rule.turn_gap = rule.after_pictures = "\n";
   rule.stop_tokens = {"</s>"};
@@ -54,13 +54,13 @@ PromptRule trol(PromptRule rule, const std::string& name) {
 }
 
 PromptRule trol_phi3() {
-  PromptRule rule = trol(phantom_phi3(), "trol-phi3");
+  PromptRule rule = trol(phantom_phi3(), PromptFamily::trol_phi3);
   rule.system = trol_system("<s><|system|>\n", "<|end|>");
   return rule;
 }
 
 PromptRule trol_internlm2() {
-  PromptRule rule = trol(phantom_im("trol-internlm2"), "trol-internlm2");
+  PromptRule rule = trol(phantom_im(PromptFamily::phantom_internlm2), PromptFamily::trol_internlm2);
   rule.system = trol_system("<s>[UNUSED_TOKEN_146]system\n", "[UNUSED_TOKEN_145]");
   rule.user_begin = "[UNUSED_TOKEN_146]user\n";
   rule.assistant_begin = "[UNUSED_TOKEN_146]assistant\n";
@@ -132,17 +132,15 @@ std::vector<Piece> talk(const PromptRule& rule, std::span<const Turn> turns, F q
 }  // namespace
 
 std::span<const PromptRule> prompt_rules() {
-  static const std::vector<PromptRule> rules = {phantom_im("phantom-qwen2"),
-                                                phantom_im("phantom-internlm2"), phantom_phi3(),
-                                                trol_internlm2(), trol_phi3()};
+  static const std::vector<PromptRule> rules = {phantom_im(PromptFamily::phantom_qwen2),
+                                                phantom_im(PromptFamily::phantom_internlm2),
+                                                phantom_phi3(), trol_internlm2(), trol_phi3()};
   return rules;
 }
 
-const PromptRule& prompt_rule(std::string_view name) {
-  for (const PromptRule& rule : prompt_rules())
-    if (rule.name == name) return rule;
-  throw Error("prompt", "rule", "phantom-{qwen2,internlm2,phi3} or trol-{internlm2,phi3}",
-              std::string(name));
+const PromptRule& prompt_rule(PromptFamily family) {
+  const auto rules = prompt_rules();
+  return *std::ranges::find(rules, family, &PromptRule::family);
 }
 
 Tokenizer tokenizer_for(const PromptRule& rule, const Tokenizer& tokenizer) {

@@ -8,9 +8,14 @@
 #include <utility>
 #include <vector>
 
+#include "base/prompt_family.h"
 #include "text/tokenizer.h"
 
 namespace revenant {
+
+// Where a picture stands in the texts of data sets and golden prompts; TroL's InternLM2 has it as
+// a token, too.
+constexpr std::string_view image_mark = "<image>";
 
 struct Piece {
   enum Kind { template_text, picture, plain } kind = plain;
@@ -23,7 +28,8 @@ struct Piece {
 
 // How a family writes prompts; the table is in prompt.cc, its sources in docs/prompts.md.
 struct PromptRule {
-  std::string name;
+  PromptFamily family{};
+  std::string name;    // name_of(family)
   std::string system;  // the whole system part, template text; empty: none
   std::string user_begin, user_end, assistant_begin, answer_end;
   std::string turn_gap;  // after the answer of an earlier turn and between the parts of one
@@ -35,8 +41,7 @@ struct PromptRule {
   bool trol = false;                               // which table of benchmarks
 };
 
-// phantom-qwen2, phantom-internlm2, phantom-phi3, trol-internlm2, trol-phi3. Throws Error.
-const PromptRule& prompt_rule(std::string_view name);
+const PromptRule& prompt_rule(PromptFamily family);
 std::span<const PromptRule> prompt_rules();
 
 // The tokenizer that a rule needs: with the context token if the rule appends it. Throws Error if
@@ -64,7 +69,7 @@ std::vector<Piece> row_pieces(const PromptRule& rule, std::span<const Turn> turn
 std::vector<Piece> turn_pieces(const PromptRule& rule, std::vector<Piece> question,
                                const std::string& answer = "");
 
-// Turns each `<image>` of a data-set row or a golden prompt into a picture; the rest is `kind`.
+// Turns each image_mark of a data-set row or a golden prompt into a picture; the rest is `kind`.
 std::vector<Piece> split_image_marks(std::string_view text, Piece::Kind kind = Piece::plain);
 
 struct EncodedPrompt {

@@ -10,8 +10,6 @@
 namespace revenant {
 namespace {
 
-constexpr std::string_view space_mark = "\xE2\x96\x81";  // U+2581
-
 using Ids = std::vector<int32_t>;
 
 Ids append(Ids ids, const Ids& more) {

@@ -9,6 +9,9 @@
 
 namespace revenant {
 
+constexpr std::string_view space_mark =
+    "\xE2\x96\x81";  // U+2581, a space in SentencePiece's tokens
+
 struct Code {
   char32_t value;
   int size;  // bytes

@@ -3,12 +3,11 @@
 
 #include "base/error.h"
 #include "text/sentencepiece.h"
+#include "text/unicode.h"
 #include "text/vocabulary_json.h"
 
 namespace revenant {
 namespace {
-
-constexpr const char* mark = "\xE2\x96\x81";  // U+2581
 
 void refuse_unsupported(const SentencePieceModel& model, const std::string& file) {
   const auto refuse = [&](bool wrong, const char* expected, const std::string& found) {
@@ -76,8 +75,9 @@ Vocabulary read_sentencepiece_file(const Path& path, const Path& directory) {
   add_merges(v, model);
   v.strip_first = model.dummy_prefix;
   if (config_flag(directory, "legacy").value_or(true)) {
-    if (model.dummy_prefix) v.normaliser.push_back({NormalStep::prepend, "", mark});
-    v.normaliser.push_back({NormalStep::replace, " ", mark});
+    if (model.dummy_prefix)
+      v.normaliser.push_back({NormalStep::prepend, "", std::string(space_mark)});
+    v.normaliser.push_back({NormalStep::replace, " ", std::string(space_mark)});
   } else {
     v.metaspace = true;
     v.mark = model.dummy_prefix ? SpaceMark::first : SpaceMark::none;

@@ -15,8 +15,6 @@ using simdjson::dom::array;
 using simdjson::dom::element;
 using simdjson::dom::object;
 
-constexpr std::string_view space_mark = "\xE2\x96\x81";  // U+2581
-
 std::string in_quotes(std::string_view text) { return std::string("'").append(text).append("'"); }
 
 // A JSON file, the parser that owns it, and access that names the file in errors.

@@ -38,11 +38,11 @@ TEST(Released, ParametersAsPublished) {
 
 TEST(Released, FamiliesAndGeometry) {
   const auto config = [](const char* name) { return parse_config(released(name).config, name); };
-  EXPECT_EQ(prompt_family(config("phantom-0.5b")), "phantom-qwen2");
-  EXPECT_EQ(prompt_family(config("phantom-7b")), "phantom-internlm2");
-  EXPECT_EQ(prompt_family(config("phantom-3.8b")), "phantom-phi3");
-  EXPECT_EQ(prompt_family(config("trol-1.8b")), "trol-internlm2");
-  EXPECT_EQ(prompt_family(config("trol-3.8b")), "trol-phi3");
+  EXPECT_EQ(prompt_family(config("phantom-0.5b")), PromptFamily::phantom_qwen2);
+  EXPECT_EQ(prompt_family(config("phantom-7b")), PromptFamily::phantom_internlm2);
+  EXPECT_EQ(prompt_family(config("phantom-3.8b")), PromptFamily::phantom_phi3);
+  EXPECT_EQ(prompt_family(config("trol-1.8b")), PromptFamily::trol_internlm2);
+  EXPECT_EQ(prompt_family(config("trol-3.8b")), PromptFamily::trol_phi3);
   EXPECT_EQ(config("trol-7b").tokens_per_tile(), 1225);
   EXPECT_EQ(config("phantom-3.8b").tokens_per_tile(), 256);
   EXPECT_EQ(config("phantom-3.8b").head_dim, 96);

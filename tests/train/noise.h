@@ -80,8 +80,12 @@ struct OneStep {
   Tokenizer tokenizer = Tokenizer::open(recipe.output_dir);
   TorchModel model = load_torch_model(recipe.output_dir);
   TrainingData data = read_training_data(recipe);
-  BatchMaker maker{
-      model.config, tokenizer, prompt_rule("phantom-qwen2"), tile_rule_of(model.config), 1, 0};
+  BatchMaker maker{model.config,
+                   tokenizer,
+                   prompt_rule(PromptFamily::phantom_qwen2),
+                   tile_rule_of(model.config),
+                   1,
+                   0};
 };
 
 }  // namespace revenant
