@@ -22,15 +22,19 @@ function(room_options target)
       -Wno-error=array-bounds -Wno-error=maybe-uninitialized>)
   endif()
   if(REVENANT_SANITIZE)
-    target_compile_options(${target} PUBLIC -fsanitize=address,undefined -fno-omit-frame-pointer
+    string(REPLACE address address,undefined sanitizers ${REVENANT_SANITIZE})
+    target_compile_options(${target} PUBLIC -fsanitize=${sanitizers} -fno-omit-frame-pointer
                                             -fno-sanitize-recover=all)
-    target_link_options(${target} PUBLIC -fsanitize=address,undefined)
+    target_link_options(${target} PUBLIC -fsanitize=${sanitizers})
+  endif()
+  if(REVENANT_FUZZ)
+    target_compile_options(${target} PUBLIC -fsanitize=fuzzer-no-link)
   endif()
 endfunction()
 
 # `room_test(image LABEL unit LIBS image io)` builds test_image from *_test.cc of this directory.
 function(room_test name)
-  cmake_parse_arguments(ARG "" "LABEL;TIMEOUT" "LIBS;FILES" ${ARGN})
+  cmake_parse_arguments(ARG "" "LABEL;TIMEOUT;ENVIRONMENT" "LIBS;FILES" ${ARGN})
   if(NOT ARG_FILES)
     file(GLOB ARG_FILES CONFIGURE_DEPENDS ${CMAKE_CURRENT_SOURCE_DIR}/*_test.cc)
   endif()
@@ -47,6 +51,10 @@ function(room_test name)
   target_compile_definitions(test_${name} PRIVATE
     REVENANT_SOURCE_DIR="${PROJECT_SOURCE_DIR}" REVENANT_BIN_DIR="${CMAKE_RUNTIME_OUTPUT_DIRECTORY}"
     $<$<BOOL:${REVENANT_SANITIZE}>:REVENANT_SANITIZED>)
+  set(properties LABELS ${ARG_LABEL} TIMEOUT ${ARG_TIMEOUT})
+  if(ARG_ENVIRONMENT)
+    list(APPEND properties ENVIRONMENT ${ARG_ENVIRONMENT})
+  endif()
   gtest_discover_tests(test_${name} TEST_PREFIX "${name}." DISCOVERY_TIMEOUT 60
-                       PROPERTIES LABELS ${ARG_LABEL} TIMEOUT ${ARG_TIMEOUT})
+                       PROPERTIES ${properties})
 endfunction()

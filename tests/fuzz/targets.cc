@@ -1,0 +1,240 @@
+#include "fuzz/targets.h"
+
+#include <fstream>
+#include <vector>
+
+#include "data/dataset.h"
+#include "data/sprite.h"
+#include "image/image.h"
+#include "io/checkpoint.h"
+#include "io/gate_file.h"
+#include "io/json_file.h"
+#include "io/pickle.h"
+#include "io/zip.h"
+#include "model/config.h"
+#include "model/weights.h"
+#include "support/temporary.h"
+#include "text/instruction.h"
+#include "text/prompt.h"
+#include "text/train_bpe.h"
+#include "train/recipe.h"
+
+namespace revenant::fuzz {
+namespace {
+
+const std::string subject = "input";
+
+// Parsers of paths get a file. One folder serves all inputs of a process: a name is written anew
+// each time. No write_file: it flushes to the disk.
+Path written(const Path& folder, const std::string& name, std::string_view bytes) {
+  std::ofstream(folder / name, std::ios::binary) << bytes;
+  return folder / name;
+}
+
+Path written(const std::string& name, std::string_view bytes) {
+  static const Temporary folder;
+  return written(folder.path, name, bytes);
+}
+
+std::span<const std::byte> as_bytes(std::string_view text) {
+  return std::as_bytes(std::span(text));
+}
+
+// Files.
+
+void read_values(const TensorView& tensor) {
+  switch (tensor.dtype) {
+    case DType::f32:
+    case DType::f16:
+    case DType::bf16:
+    case DType::f64:
+      CHECK(to_floats(tensor).size() == size_t(tensor.count()));
+      return;
+    default:
+      CHECK(to_ints(tensor).size() == size_t(tensor.count()));
+  }
+}
+
+void safetensors(std::string_view bytes) {
+  const Safetensors file(written("model.safetensors", bytes));
+  for (const auto& [name, tensor] : file.tensors()) read_values(tensor);
+}
+
+// The index of two shards that stand beside it: a and b, with one number each.
+void shard_index(std::string_view bytes) {
+  static const Temporary folder;
+  static const bool shards = [] {
+    const float number = 1;
+    const auto shard = [&](const std::string& name) {
+      const TensorView view{DType::f32, {1}, std::as_bytes(std::span(&number, 1))};
+      write_safetensors(folder.path / (name + ".safetensors"),
+                        std::vector<NamedTensor>{{name, view}});
+    };
+    shard("a"), shard("b");
+    write_file(folder.path / "config.json", "{}");
+    return true;
+  }();
+  CHECK(shards);
+  written(folder.path, "model.safetensors.index.json", bytes);
+  const Checkpoint checkpoint = Checkpoint::open(folder.path);
+  for (const auto& [name, tensor] : checkpoint.tensors()) read_values(tensor);
+}
+
+void gate_file(std::string_view bytes) {
+  static const Temporary folder;
+  written(folder.path, "trol_gating.pt", bytes);
+  if (const auto gate = read_gate_file(folder.path); gate && gate->weight)
+    read_values(gate->weight->view());
+}
+
+void pickled(std::string_view bytes) { pickle::read(bytes, subject); }
+void zip(std::string_view bytes) { read_zip(as_bytes(bytes), subject); }
+
+// What is done with every config.json: its values are read, and the tensors that it asks for
+// listed.
+void config(std::string_view bytes) {
+  const Config c = parse_config(parse_json(bytes, "config", subject), subject);
+  CHECK(parameter_counts(c).size() > 0);
+}
+
+// Pictures; small ones, so that many can be tried.
+void picture(std::string_view bytes) {
+  constexpr DecodeLimits limits{1 << 18, 4096};
+  const Image image = decode_image(as_bytes(bytes), subject, limits);
+  CHECK(image.rgb.size() == size_t(image.width) * size_t(image.height) * 3);
+}
+
+void sprite(std::string_view bytes) { trimmed(read_sprite(written("sprite.png", bytes))); }
+
+// Text.
+
+// Whatever a tokenizer makes of a text, decoding token by token gives what decoding at once gives.
+void use(const Tokenizer& tokenizer, std::string_view text) {
+  for (const Specials specials : {Specials::as_text, Specials::as_tokens}) {
+    const std::vector<int32_t> ids = tokenizer.encode(text, specials);
+    for (const bool keep : {false, true}) {
+      StreamDecoder stream(tokenizer, keep);
+      std::string joined;
+      for (const int32_t id : ids) joined += stream.push(id);
+      CHECK(joined + stream.finish() == tokenizer.decode(ids, keep));
+    }
+  }
+}
+
+void open_and_use(const Path& folder) {
+  const Tokenizer tokenizer = Tokenizer::open(folder);
+  use(tokenizer, "<s>The \xC3\xA4pple's  12 <|im_end|>\r\n\xE2\x96\x81\xFF\xF0\x9F\x8E\x83\t I'LL");
+}
+
+void tokenizer_json(std::string_view bytes) {
+  static const Temporary folder;
+  written(folder.path, "tokenizer.json", bytes);
+  open_and_use(folder.path);
+}
+
+void tokenizer_model(std::string_view bytes) {
+  static const Temporary folder;
+  written(folder.path, "tokenizer.model", bytes);
+  open_and_use(folder.path);
+}
+
+// vocab.json, a zero byte, merges.txt.
+void vocab_and_merges(std::string_view bytes) {
+  static const Temporary folder;
+  const size_t cut = std::min(bytes.find('\0'), bytes.size());
+  written(folder.path, "vocab.json", bytes.substr(0, cut));
+  written(folder.path, "merges.txt", bytes.substr(std::min(cut + 1, bytes.size())));
+  open_and_use(folder.path);
+}
+
+// A tokenizer of bytes, a few merges and qwen2's template.
+std::string small_tokenizer() {
+  const std::vector<std::string> texts = {"what is in this picture? what is it?"};
+  const std::vector<std::string> specials = {"<|endoftext|>", "<|im_start|>", "<|im_end|>",
+                                             "<img>",         "</img>",       "<IMG_CONTEXT>"};
+  return train_byte_bpe(texts, 270, specials);
+}
+
+// The files beside tokenizer.json. The first byte says which: t, s or a.
+void tokenizer_side_files(std::string_view bytes) {
+  static const Temporary folder;
+  static const Path main = written(folder.path, "tokenizer.json", small_tokenizer());
+  const char kind = bytes.empty() ? 't' : bytes.front();
+  const char* names[] = {"tokenizer_config.json", "special_tokens_map.json", "added_tokens.json"};
+  for (const char* name : names) std::filesystem::remove(folder.path / name);
+  const char* name = names[kind == 's' ? 1 : kind == 'a' ? 2 : 0];
+  written(folder.path, name, bytes.substr(std::min<size_t>(1, bytes.size())));
+  open_and_use(main.parent_path());
+}
+
+// What a person or a data set's row says, through every template and back through the filter.
+void prompt(std::string_view text) {
+  static const Tokenizer tokenizer = [] {
+    const Temporary folder;
+    written(folder.path, "tokenizer.json", small_tokenizer());
+    return Tokenizer::open(folder.path);
+  }();
+  use(tokenizer, text);
+  const std::string half(text.substr(0, text.size() / 2)), rest(text.substr(text.size() / 2));
+  const std::vector<Turn> turns = {{half, 0, rest.empty() ? "yes" : rest}, {rest, 0, ""}};
+  const std::vector<int> sizes(text.size() + 1, 4);
+  for (const PromptRule& rule : prompt_rules()) {
+    const std::vector<Piece> pieces = row_pieces(rule, turns);
+    prompt_text(rule, pieces, sizes);
+    filter_output(rule, text);
+    for (const Benchmark& benchmark : benchmarks(rule)) with_ask(benchmark, text);
+  }
+  const PromptRule& rule = prompt_rule("phantom-qwen2");
+  encode_prompt(tokenizer, rule, row_pieces(rule, turns), sizes);
+}
+
+// Rows and recipes.
+
+// Beside one picture's name, a.png.
+void dataset(std::string_view bytes) {
+  static const Temporary folder;
+  static const Path picture = written(folder.path, "a.png", "");
+  const std::vector<Row> rows = read_rows(written(folder.path, "rows.json", bytes));
+  group_rows(rows);
+  for (const Row& row : rows) split_image_marks(row.question);
+}
+
+void recipe(std::string_view bytes) {
+  const Recipe r = read_recipe(written("recipe.yaml", bytes), {});
+  for (const int step : {0, 1, r.max_steps - 1}) learning_rate_at(r, step);
+}
+
+constexpr Target all[] = {
+    {"safetensors", safetensors},
+    {"shard_index", shard_index},
+    {"gate_file", gate_file},
+    {"pickle", pickled},
+    {"zip", zip},
+    {"config", config},
+    {"png", picture},
+    {"jpeg", picture},
+    {"webp", picture},
+    {"sprite", sprite},
+    {"tokenizer_json", tokenizer_json},
+    {"tokenizer_model", tokenizer_model},
+    {"tokenizer_side_files", tokenizer_side_files},
+    {"vocab_and_merges", vocab_and_merges},
+    {"prompt", prompt},
+    {"dataset", dataset},
+    {"recipe", recipe},
+};
+
+}  // namespace
+
+std::span<const Target> targets() { return all; }
+
+const Target& target(std::string_view name) {
+  std::string names;
+  for (const Target& t : all) {
+    if (t.name == name) return t;
+    names += (names.empty() ? "" : " ") + std::string(t.name);
+  }
+  throw Error("fuzz", "target", "one of " + names, std::string(name));
+}
+
+}  // namespace revenant::fuzz
