@@ -3,12 +3,12 @@
 #include <fstream>
 #include <vector>
 
+#include "base/json.h"
 #include "data/dataset.h"
 #include "data/sprite.h"
 #include "image/image.h"
 #include "io/checkpoint.h"
 #include "io/gate_file.h"
-#include "io/json_file.h"
 #include "io/pickle.h"
 #include "io/zip.h"
 #include "model/config.h"
@@ -93,7 +93,7 @@ void zip(std::string_view bytes) { read_zip(as_bytes(bytes), subject); }
 // What is done with every config.json: its values are read, and the tensors that it asks for
 // listed.
 void config(std::string_view bytes) {
-  const Config c = parse_config(parse_json(bytes, "config", subject), subject);
+  const Config c = parse_config(parse_json(bytes, {"config", subject}), subject);
   CHECK(parameter_counts(c).size() > 0);
 }
 
