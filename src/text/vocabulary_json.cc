@@ -93,6 +93,17 @@ std::string required_text(const Json& json, element step, const char* key) {
   return json.text(*value);
 }
 
+// Replacements multiply: a few that each make one letter sixteen would ask for any memory.
+void check_growth(const Json& json, const Vocabulary& v) {
+  constexpr double most = 1000;
+  double growth = 1;
+  for (const NormalStep& step : v.normaliser)
+    if (step.kind == NormalStep::replace)
+      growth *= std::max(1.0, double(step.to.size()) / double(step.from.size()));
+  if (growth > most)
+    json.fail("a normalizer that makes a text at most 1000 times as long", "a longer one");
+}
+
 void read_normaliser(const Json& json, element normaliser, Vocabulary& v) {
   for (const element step : steps_of(json, normaliser, "normalizers")) {
     const std::string type = type_of(json, step);
@@ -108,6 +119,7 @@ void read_normaliser(const Json& json, element normaliser, Vocabulary& v) {
       json.fail("normalizer NFC, Prepend or Replace", in_quotes(type));
     }
   }
+  check_growth(json, v);
 }
 
 void read_metaspace(const Json& json, element step, Vocabulary& v) {

@@ -184,7 +184,7 @@ void prompt(std::string_view text) {
     filter_output(rule, text);
     for (const Benchmark& benchmark : benchmarks(rule)) with_ask(benchmark, text);
   }
-  const PromptRule& rule = prompt_rule("phantom-qwen2");
+  const PromptRule& rule = prompt_rule(PromptFamily::phantom_qwen2);
   encode_prompt(tokenizer, rule, row_pieces(rule, turns), sizes);
 }
 
