@@ -88,8 +88,10 @@ def copy_tree():
             to.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(ROOT / file, to)
             shutil.copymode(ROOT / file, to)
+    kept = set(wanted)
     for old in TREE.rglob("*"):
-        if old.is_file() and not old.is_symlink() and str(old.relative_to(TREE)) not in set(wanted):
+        place = old.relative_to(TREE)
+        if place.parts[0] not in ("build", ".venv") and old.is_file() and str(place) not in kept:
             old.unlink()
     if (ROOT / ".venv").exists() and not (TREE / ".venv").exists():
         (TREE / ".venv").symlink_to((ROOT / ".venv").resolve())
@@ -105,11 +107,11 @@ def hash_of_tree():
 
 
 class Build:
-    def __init__(self, torch):
-        self.folder = WORK / ("torch" if torch else "notorch")
+    def __init__(self, torch, options):
+        self.folder = TREE / "build" / ("torch" if torch else "notorch")
         self.jobs = 1 if torch else os.cpu_count()
-        command = ["cmake", "-S", TREE, "-B", self.folder, "-G", "Ninja", "-DCMAKE_BUILD_TYPE=Debug",
-                   "-DCMAKE_CXX_FLAGS_DEBUG=-O1", f"-DREVENANT_TORCH={'ON' if torch else 'OFF'}"]
+        command = ["cmake", "-S", TREE, "-B", self.folder, "-G", "Ninja", "-DCMAKE_BUILD_TYPE=Release",
+                   f"-DREVENANT_TORCH={'ON' if torch else 'OFF'}", *options]
         subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
 
     def make(self, runs):
@@ -124,7 +126,6 @@ class Build:
         for run in runs:
             words = [w for w in run.split() if not w.startswith("+")]
             extra = ["--gtest_fail_fast", "--gtest_brief=1"] if words[0].startswith("test_") else []
-            # Files that a test writes into its working directory must not meet those of the next.
             environment = {**os.environ, "OMP_WAIT_POLICY": "passive"}
             process = subprocess.Popen([self.folder / "bin" / words[0], *words[1:], *extra], cwd=TREE, env=environment,
                                        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True)
@@ -191,6 +192,7 @@ def main():
     parser.add_argument("--torch", action="store_true", help="those in src/train too; needs libtorch")
     parser.add_argument("--fresh", action="store_true", help="forget what earlier runs found")
     parser.add_argument("--check", action="store_true", help="only whether every fault fits its file")
+    parser.add_argument("--cmake", default="", help="more options for cmake, as one argument")
     parser.add_argument("--write", action="store_true", help="write the table into docs/testing.md")
     args = parser.parse_args()
 
@@ -216,7 +218,7 @@ def main():
         group = sorted((f for f in waiting if f.torch == torch), key=lambda f: f.file)
         if not group:
             continue
-        build = Build(torch)
+        build = Build(torch, args.cmake.split())
         demand_green(build, group)
         for fault in group:
             began = time.time()
