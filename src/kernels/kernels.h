@@ -62,7 +62,8 @@ struct Kernels {
                        float* out) noexcept;
 };
 
-// The table in use; throws Error once if REVENANT_ISA names an unknown or unsupported set.
+// The table in use; throws Error, at every call, if REVENANT_ISA names an unknown or unsupported
+// set.
 const Kernels& kernels();
 // A named table, or null where this machine or build lacks it: "generic", "avx2", "avx512".
 const Kernels* kernels_for(const char* isa);

@@ -78,8 +78,8 @@ void swiglu(const float* gate, const float* up, size_t n, float* out) noexcept {
   map(gate, up, n, out, [](Vec g, Vec u) { return g * sigmoid_of(g) * u; });
 }
 
-// The sum over i of f(x[i]), where f(0) must be 0 unless n is a multiple of the lanes: four vector
-// sums by turns, then one tree.
+// The sum over i of f(x[i], sum so far): four vector sums by turns, then one tree. What f makes of
+// the lanes after the end is left out.
 template <class F>
 inline float sum_over(const float* x, size_t n, F f) {
   Vec s[4] = {zero(), zero(), zero(), zero()};

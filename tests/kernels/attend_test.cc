@@ -118,105 +118,102 @@ void check_against_double(const Kernels& table, const Scene& s, bool ghosts) {
   }
 }
 
-TEST(Attend, EqualsDouble) {
-  for (const Kernels* table : tables())
-    for (size_t d : {1, 7, 16, 48, 64, 80, 96, 100, 128, 256})
-      for (bool ghosts : {false, true})
-        check_against_double(*table, make_scene(9, 200, d, {1, 2, 63, 64, 65, 127, 128, 129, 200}),
-                             ghosts);
+EACH_TABLE(Attend);
+
+TEST_P(Attend, EqualsDouble) {
+  for (size_t d : {1, 7, 16, 48, 64, 80, 96, 100, 128, 256})
+    for (bool ghosts : {false, true})
+      check_against_double(*table, make_scene(9, 200, d, {1, 2, 63, 64, 65, 127, 128, 129, 200}),
+                           ghosts);
 }
 
-TEST(Attend, EveryCountAlone) {
+TEST_P(Attend, EveryCountAlone) {
   std::vector<int> counts(201);
   std::iota(counts.begin(), counts.end(), 0);
-  for (const Kernels* table : tables())
-    check_against_double(*table, make_scene(201, 200, 48, counts), true);
+
+  check_against_double(*table, make_scene(201, 200, 48, counts), true);
 }
 
 // 16-bit keys and values are read as the floats they stand for; the arithmetic is the same.
-TEST(Attend, SixteenBitCacheEqualsItsFloats) {
-  for (const Kernels* table : tables())
-    for (WeightType type : {WeightType::f16, WeightType::bf16})
-      for (size_t d : {7, 48, 64, 96, 128}) {
-        Scene s = make_scene(7, 200, d, {1, 63, 64, 65, 128, 150, 200});
-        const Stored stored{type, narrowed(s.k, type), narrowed(s.v, type), narrowed(s.gk, type),
-                            narrowed(s.gv, type)};
-        for (auto [to, from] : {std::pair{&s.k, &stored.k}, std::pair{&s.v, &stored.v},
-                                std::pair{&s.gk, &stored.gk}, std::pair{&s.gv, &stored.gv}})
-          for (size_t i = 0; i < to->size(); ++i)
-            (*to)[i] =
-                type == WeightType::f16 ? to_float_f16((*from)[i]) : to_float_bf16((*from)[i]);
-        for (bool ghosts : {false, true}) {
-          const Result got = run(*table, s, everyone(7), ghosts, &stored);
-          const Result floats = run(*table, s, everyone(7), ghosts);
-          EXPECT_TRUE(same(got.plain.data(), floats.plain.data(), 7 * d)) << table->isa << d;
-          EXPECT_TRUE(same(got.ghost.data(), floats.ghost.data(), 7 * d)) << table->isa << d;
-        }
+TEST_P(Attend, SixteenBitCacheEqualsItsFloats) {
+  for (WeightType type : {WeightType::f16, WeightType::bf16})
+    for (size_t d : {7, 48, 64, 96, 128}) {
+      Scene s = make_scene(7, 200, d, {1, 63, 64, 65, 128, 150, 200});
+      const Stored stored{type, narrowed(s.k, type), narrowed(s.v, type), narrowed(s.gk, type),
+                          narrowed(s.gv, type)};
+      for (auto [to, from] : {std::pair{&s.k, &stored.k}, std::pair{&s.v, &stored.v},
+                              std::pair{&s.gk, &stored.gk}, std::pair{&s.gv, &stored.gv}})
+        for (size_t i = 0; i < to->size(); ++i)
+          (*to)[i] = type == WeightType::f16 ? to_float_f16((*from)[i]) : to_float_bf16((*from)[i]);
+      for (bool ghosts : {false, true}) {
+        const Result got = run(*table, s, everyone(7), ghosts, &stored);
+        const Result floats = run(*table, s, everyone(7), ghosts);
+        EXPECT_TRUE(same(got.plain.data(), floats.plain.data(), 7 * d)) << table->isa << d;
+        EXPECT_TRUE(same(got.ghost.data(), floats.ghost.data(), 7 * d)) << table->isa << d;
       }
-}
-
-// Sees nothing, says nothing; and what follows the last visible key is never read.
-TEST(Attend, ReadsOnlyWhatIsSeen) {
-  for (const Kernels* table : tables())
-    for (int count : {0, 1, 15, 64, 70}) {
-      Scene s = make_scene(2, 200, 64, {count, count});
-      for (Guarded<float>* part : {&s.k, &s.v, &s.gk, &s.gv})
-        for (size_t i = size_t(count) * s.stride; i < part->size(); ++i) (*part)[i] = NAN;
-      const Result got = run(*table, s, {0, 1}, true);
-      for (float x : got.ghost) ASSERT_TRUE(count ? std::isfinite(x) : x == 0) << table->isa;
     }
 }
 
-TEST(Attend, QueryIsTheSameInAnyCompany) {
+// Sees nothing, says nothing; and what follows the last visible key is never read.
+TEST_P(Attend, ReadsOnlyWhatIsSeen) {
+  for (int count : {0, 1, 15, 64, 70}) {
+    Scene s = make_scene(2, 200, 64, {count, count});
+    for (Guarded<float>* part : {&s.k, &s.v, &s.gk, &s.gv})
+      for (size_t i = size_t(count) * s.stride; i < part->size(); ++i) (*part)[i] = NAN;
+    const Result got = run(*table, s, {0, 1}, true);
+    for (float x : got.ghost) ASSERT_TRUE(count ? std::isfinite(x) : x == 0) << table->isa;
+  }
+}
+
+TEST_P(Attend, QueryIsTheSameInAnyCompany) {
   Random random(9);
   std::vector<int> counts(60);
   for (int& count : counts) count = int(random.below(201));
   counts[0] = 0, counts[1] = 64, counts[2] = 65, counts[3] = 63, counts[4] = 128, counts[5] = 200;
-  for (const Kernels* table : tables())
-    for (size_t d : {16, 48, 64, 80, 96, 128})
-      for (bool ghosts : {false, true}) {
-        const Scene s = make_scene(60, 200, d, counts);
-        std::vector<Result> alone;
-        for (size_t i = 0; i < 60; ++i) alone.push_back(run(*table, s, {i}, ghosts));
-        for (int round = 0; round < 8; ++round) {
-          auto chosen = everyone(60);
-          if (round > 0) random.shuffle(chosen);
-          if (round > 1) chosen.resize(1 + random.below(59));
-          const Result got = run(*table, s, chosen, ghosts);
-          for (size_t i = 0; i < chosen.size(); ++i) {
-            const Result& own = alone[chosen[i]];
-            ASSERT_TRUE(same(got.plain.data() + i * d, own.plain.data(), d)) << table->isa << d;
-            ASSERT_TRUE(same(got.ghost.data() + i * d, own.ghost.data(), d)) << table->isa << d;
-          }
+
+  for (size_t d : {16, 48, 64, 80, 96, 128})
+    for (bool ghosts : {false, true}) {
+      const Scene s = make_scene(60, 200, d, counts);
+      std::vector<Result> alone;
+      for (size_t i = 0; i < 60; ++i) alone.push_back(run(*table, s, {i}, ghosts));
+      for (int round = 0; round < 8; ++round) {
+        auto chosen = everyone(60);
+        if (round > 0) random.shuffle(chosen);
+        if (round > 1) chosen.resize(1 + random.below(59));
+        const Result got = run(*table, s, chosen, ghosts);
+        for (size_t i = 0; i < chosen.size(); ++i) {
+          const Result& own = alone[chosen[i]];
+          ASSERT_TRUE(same(got.plain.data() + i * d, own.plain.data(), d)) << table->isa << d;
+          ASSERT_TRUE(same(got.ghost.data() + i * d, own.ghost.data(), d)) << table->isa << d;
         }
       }
+    }
 }
 
 // A dead key in one query's company (infinite value) does not leak into who does not see it.
-TEST(Attend, CompanionsKeysDoNotLeak) {
-  for (const Kernels* table : tables()) {
-    Scene s = make_scene(3, 70, 64, {69, 70, 40});
-    s.v[69 * s.stride] = std::numeric_limits<float>::infinity();
-    const Result got = run(*table, s, {0, 1, 2}, false);
-    EXPECT_TRUE(std::isfinite(got.plain[0]) && std::isfinite(got.plain[2 * 64])) << table->isa;
-    EXPECT_TRUE(std::isinf(got.plain[64])) << table->isa;
-  }
+TEST_P(Attend, CompanionsKeysDoNotLeak) {
+  Scene s = make_scene(3, 70, 64, {69, 70, 40});
+  s.v[69 * s.stride] = std::numeric_limits<float>::infinity();
+  const Result got = run(*table, s, {0, 1, 2}, false);
+  EXPECT_TRUE(std::isfinite(got.plain[0]) && std::isfinite(got.plain[2 * 64])) << table->isa;
+  EXPECT_TRUE(std::isinf(got.plain[64])) << table->isa;
 }
 
-TEST(AttendHeads, EqualsDoubleAndIsAttend) {
-  for (const Kernels* table : tables())
-    for (size_t d : {16, 48, 64, 80, 128})
-      for (auto [n, m] : {std::pair<size_t, size_t>{1, 1}, {14, 2}, {14, 14}, {40, 70}}) {
-        Scene s = make_scene(n, m, d, std::vector<int>(n, int(m)));
-        if (s.stride != d) s.stride = d;
-        Guarded<float> k(m * d), v(m * d), out(n * d);
-        std::copy_n(s.k.data(), m * d, k.data()), std::copy_n(s.v.data(), m * d, v.data());
-        table->attend_heads(s.q.data(), n, k.data(), v.data(), m, d, out.data());
-        for (size_t i = 0; i < n; ++i) {
-          const auto expected = truth(s, i, false).first;
-          for (size_t l = 0; l < d; ++l) ASSERT_NEAR(out[i * d + l], expected[l], 3e-6);
-        }
+EACH_TABLE(AttendHeads);
+
+TEST_P(AttendHeads, EqualsDoubleAndIsAttend) {
+  for (size_t d : {16, 48, 64, 80, 128})
+    for (auto [n, m] : {std::pair<size_t, size_t>{1, 1}, {14, 2}, {14, 14}, {40, 70}}) {
+      Scene s = make_scene(n, m, d, std::vector<int>(n, int(m)));
+      if (s.stride != d) s.stride = d;
+      Guarded<float> k(m * d), v(m * d), out(n * d);
+      std::copy_n(s.k.data(), m * d, k.data()), std::copy_n(s.v.data(), m * d, v.data());
+      table->attend_heads(s.q.data(), n, k.data(), v.data(), m, d, out.data());
+      for (size_t i = 0; i < n; ++i) {
+        const auto expected = truth(s, i, false).first;
+        for (size_t l = 0; l < d; ++l) ASSERT_NEAR(out[i * d + l], expected[l], 3e-6);
       }
+    }
 }
 
 }  // namespace

@@ -3,11 +3,9 @@
 namespace revenant {
 namespace {
 
-TEST(Dispatch, TablesAreNamedAfterThemselves) {
-  for (const Kernels* table : tables()) EXPECT_EQ(kernels_for(table->isa), table);
-  EXPECT_NE(kernels_for("generic"), nullptr);
-  EXPECT_EQ(kernels_for("sse9"), nullptr);
-}
+EACH_TABLE(Dispatch);
+
+TEST_P(Dispatch, IsNamedAfterItself) { EXPECT_EQ(kernels_for(table->isa), table); }
 
 // The choice happens once a process, so each case dies in its own.
 int isa_code(const char* wanted) {
@@ -20,10 +18,17 @@ int isa_code(const char* wanted) {
   }
 }
 
-TEST(DispatchDeathTest, EnvironmentChooses) {
+EACH_TABLE(DispatchDeathTest);
+
+TEST_P(DispatchDeathTest, EnvironmentChooses) {
   testing::FLAGS_gtest_death_test_style = "threadsafe";
-  for (const Kernels* table : tables())
-    EXPECT_EXIT(_exit(isa_code(table->isa)), testing::ExitedWithCode(0), "");
+  EXPECT_EXIT(_exit(isa_code(table->isa)), testing::ExitedWithCode(0), "");
+}
+
+TEST(Tables, UnknownNamesHaveNone) {
+  testing::FLAGS_gtest_death_test_style = "threadsafe";
+  EXPECT_NE(kernels_for("generic"), nullptr);
+  EXPECT_EQ(kernels_for("sse9"), nullptr);
   EXPECT_EXIT(_exit(isa_code("sse9")), testing::ExitedWithCode(2), "");
 }
 

@@ -56,12 +56,22 @@ inline Guarded<float> normals(size_t size, uint64_t seed) {
   return out;
 }
 
-inline std::vector<const Kernels*> tables() {
-  std::vector<const Kernels*> out;
-  for (const char* isa : {"generic", "avx2", "avx512"})
-    if (const Kernels* table = kernels_for(isa)) out.push_back(table);
-  return out;
-}
+// A test of every table there may be; one that the machine or the build lacks is skipped by name.
+class EachTable : public testing::TestWithParam<const char*> {
+ protected:
+  void SetUp() override {
+    table = kernels_for(GetParam());
+    if (!table) GTEST_SKIP() << "this machine or build has no " << GetParam();
+  }
+  const Kernels* table = nullptr;
+};
+
+inline const char* const isas[] = {"generic", "avx2", "avx512"};
+
+#define EACH_TABLE(suite)                                    \
+  struct suite : EachTable {};                               \
+  INSTANTIATE_TEST_SUITE_P(, suite, testing::ValuesIn(isas), \
+                           [](const auto& one) { return std::string(one.param); })
 
 inline uint32_t bits(float x) { return std::bit_cast<uint32_t>(x); }
 

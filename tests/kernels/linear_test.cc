@@ -57,13 +57,15 @@ void check_against_double(const Kernels& table, const Case& c, WeightType type, 
     for (size_t j = c.n; j < out_stride; ++j) ASSERT_EQ(out[r * out_stride + j], untouched);
 }
 
-TEST(Linear, EqualsDoubleWithinRounding) {
+EACH_TABLE(Linear);
+
+TEST_P(Linear, EqualsDoubleWithinRounding) {
   std::vector<Case> cases = {{1, 9, 896},  {7, 17, 1300}, {100, 5, 641},
                              {5, 1, 2000}, {197, 3, 40},  {13, 9, 12000}};
   for (size_t k = 1; k <= 33; ++k) cases.push_back({k % 5 + 1, k % 11 + 1, k});
-  for (const Kernels* table : tables())
-    for (const Case& c : cases)
-      for (WeightType type : types) check_against_double(*table, c, type, c.k % 2 == 0);
+
+  for (const Case& c : cases)
+    for (WeightType type : types) check_against_double(*table, c, type, c.k % 2 == 0);
 }
 
 // All results of `rows` rows in one call.
@@ -74,66 +76,64 @@ Guarded<float> product(const Kernels& table, const float* x, size_t rows, const 
   return out;
 }
 
-TEST(Linear, RowIsTheSameInAnyCompany) {
+TEST_P(Linear, RowIsTheSameInAnyCompany) {
   const size_t n = 19, most = 200;
-  for (const Kernels* table : tables())
-    for (size_t k : {5, 64, 333, 641, 1300, 2100})
-      for (WeightType type : types) {
-        const auto x = normals(most * k, k);
-        const Weights w = make_weights(n * k, k + 1);
-        const auto all = product(*table, x.data(), most, w, type, 0, n, k);
-        for (size_t r = 0; r < most; ++r)
-          ASSERT_TRUE(same(product(*table, x.data() + r * k, 1, w, type, 0, n, k).data(),
-                           all.data() + r * n, n))
-              << table->isa << " row " << r << " k " << k;
-        for (size_t rows : {1, 2, 3, 4, 5, 6, 7, 8, 9, 64, 97})
-          ASSERT_TRUE(
-              same(product(*table, x.data(), rows, w, type, 0, n, k).data(), all.data(), rows * n))
-              << table->isa << " rows " << rows << " k " << k;
-      }
+
+  for (size_t k : {5, 64, 333, 641, 1300, 2100})
+    for (WeightType type : types) {
+      const auto x = normals(most * k, k);
+      const Weights w = make_weights(n * k, k + 1);
+      const auto all = product(*table, x.data(), most, w, type, 0, n, k);
+      for (size_t r = 0; r < most; ++r)
+        ASSERT_TRUE(same(product(*table, x.data() + r * k, 1, w, type, 0, n, k).data(),
+                         all.data() + r * n, n))
+            << table->isa << " row " << r << " k " << k;
+      for (size_t rows : {1, 2, 3, 4, 5, 6, 7, 8, 9, 64, 97})
+        ASSERT_TRUE(
+            same(product(*table, x.data(), rows, w, type, 0, n, k).data(), all.data(), rows * n))
+            << table->isa << " rows " << rows << " k " << k;
+    }
 }
 
-TEST(Linear, OutputIsTheSameInAnySplit) {
+TEST_P(Linear, OutputIsTheSameInAnySplit) {
   const size_t n = 40, k = 333;
   const auto x = normals(11 * k, 7);
   const Weights w = make_weights(n * k, 8);
-  for (const Kernels* table : tables())
-    for (size_t rows : {1, 2, 3, 11}) {
-      const auto all = product(*table, x.data(), rows, w, WeightType::bf16, 0, n, k);
-      for (size_t part = 1; part <= 17; ++part)
-        for (size_t j = 0; j < n; j += part) {
-          const size_t count = std::min(part, n - j);
-          const auto some = product(*table, x.data(), rows, w, WeightType::bf16, j, count, k);
-          for (size_t r = 0; r < rows; ++r)
-            ASSERT_TRUE(same(some.data() + r * count, all.data() + r * n + j, count))
-                << table->isa << " rows " << rows << " outputs from " << j << " by " << part;
-        }
-    }
+
+  for (size_t rows : {1, 2, 3, 11}) {
+    const auto all = product(*table, x.data(), rows, w, WeightType::bf16, 0, n, k);
+    for (size_t part = 1; part <= 17; ++part)
+      for (size_t j = 0; j < n; j += part) {
+        const size_t count = std::min(part, n - j);
+        const auto some = product(*table, x.data(), rows, w, WeightType::bf16, j, count, k);
+        for (size_t r = 0; r < rows; ++r)
+          ASSERT_TRUE(same(some.data() + r * count, all.data() + r * n + j, count))
+              << table->isa << " rows " << rows << " outputs from " << j << " by " << part;
+      }
+  }
 }
 
-TEST(Linear, EverySixteenBitWeightMeansWhatItSays) {
+TEST_P(Linear, EverySixteenBitWeightMeansWhatItSays) {
   Guarded<uint16_t> w(65536);
   for (size_t i = 0; i < w.size(); ++i) w[i] = uint16_t(i);
   const float one = 1;
-  for (const Kernels* table : tables())
-    for (WeightType type : {WeightType::f16, WeightType::bf16}) {
-      Guarded<float> out(w.size());
-      table->linear(&one, 1, 1, w.data(), type, w.size(), 1, nullptr, out.data(), w.size());
-      for (size_t i = 0; i < w.size(); ++i) {
-        const float expected = type == WeightType::f16 ? to_float_f16(w[i]) : to_float_bf16(w[i]);
-        ASSERT_TRUE(std::isnan(expected) ? std::isnan(out[i]) : expected == out[i])
-            << table->isa << " " << i;
-      }
+
+  for (WeightType type : {WeightType::f16, WeightType::bf16}) {
+    Guarded<float> out(w.size());
+    table->linear(&one, 1, 1, w.data(), type, w.size(), 1, nullptr, out.data(), w.size());
+    for (size_t i = 0; i < w.size(); ++i) {
+      const float expected = type == WeightType::f16 ? to_float_f16(w[i]) : to_float_bf16(w[i]);
+      ASSERT_TRUE(std::isnan(expected) ? std::isnan(out[i]) : expected == out[i])
+          << table->isa << " " << i;
     }
+  }
 }
 
-TEST(Linear, EmptyIsNothing) {
-  for (const Kernels* table : tables()) {
-    float x = 1, w = 1, out = untouched;
-    table->linear(&x, 0, 1, &w, WeightType::f32, 1, 1, nullptr, &out, 1);
-    table->linear(&x, 1, 1, &w, WeightType::f32, 0, 1, nullptr, &out, 1);
-    EXPECT_EQ(out, untouched);
-  }
+TEST_P(Linear, EmptyIsNothing) {
+  float x = 1, w = 1, out = untouched;
+  table->linear(&x, 0, 1, &w, WeightType::f32, 1, 1, nullptr, &out, 1);
+  table->linear(&x, 1, 1, &w, WeightType::f32, 0, 1, nullptr, &out, 1);
+  EXPECT_EQ(out, untouched);
 }
 
 }  // namespace

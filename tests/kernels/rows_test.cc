@@ -41,69 +41,71 @@ Guarded<float> sweep(double low, double high) {
 
 double unit(double x) { return std::ldexp(1.0, std::max(std::ilogb(x), -126) - 23); }
 
-TEST(Elementwise, FewUnitsFromDouble) {
-  for (const Kernels* table : tables())
-    for (const Function& f : functions) {
-      const auto x = sweep(-40, 40);
-      Guarded<float> out(x.size());
-      (table->*f.loop)(x.data(), x.size(), out.data());
-      double worst = 0;
-      for (size_t i = 0; i < x.size(); ++i) {
-        const double truth = f.truth(x[i]);
-        double allowed = (f.units + f.more(x[i])) * unit(truth) + 0x1p-140;  // subnormal steps
-        // The twin's gelu rounds erfc's argument: x^2 more units in the negative tail.
-        if (f.loop == &Kernels::gelu && table->isa == std::string("generic"))
-          allowed *= 1 + double(x[i]) * x[i];
-        worst = std::max(worst, std::abs(out[i] - truth) / unit(truth));
-        ASSERT_NEAR(out[i], truth, allowed) << table->isa << " " << f.name << " of " << x[i];
-      }
-      RecordProperty(std::string(table->isa) + "." + f.name, std::to_string(worst));
-      if (getenv("REVENANT_VERBOSE")) printf("%s %s worst %.2f ulp\n", table->isa, f.name, worst);
+EACH_TABLE(Elementwise);
+
+TEST_P(Elementwise, FewUnitsFromDouble) {
+  for (const Function& f : functions) {
+    const auto x = sweep(-40, 40);
+    Guarded<float> out(x.size());
+    (table->*f.loop)(x.data(), x.size(), out.data());
+    double worst = 0;
+    for (size_t i = 0; i < x.size(); ++i) {
+      const double truth = f.truth(x[i]);
+      double allowed = (f.units + f.more(x[i])) * unit(truth) + 0x1p-140;  // subnormal steps
+      // The twin's gelu rounds erfc's argument: x^2 more units in the negative tail.
+      if (f.loop == &Kernels::gelu && table->isa == std::string("generic"))
+        allowed *= 1 + double(x[i]) * x[i];
+      worst = std::max(worst, std::abs(out[i] - truth) / unit(truth));
+      ASSERT_NEAR(out[i], truth, allowed) << table->isa << " " << f.name << " of " << x[i];
     }
+    RecordProperty(std::string(table->isa) + "." + f.name, std::to_string(worst));
+    if (getenv("REVENANT_VERBOSE")) printf("%s %s worst %.2f ulp\n", table->isa, f.name, worst);
+  }
 }
 
-TEST(Elementwise, EndsOfTheRange) {
+TEST_P(Elementwise, EndsOfTheRange) {
   const float infinity = std::numeric_limits<float>::infinity();
-  for (const Kernels* table : tables())
-    for (const Function& f : functions) {
-      const float x[] = {0, -0.0f, 1e30f, infinity, -1e30f, std::nanf("")};
-      const bool bounded = f.loop == &Kernels::tanh || f.loop == &Kernels::sigmoid;
-      float out[6];
-      (table->*f.loop)(x, 6, out);
-      EXPECT_EQ(out[0], f.loop == &Kernels::sigmoid ? 0.5f : 0) << f.name;
-      EXPECT_EQ(out[2], bounded ? 1 : 1e30f) << table->isa << f.name;
-      EXPECT_EQ(out[3], bounded ? 1 : infinity) << table->isa << f.name;
-      EXPECT_EQ(out[4], f.loop == &Kernels::tanh ? -1 : 0) << table->isa << f.name;
-      EXPECT_TRUE(std::isnan(out[5])) << table->isa << f.name;
-    }
+
+  for (const Function& f : functions) {
+    const float x[] = {0, -0.0f, 1e30f, infinity, -1e30f, std::nanf("")};
+    const bool bounded = f.loop == &Kernels::tanh || f.loop == &Kernels::sigmoid;
+    float out[6];
+    (table->*f.loop)(x, 6, out);
+    EXPECT_EQ(out[0], f.loop == &Kernels::sigmoid ? 0.5f : 0) << f.name;
+    EXPECT_EQ(out[2], bounded ? 1 : 1e30f) << table->isa << f.name;
+    EXPECT_EQ(out[3], bounded ? 1 : infinity) << table->isa << f.name;
+    EXPECT_EQ(out[4], f.loop == &Kernels::tanh ? -1 : 0) << table->isa << f.name;
+    EXPECT_TRUE(std::isnan(out[5])) << table->isa << f.name;
+  }
 }
 
-TEST(Elementwise, SameAnywhereAndInPlace) {
+TEST_P(Elementwise, SameAnywhereAndInPlace) {
   const auto x = normals(70, 5);
-  for (const Kernels* table : tables())
-    for (const Function& f : functions) {
-      Guarded<float> all(x.size());
-      (table->*f.loop)(x.data(), x.size(), all.data());
-      for (size_t n = 0; n <= x.size(); ++n) {
-        Guarded<float> part(n);
-        std::copy_n(x.data() + x.size() - n, n, part.data());
-        (table->*f.loop)(part.data(), n, part.data());
-        ASSERT_TRUE(same(part.data(), all.data() + x.size() - n, n)) << table->isa << f.name << n;
-      }
+
+  for (const Function& f : functions) {
+    Guarded<float> all(x.size());
+    (table->*f.loop)(x.data(), x.size(), all.data());
+    for (size_t n = 0; n <= x.size(); ++n) {
+      Guarded<float> part(n);
+      std::copy_n(x.data() + x.size() - n, n, part.data());
+      (table->*f.loop)(part.data(), n, part.data());
+      ASSERT_TRUE(same(part.data(), all.data() + x.size() - n, n)) << table->isa << f.name << n;
     }
+  }
 }
 
-TEST(Swiglu, EqualsDouble) {
-  for (const Kernels* table : tables())
-    for (size_t n : {0, 1, 7, 8, 31, 100}) {
-      const auto gate = normals(n, 1), up = normals(n, 2);
-      Guarded<float> out(n);
-      table->swiglu(gate.data(), up.data(), n, out.data());
-      for (size_t i = 0; i < n; ++i) {
-        const double truth = gate[i] * logistic(gate[i]) * up[i];
-        ASSERT_NEAR(out[i], truth, 5 * unit(truth)) << table->isa;
-      }
+EACH_TABLE(Swiglu);
+
+TEST_P(Swiglu, EqualsDouble) {
+  for (size_t n : {0, 1, 7, 8, 31, 100}) {
+    const auto gate = normals(n, 1), up = normals(n, 2);
+    Guarded<float> out(n);
+    table->swiglu(gate.data(), up.data(), n, out.data());
+    for (size_t i = 0; i < n; ++i) {
+      const double truth = gate[i] * logistic(gate[i]) * up[i];
+      ASSERT_NEAR(out[i], truth, 5 * unit(truth)) << table->isa;
     }
+  }
 }
 
 struct Norm {
@@ -117,111 +119,115 @@ Norm make_norm(size_t rows, size_t width) {
   return n;
 }
 
-TEST(Norms, EqualDouble) {
+EACH_TABLE(Norms);
+
+TEST_P(Norms, EqualDouble) {
   const float eps = 1e-5f;
   std::vector<size_t> widths = {64, 100, 896, 1024, 3001};
   for (size_t width = 1; width <= 40; ++width) widths.push_back(width);
-  for (const Kernels* table : tables())
-    for (size_t width : widths) {
-      const Norm n = make_norm(3, width);
-      Guarded<float> rms(3 * width), layer(3 * width);
-      table->rms_norm(n.x.data(), 3, width, n.weight.data(), eps, rms.data());
-      table->layer_norm(n.x.data(), 3, width, n.weight.data(), n.bias.data(), eps, layer.data());
-      for (size_t r = 0; r < 3; ++r) {
-        const float* x = n.x.data() + r * width;
-        double mean = 0, squares = 0, variance = 0;
-        for (size_t i = 0; i < width; ++i) mean += x[i] / double(width);
-        for (size_t i = 0; i < width; ++i) {
-          squares += double(x[i]) * x[i] / double(width);
-          variance += (x[i] - mean) * (x[i] - mean) / double(width);
-        }
-        for (size_t i = 0; i < width; ++i) {
-          const double a = x[i] / std::sqrt(squares + eps) * n.weight[i];
-          ASSERT_NEAR(rms[r * width + i], a, 2e-6 * std::abs(a)) << table->isa << width;
-          const double inverse = 1 / std::sqrt(variance + eps);
-          const double b = (x[i] - mean) * inverse * n.weight[i] + n.bias[i];
-          const double lost = 2e-6 * std::abs(mean) * inverse * std::abs(n.weight[i]);
-          ASSERT_NEAR(layer[r * width + i], b, lost + 4e-6 * std::abs(b) + 1e-6)
-              << table->isa << width;
-        }
+
+  for (size_t width : widths) {
+    const Norm n = make_norm(3, width);
+    Guarded<float> rms(3 * width), layer(3 * width);
+    table->rms_norm(n.x.data(), 3, width, n.weight.data(), eps, rms.data());
+    table->layer_norm(n.x.data(), 3, width, n.weight.data(), n.bias.data(), eps, layer.data());
+    for (size_t r = 0; r < 3; ++r) {
+      const float* x = n.x.data() + r * width;
+      double mean = 0, squares = 0, variance = 0;
+      for (size_t i = 0; i < width; ++i) mean += x[i] / double(width);
+      for (size_t i = 0; i < width; ++i) {
+        squares += double(x[i]) * x[i] / double(width);
+        variance += (x[i] - mean) * (x[i] - mean) / double(width);
+      }
+      for (size_t i = 0; i < width; ++i) {
+        const double a = x[i] / std::sqrt(squares + eps) * n.weight[i];
+        ASSERT_NEAR(rms[r * width + i], a, 2e-6 * std::abs(a)) << table->isa << width;
+        const double inverse = 1 / std::sqrt(variance + eps);
+        const double b = (x[i] - mean) * inverse * n.weight[i] + n.bias[i];
+        const double lost = 2e-6 * std::abs(mean) * inverse * std::abs(n.weight[i]);
+        ASSERT_NEAR(layer[r * width + i], b, lost + 4e-6 * std::abs(b) + 1e-6)
+            << table->isa << width;
       }
     }
+  }
 }
 
-TEST(Norms, RowAloneAndInPlace) {
-  for (const Kernels* table : tables())
-    for (size_t width : {1, 31, 64, 333}) {
-      const Norm n = make_norm(5, width);
-      Guarded<float> rms(5 * width), layer(5 * width);
-      table->rms_norm(n.x.data(), 5, width, n.weight.data(), 1e-6f, rms.data());
-      table->layer_norm(n.x.data(), 5, width, n.weight.data(), n.bias.data(), 1e-6f, layer.data());
-      for (size_t r = 0; r < 5; ++r) {
-        Guarded<float> a(width), b(width);
-        std::copy_n(n.x.data() + r * width, width, a.data());
-        std::copy_n(n.x.data() + r * width, width, b.data());
-        table->rms_norm(a.data(), 1, width, n.weight.data(), 1e-6f, a.data());
-        table->layer_norm(b.data(), 1, width, n.weight.data(), n.bias.data(), 1e-6f, b.data());
-        ASSERT_TRUE(same(a.data(), rms.data() + r * width, width)) << table->isa << width;
-        ASSERT_TRUE(same(b.data(), layer.data() + r * width, width)) << table->isa << width;
-      }
+TEST_P(Norms, RowAloneAndInPlace) {
+  for (size_t width : {1, 31, 64, 333}) {
+    const Norm n = make_norm(5, width);
+    Guarded<float> rms(5 * width), layer(5 * width);
+    table->rms_norm(n.x.data(), 5, width, n.weight.data(), 1e-6f, rms.data());
+    table->layer_norm(n.x.data(), 5, width, n.weight.data(), n.bias.data(), 1e-6f, layer.data());
+    for (size_t r = 0; r < 5; ++r) {
+      Guarded<float> a(width), b(width);
+      std::copy_n(n.x.data() + r * width, width, a.data());
+      std::copy_n(n.x.data() + r * width, width, b.data());
+      table->rms_norm(a.data(), 1, width, n.weight.data(), 1e-6f, a.data());
+      table->layer_norm(b.data(), 1, width, n.weight.data(), n.bias.data(), 1e-6f, b.data());
+      ASSERT_TRUE(same(a.data(), rms.data() + r * width, width)) << table->isa << width;
+      ASSERT_TRUE(same(b.data(), layer.data() + r * width, width)) << table->isa << width;
     }
+  }
 }
+
+EACH_TABLE(Narrow);
 
 // Every exponent, both signs, ties, subnormals, infinities and NaNs, at every length's tail.
-TEST(Narrow, RoundsAsTheScalarConversionDoes) {
+TEST_P(Narrow, RoundsAsTheScalarConversionDoes) {
   std::vector<float> hard = {0.0f,     -0.0f,    INFINITY, -INFINITY, NAN,     -NAN,
                              65504.0f, 65519.9f, 65520.0f, 1e-8f,     5.9e-8f, 3.3e38f};
   Random random(3);
   for (uint32_t exponent = 0; exponent < 255; ++exponent)
     for (uint32_t low : {0u, 0x1000u, 0x3000u, 0x8000u, 0x18000u, 0x7fffu, 0x1001u, 0x8001u})
       hard.push_back(std::bit_cast<float>(exponent << 23 | low | uint32_t(random.below(2)) << 31));
-  for (const Kernels* table : tables())
-    for (size_t n : {size_t(1), size_t(5), size_t(16), size_t(31), hard.size()})
-      for (WeightType type : {WeightType::f16, WeightType::bf16}) {
-        Guarded<uint16_t> out(n);
-        table->narrow(hard.data(), n, type, out.data());
-        for (size_t i = 0; i < n; ++i) {
-          const bool half = type == WeightType::f16;
-          const uint16_t wanted = half ? to_f16(hard[i]) : to_bf16(hard[i]);
-          const float back = half ? to_float_f16(out[i]) : to_float_bf16(out[i]);
-          if (std::isnan(hard[i]))
-            ASSERT_TRUE(std::isnan(back)) << table->isa;
-          else
-            ASSERT_EQ(out[i], wanted) << table->isa << " " << hard[i];
-        }
-      }
-}
 
-TEST(Narrow, TellsTheGreatestMagnitude) {
-  for (const Kernels* table : tables())
-    for (size_t n : {3, 16, 37}) {
-      const auto x = normals(n, n);
-      x[n - 1] = -70000;
-      Guarded<float> out(n);
-      EXPECT_EQ(table->narrow(x.data(), n, WeightType::f32, out.data()), 70000) << table->isa;
-      EXPECT_TRUE(same(out.data(), x.data(), n));
+  for (size_t n : {size_t(1), size_t(5), size_t(16), size_t(31), hard.size()})
+    for (WeightType type : {WeightType::f16, WeightType::bf16}) {
+      Guarded<uint16_t> out(n);
+      table->narrow(hard.data(), n, type, out.data());
+      for (size_t i = 0; i < n; ++i) {
+        const bool half = type == WeightType::f16;
+        const uint16_t wanted = half ? to_f16(hard[i]) : to_bf16(hard[i]);
+        const float back = half ? to_float_f16(out[i]) : to_float_bf16(out[i]);
+        if (std::isnan(hard[i]))
+          ASSERT_TRUE(std::isnan(back)) << table->isa;
+        else
+          ASSERT_EQ(out[i], wanted) << table->isa << " " << hard[i];
+      }
     }
 }
 
-TEST(Rope, EqualsDoubleAndInPlace) {
+TEST_P(Narrow, TellsTheGreatestMagnitude) {
+  for (size_t n : {3, 16, 37}) {
+    const auto x = normals(n, n);
+    x[n - 1] = -70000;
+    Guarded<float> out(n);
+    EXPECT_EQ(table->narrow(x.data(), n, WeightType::f32, out.data()), 70000) << table->isa;
+    EXPECT_TRUE(same(out.data(), x.data(), n));
+  }
+}
+
+EACH_TABLE(Rope);
+
+TEST_P(Rope, EqualsDoubleAndInPlace) {
   const size_t rows = 3, heads = 2;
-  for (const Kernels* table : tables())
-    for (size_t d : {2, 6, 16, 48, 64, 80, 96, 128}) {
-      const auto x = normals(rows * heads * d, d), cos = normals(rows * d / 2, 1),
-                 sin = normals(rows * d / 2, 2);
-      Guarded<float> out(x.size()), inside(x.size());
-      std::copy_n(x.data(), x.size(), inside.data());
-      table->rope(x.data(), rows, heads, d, cos.data(), sin.data(), out.data());
-      table->rope(inside.data(), rows, heads, d, cos.data(), sin.data(), inside.data());
-      ASSERT_TRUE(same(out.data(), inside.data(), x.size())) << table->isa << d;
-      for (size_t i = 0; i < x.size(); ++i) {
-        const size_t l = i % d, half = d / 2, r = i / (heads * d);
-        const double c = cos[r * half + l % half], s = sin[r * half + l % half];
-        const double other = l < half ? -double(x[i + half]) : double(x[i - half]);
-        ASSERT_NEAR(out[i], x[i] * c + other * s, 2e-7 * (std::abs(x[i] * c) + std::abs(other * s)))
-            << table->isa << " d " << d << " at " << i;
-      }
+
+  for (size_t d : {2, 6, 16, 48, 64, 80, 96, 128}) {
+    const auto x = normals(rows * heads * d, d), cos = normals(rows * d / 2, 1),
+               sin = normals(rows * d / 2, 2);
+    Guarded<float> out(x.size()), inside(x.size());
+    std::copy_n(x.data(), x.size(), inside.data());
+    table->rope(x.data(), rows, heads, d, cos.data(), sin.data(), out.data());
+    table->rope(inside.data(), rows, heads, d, cos.data(), sin.data(), inside.data());
+    ASSERT_TRUE(same(out.data(), inside.data(), x.size())) << table->isa << d;
+    for (size_t i = 0; i < x.size(); ++i) {
+      const size_t l = i % d, half = d / 2, r = i / (heads * d);
+      const double c = cos[r * half + l % half], s = sin[r * half + l % half];
+      const double other = l < half ? -double(x[i + half]) : double(x[i - half]);
+      ASSERT_NEAR(out[i], x[i] * c + other * s, 2e-7 * (std::abs(x[i] * c) + std::abs(other * s)))
+          << table->isa << " d " << d << " at " << i;
     }
+  }
 }
 
 }  // namespace

@@ -1,0 +1,325 @@
+// Faults planted in a table of kernels: the comparison with the plain twin must notice each.
+#include <algorithm>
+#include <functional>
+
+#include "kernels/guarded.h"
+
+namespace revenant {
+namespace {
+
+const Kernels& twin() { return *kernels_for("generic"); }
+
+// The largest |a - b| in units of 1e-4 |b| + 1e-5.
+double misfit(const Guarded<float>& a, const Guarded<float>& b) {
+  double worst = 0;
+  for (size_t i = 0; i < a.size(); ++i) {
+    const double ratio = std::abs(double(a[i]) - b[i]) / (1e-4 * std::abs(double(b[i])) + 1e-5);
+    worst = std::isfinite(ratio) ? std::max(worst, ratio) : INFINITY;
+  }
+  return worst;
+}
+
+// One call of an entry on fixed numbers.
+using Call = std::function<Guarded<float>(const Kernels&)>;
+
+Guarded<uint16_t> narrowed(const Guarded<float>& x, WeightType type) {
+  Guarded<uint16_t> out(x.size());
+  twin().narrow(x.data(), x.size(), type, out.data());
+  return out;
+}
+
+Guarded<float> linear(const Kernels& table, WeightType type) {
+  constexpr size_t rows = 5, n = 21, k = 21;
+  const auto x = normals(rows * k, 1), bias = normals(n, 2), w = normals(n * k, 3);
+  const auto narrow = narrowed(w, type == WeightType::f32 ? WeightType::f16 : type);
+  Guarded<float> out(rows * n);
+  const void* stored = w.data();
+  if (type != WeightType::f32) stored = narrow.data();
+  table.linear(x.data(), rows, k, stored, type, n, k, bias.data(), out.data(), n);
+  return out;
+}
+
+Guarded<float> rms_norm(const Kernels& table) {
+  auto x = normals(3 * 37, 1);
+  for (size_t i = 0; i < x.size(); ++i) x[i] *= 0.01f;  // eps counts
+  const auto weight = normals(37, 2);
+  Guarded<float> out(x.size());
+  table.rms_norm(x.data(), 3, 37, weight.data(), 1e-5f, out.data());
+  return out;
+}
+
+Guarded<float> layer_norm(const Kernels& table) {
+  auto x = normals(3 * 37, 1);
+  for (size_t i = 0; i < x.size(); ++i) x[i] = 0.01f * x[i] + 0.1f;
+  const auto weight = normals(37, 2), bias = normals(37, 3);
+  Guarded<float> out(x.size());
+  table.layer_norm(x.data(), 3, 37, weight.data(), bias.data(), 1e-5f, out.data());
+  return out;
+}
+
+using Loop = void (*Kernels::*)(const float*, size_t, float*) noexcept;
+Call map(Loop loop) {
+  return [loop](const Kernels& table) {
+    auto x = normals(101, 4);
+    for (size_t i = 0; i < x.size(); ++i) x[i] *= 3;
+    (table.*loop)(x.data(), x.size(), x.data());
+    return x;
+  };
+}
+
+Guarded<float> swiglu(const Kernels& table) {
+  const auto gate = normals(101, 4), up = normals(101, 5);
+  Guarded<float> out(101);
+  table.swiglu(gate.data(), up.data(), 101, out.data());
+  return out;
+}
+
+Guarded<float> rope(const Kernels& table) {
+  const auto x = normals(3 * 2 * 24, 1), cos = normals(3 * 12, 2), sin = normals(3 * 12, 3);
+  Guarded<float> out(x.size());
+  table.rope(x.data(), 3, 2, 24, cos.data(), sin.data(), out.data());
+  return out;
+}
+
+Guarded<float> attend(const Kernels& table, WeightType type) {
+  constexpr size_t n = 4, keys = 150, d = 24, stride = 30;
+  const auto q = normals(n * d, 1), gq = normals(n * d, 2);
+  Guarded<float> out(2 * n * d);
+  std::vector<Guarded<float>> rows;
+  std::vector<Guarded<uint16_t>> halves;
+  std::vector<const void*> stored;
+  for (uint64_t i = 0; i < 4; ++i) {
+    rows.push_back(normals(keys * stride, 3 + i));
+    halves.push_back(narrowed(rows[i], type == WeightType::f32 ? WeightType::f16 : type));
+    stored.push_back(type == WeightType::f32 ? static_cast<const void*>(rows[i].data())
+                                             : halves[i].data());
+  }
+  const int counts[n] = {1, 64, 65, 150};
+  const float *queries[n], *ghosts[n];
+  float *plain[n], *ghost[n];
+  for (size_t i = 0; i < n; ++i) {
+    queries[i] = q.data() + i * d, ghosts[i] = gq.data() + i * d;
+    plain[i] = out.data() + i * d, ghost[i] = out.data() + (n + i) * d;
+  }
+  AttendArgs a;
+  a.queries = n, a.head_dim = d, a.counts = counts, a.q = queries, a.gq = ghosts;
+  a.k = stored[0], a.v = stored[1], a.gk = stored[2], a.gv = stored[3];
+  a.type = type, a.stride = stride, a.scale = 0.2f, a.eta = 0.6f, a.plain = plain, a.ghost = ghost;
+  table.attend(a);
+  return out;
+}
+
+Guarded<float> attend_heads(const Kernels& table) {
+  const auto q = normals(14 * 24, 1), k = normals(3 * 24, 2), v = normals(3 * 24, 3);
+  Guarded<float> out(q.size());
+  table.attend_heads(q.data(), 14, k.data(), v.data(), 3, 24, out.data());
+  return out;
+}
+
+// The 16-bit numbers as floats, then the greatest magnitude.
+Guarded<float> narrow(const Kernels& table, WeightType type) {
+  auto x = normals(37, 6);
+  x[20] = -9;
+  Guarded<uint16_t> to(x.size());
+  Guarded<float> out(x.size() + 1);
+  out[x.size()] = table.narrow(x.data(), x.size(), type, to.data());
+  for (size_t i = 0; i < x.size(); ++i)
+    out[i] = type == WeightType::f16 ? to_float_f16(to[i]) : to_float_bf16(to[i]);
+  return out;
+}
+
+template <class F>
+std::vector<Call> by_type(F call, bool f32 = true) {
+  std::vector<Call> calls;
+  for (const WeightType type : {WeightType::f32, WeightType::f16, WeightType::bf16})
+    if (f32 || type != WeightType::f32)
+      calls.push_back([=](const Kernels& table) { return call(table, type); });
+  return calls;
+}
+
+double distance(const Kernels& table, const std::vector<Call>& calls) {
+  double worst = 0;
+  for (const Call& call : calls) worst = std::max(worst, misfit(call(table), call(twin())));
+  return worst;
+}
+
+EACH_TABLE(TwinFaults);
+
+TEST_P(TwinFaults, NoneIsNoticed) {
+  EXPECT_LE(distance(*table, by_type(linear)), 1);
+  EXPECT_LE(distance(*table, by_type(attend)), 1);
+  EXPECT_LE(distance(*table, by_type(narrow, false)), 0);
+  EXPECT_LE(distance(*table, {rms_norm, layer_norm, swiglu, rope, attend_heads}), 1);
+  EXPECT_LE(distance(*table, {map(&Kernels::gelu), map(&Kernels::quick_gelu), map(&Kernels::silu),
+                              map(&Kernels::tanh), map(&Kernels::sigmoid)}),
+            1);
+}
+
+void expect_noticed(const char* what, const std::vector<Call>& calls,
+                    const std::function<void(Kernels&)>& plant) {
+  Kernels harmed = twin();
+  plant(harmed);
+  for (const Call& call : calls) EXPECT_GT(misfit(call(harmed), call(twin())), 10) << what;
+}
+
+TEST(KernelFaults, OfLinear) {
+  const auto planted = [](const char* what, decltype(Kernels::linear) fault) {
+    expect_noticed(what, by_type(linear), [=](Kernels& k) { k.linear = fault; });
+  };
+  planted("no bias", [](const float* x, size_t r, size_t s, const void* w, WeightType t, size_t n,
+                        size_t k, const float*, float* o, size_t os) noexcept {
+    twin().linear(x, r, s, w, t, n, k, nullptr, o, os);
+  });
+  planted("the first row for all",
+          [](const float* x, size_t r, size_t, const void* w, WeightType t, size_t n, size_t k,
+             const float* b, float* o,
+             size_t os) noexcept { twin().linear(x, r, 0, w, t, n, k, b, o, os); });
+  planted("last output from its neighbour",
+          [](const float* x, size_t r, size_t s, const void* w, WeightType t, size_t n, size_t k,
+             const float* b, float* o, size_t os) noexcept {
+            twin().linear(x, r, s, w, t, n, k, b, o, os);
+            for (size_t i = 0; i < r; ++i) o[i * os + n - 1] = o[i * os + n - 2];
+          });
+  const auto crossed = [](const float* x, size_t r, size_t s, const void* w, WeightType t, size_t n,
+                          size_t k, const float* b, float* o, size_t os) noexcept {
+    t = t == WeightType::f16 ? WeightType::bf16 : t == WeightType::bf16 ? WeightType::f16 : t;
+    twin().linear(x, r, s, w, t, n, k, b, o, os);
+  };
+  expect_noticed("16-bit types exchanged",
+                 {[](const Kernels& t) { return linear(t, WeightType::f16); },
+                  [](const Kernels& t) { return linear(t, WeightType::bf16); }},
+                 [&](Kernels& k) { k.linear = crossed; });
+}
+
+TEST(KernelFaults, OfNorms) {
+  expect_noticed("rms: no eps", {rms_norm}, [](Kernels& k) {
+    k.rms_norm = [](const float* x, size_t r, size_t w, const float* g, float, float* o) noexcept {
+      twin().rms_norm(x, r, w, g, 0, o);
+    };
+  });
+  expect_noticed("rms: one row's norm for all", {rms_norm}, [](Kernels& k) {
+    k.rms_norm = [](const float* x, size_t r, size_t w, const float* g, float e,
+                    float* o) noexcept {
+      for (size_t i = 0; i < r; ++i) twin().rms_norm(x, 1, w, g, e, o + i * w);
+    };
+  });
+  expect_noticed("layer: no bias", {layer_norm}, [](Kernels& k) {
+    k.layer_norm = [](const float* x, size_t r, size_t w, const float* g, const float*, float e,
+                      float* o) noexcept {
+      const std::vector<float> none(w);
+      twin().layer_norm(x, r, w, g, none.data(), e, o);
+    };
+  });
+  expect_noticed("layer: the mean stays", {layer_norm}, [](Kernels& k) {
+    k.layer_norm = [](const float* x, size_t r, size_t w, const float* g, const float* b, float e,
+                      float* o) noexcept {
+      twin().rms_norm(x, r, w, g, e, o);
+      for (size_t i = 0; i < r * w; ++i) o[i] += b[i % w];
+    };
+  });
+}
+
+TEST(KernelFaults, OfElementwise) {
+  expect_noticed("gelu by tanh", {map(&Kernels::gelu)}, [](Kernels& k) {
+    k.gelu = [](const float* x, size_t n, float* o) noexcept {
+      for (size_t i = 0; i < n; ++i)
+        o[i] =
+            0.5f * x[i] * (1 + std::tanh(0.7978845608f * (x[i] + 0.044715f * x[i] * x[i] * x[i])));
+    };
+  });
+  expect_noticed("quick_gelu as gelu", {map(&Kernels::quick_gelu)},
+                 [](Kernels& k) { k.quick_gelu = twin().gelu; });
+  expect_noticed("silu as quick_gelu", {map(&Kernels::silu)},
+                 [](Kernels& k) { k.silu = twin().quick_gelu; });
+  expect_noticed("tanh as sigmoid", {map(&Kernels::tanh)},
+                 [](Kernels& k) { k.tanh = twin().sigmoid; });
+  expect_noticed("sigmoid as tanh", {map(&Kernels::sigmoid)},
+                 [](Kernels& k) { k.sigmoid = twin().tanh; });
+  expect_noticed("gate and up exchanged", {swiglu}, [](Kernels& k) {
+    k.swiglu = [](const float* g, const float* u, size_t n, float* o) noexcept {
+      twin().swiglu(u, g, n, o);
+    };
+  });
+}
+
+TEST(KernelFaults, OfRope) {
+  expect_noticed("turned the other way", {rope}, [](Kernels& k) {
+    k.rope = [](const float* x, size_t r, size_t h, size_t d, const float* c, const float* s,
+                float* o) noexcept {
+      std::vector<float> back(s, s + r * d / 2);
+      for (float& v : back) v = -v;
+      twin().rope(x, r, h, d, c, back.data(), o);
+    };
+  });
+  expect_noticed("the first row's angles for all", {rope}, [](Kernels& k) {
+    k.rope = [](const float* x, size_t r, size_t h, size_t d, const float* c, const float* s,
+                float* o) noexcept {
+      for (size_t i = 0; i < r; ++i) twin().rope(x + i * h * d, 1, h, d, c, s, o + i * h * d);
+    };
+  });
+}
+
+template <class Harm>
+void attend_harmed(const char* what, Harm) {
+  expect_noticed(what, by_type(attend), [](Kernels& k) {
+    k.attend = [](const AttendArgs& args) noexcept {
+      AttendArgs a = args;
+      std::vector<int> counts(a.counts, a.counts + a.queries);
+      a.counts = counts.data();
+      Harm()(a, counts);
+      twin().attend(a);
+    };
+  });
+}
+
+TEST(KernelFaults, OfAttention) {
+  using Counts = std::vector<int>;
+  attend_harmed("v from k", [](AttendArgs& a, Counts&) { a.v = a.k; });
+  attend_harmed("ghost v from ghost k", [](AttendArgs& a, Counts&) { a.gv = a.gk; });
+  attend_harmed("ghost k from k", [](AttendArgs& a, Counts&) { a.gk = a.k; });
+  attend_harmed("ghost queries from the queries", [](AttendArgs& a, Counts&) { a.gq = a.q; });
+  attend_harmed("no scale", [](AttendArgs& a, Counts&) { a.scale = 1; });
+  attend_harmed("eta forgotten", [](AttendArgs& a, Counts&) { a.eta = 0; });
+  attend_harmed("eta of another size", [](AttendArgs& a, Counts&) { a.eta = 0.36f; });
+  attend_harmed("rows lie closer", [](AttendArgs& a, Counts&) { a.stride = size_t(a.head_dim); });
+  attend_harmed("only the first block", [](AttendArgs&, Counts& counts) {
+    for (int& count : counts) count = std::min(count, 64);
+  });
+  attend_harmed("not itself", [](AttendArgs&, Counts& counts) {
+    for (int& count : counts) count = std::max(1, count - 1);
+  });
+}
+
+TEST(KernelFaults, OfAttentionOverHeads) {
+  expect_noticed("keys as values", {attend_heads}, [](Kernels& k) {
+    k.attend_heads = [](const float* q, size_t n, const float* key, const float*, size_t m,
+                        size_t d,
+                        float* o) noexcept { twin().attend_heads(q, n, key, key, m, d, o); };
+  });
+  expect_noticed("the last head is not looked at", {attend_heads}, [](Kernels& k) {
+    k.attend_heads = [](const float* q, size_t n, const float* key, const float* v, size_t m,
+                        size_t d,
+                        float* o) noexcept { twin().attend_heads(q, n, key, v, m - 1, d, o); };
+  });
+}
+
+TEST(KernelFaults, OfNarrow) {
+  expect_noticed("cut off, not rounded",
+                 {[](const Kernels& t) { return narrow(t, WeightType::bf16); }}, [](Kernels& k) {
+                   k.narrow = [](const float* x, size_t n, WeightType, void* out) noexcept {
+                     for (size_t i = 0; i < n; ++i)
+                       static_cast<uint16_t*>(out)[i] = uint16_t(bits(x[i]) >> 16);
+                     return 9.0f;
+                   };
+                 });
+  expect_noticed("the greatest, not the greatest magnitude", by_type(narrow, false),
+                 [](Kernels& k) {
+                   k.narrow = [](const float* x, size_t n, WeightType type, void* out) noexcept {
+                     twin().narrow(x, n, type, out);
+                     return *std::max_element(x, x + n);
+                   };
+                 });
+}
+
+}  // namespace
+}  // namespace revenant
