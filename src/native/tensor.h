@@ -1,5 +1,5 @@
-// The native executor's values. Copies share their numbers; buffers come from a pool and go back
-// to it, so a forward allocates nothing after its first step.
+// The native executor's values. Copies share their numbers; buffers come from a pool (pool.h) and
+// go back to it, so a forward like the one before takes the numbers' memory from there.
 #pragma once
 
 #include <cstddef>
