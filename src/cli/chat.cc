@@ -12,23 +12,28 @@
 namespace revenant {
 namespace {
 
-// On a terminal, the first interrupt ends an answer and not the chat.
-std::atomic<bool> answering{false}, interrupted{false};
+// On a terminal, the first interrupt ends what is being done (a picture or a prompt being read, an
+// answer) and not the chat.
+std::atomic<bool> working{false}, interrupted{false};
 
 void on_interrupt(int number) {
-  if (!answering || interrupted.exchange(true)) _exit(128 + number);
+  if (!working || interrupted.exchange(true)) _exit(128 + number);
 }
 
-void ask(Conversation& conversation, const std::string& line) {
+// Calls work(go_on), which an interrupt stops.
+template <class F>
+void interruptible(const F& work) {
   interrupted = false;
-  answering = true;
+  working = true;
   try {
-    conversation.ask(line, [] { return !interrupted; });
+    work([] { return !interrupted; });
+  } catch (const Stopped&) {
+    std::fprintf(stderr, "stopped\n");
   } catch (...) {
-    answering = false;
+    working = false;
     throw;
   }
-  answering = false;
+  working = false;
 }
 
 // What is typed after a command's name and a space.
@@ -49,11 +54,11 @@ bool obey(Conversation& conversation, const std::string& line) {
   if (is_command(line, "/reset"))
     conversation.reset();
   else if (is_command(line, "/image", &rest))
-    conversation.show(rest);
+    interruptible([&](const GoOn& go_on) { conversation.show(rest, go_on); });
   else if (line[0] == '/')
     throw Error("chat", "command", "/image PATH, /reset or /quit", line);
   else
-    ask(conversation, line);
+    interruptible([&](const GoOn& go_on) { conversation.ask(line, go_on); });
   return true;
 }
 
@@ -96,7 +101,7 @@ void add_chat(CLI::App& app) {
   add_search_options(*command, *args);
   command->footer(
       "Lines: /image PATH shows a picture with the next question, /reset forgets all,\n"
-      "/quit ends. Ctrl-C ends an answer.\n"
+      "/quit ends. Ctrl-C stops what is being done: reading a picture or a question, answering.\n"
       "Example: revenant chat -m MODEL --image cat.jpg");
   command->callback([args] { chat(*args); });
 }

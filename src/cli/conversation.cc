@@ -1,5 +1,6 @@
 #include "cli/conversation.h"
 
+#include <chrono>
 #include <cstdio>
 #include <cstring>
 #include <utility>
@@ -50,25 +51,30 @@ std::string TrimmedStream::push(std::string_view text) {
   return out;
 }
 
-Conversation::Conversation(const Model& model, const SpeakArgs& args)
-    : model_(model), args_(args), session_(model) {}
+Conversation::Conversation(const Model& model, const SpeakArgs& args, bool once)
+    : model_(model), args_(args), session_(model), once_(once) {}
 
-void Conversation::show(const Path& picture) {
+void Conversation::show(const Path& picture, const GoOn& go_on) {
   const Image image = read_image(picture);
-  pictures_.push_back(model_.encode(std::span(&image, 1)));
+  const auto begin = std::chrono::steady_clock::now();
+  pictures_.push_back(model_.encode(std::span(&image, 1), go_on));
+  const std::chrono::duration<double> took = std::chrono::steady_clock::now() - begin;
+  tower_.seconds += took.count();
+  tower_.rows += pictures_.back().features.rows;
   ++new_pictures_;
 }
 
 void Conversation::reset() {
   turns_.clear();
   pictures_.clear();
-  new_pictures_ = 0;
+  new_pictures_ = asked_ = 0;
   session_.rewind(0);
 }
 
-GenerateOptions Conversation::options_for(int prompt_tokens) const {
+GenerateOptions Conversation::options_for(int prompt_tokens) {
   GenerateOptions options;
   options.sampling = args_.sampling;
+  options.sampling.seed += uint64_t(asked_++);
   options.beams = args_.beams;
   options.max_new_tokens = room_for_answer(args_, prompt_tokens);
   options.stop_ids = model_.speech().stop_ids;
@@ -76,7 +82,7 @@ GenerateOptions Conversation::options_for(int prompt_tokens) const {
   return options;
 }
 
-void Conversation::ask(const std::string& question, const std::function<bool()>& go_on) {
+void Conversation::ask(const std::string& question, const GoOn& go_on) {
   const Speech& speech = model_.speech();
   std::vector<Turn> turns = turns_;
   turns.push_back({question, new_pictures_, ""});
@@ -88,10 +94,10 @@ void Conversation::ask(const std::string& question, const std::function<bool()>&
   TrimmedStream stream;
   options.on_token = [&](int, std::string_view text) {
     put(stream.push(text));
-    return go_on();
+    return true;
   };
-  const Generated made =
-      generate({&session_, {prompt.ids.begin(), prompt.ids.end()}, pictures.features, options});
+  const Generated made = generate(
+      {&session_, {prompt.ids.begin(), prompt.ids.end()}, pictures.features, options, once_});
   put("\n");
   tell_length(made.timings.prompt_tokens + made.timings.generated_tokens);
   if (args_.verbose) tell(made.timings);
@@ -106,7 +112,11 @@ void Conversation::tell_length(int tokens) {
   if (!warning.empty() && !std::exchange(warned_, true)) tell_warnings({warning});
 }
 
-void Conversation::tell(const Timings& t) const {
+void Conversation::tell(const Timings& t) {
+  if (tower_.rows > 0)
+    std::fprintf(stderr, "tower: %d rows, %.3f s (%.1f rows/s)\n", tower_.rows, tower_.seconds,
+                 tower_.rows / std::max(tower_.seconds, 1e-9));
+  tower_ = {};
   std::fprintf(stderr,
                "prompt: %d tokens, %.3f s (%.1f tokens/s); answer: %d tokens, %.3f s (%.1f "
                "tokens/s); cache: %.1f MB\n",

@@ -12,16 +12,19 @@ namespace revenant {
 
 class Conversation {
  public:
-  Conversation(const Model& model, const SpeakArgs& args);
+  // `once`: there is one question only.
+  Conversation(const Model& model, const SpeakArgs& args, bool once = false);
 
-  void show(const Path& picture);  // with the next question; throws Error
-  // Streams the answer to stdout, a newline at its end. `go_on` is asked at every token.
-  void ask(const std::string& question, const std::function<bool()>& go_on);
+  // Where something is stopped or an Error is thrown, the conversation is what it was before.
+  // With the next question; throws Stopped.
+  void show(const Path& picture, const GoOn& go_on = {});
+  // Streams the answer to stdout, a newline at its end; stopped, what there is of it.
+  void ask(const std::string& question, const GoOn& go_on = {});
   void reset();
 
  private:
-  GenerateOptions options_for(int prompt_tokens) const;
-  void tell(const Timings& timings) const;
+  GenerateOptions options_for(int prompt_tokens);
+  void tell(const Timings& timings);
   void tell_length(int tokens);  // once, if the model was not made for so many
 
   const Model& model_;
@@ -29,7 +32,12 @@ class Conversation {
   Session session_;
   std::vector<Turn> turns_;
   std::vector<Pictures> pictures_;  // of all turns and the next one
-  bool warned_ = false;
+  struct {
+    double seconds = 0;
+    int rows = 0;
+  } tower_;  // of the next question's pictures
+  bool once_, warned_ = false;
+  int asked_ = 0;         // questions so far: each samples with a seed of its own
   int new_pictures_ = 0;  // of the next one
 };
 

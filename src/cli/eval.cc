@@ -33,6 +33,15 @@ std::vector<Row> rows_of(const std::vector<Path>& files, size_t limit) {
   return rows;
 }
 
+void tell_failures(const std::vector<Prediction>& predictions) {
+  const auto failed = [](const Prediction& p) { return !p.failure.empty(); };
+  const auto first = std::ranges::find_if(predictions, failed);
+  if (first == predictions.end()) return;
+  tell_warnings({std::to_string(std::ranges::count_if(predictions, failed)) +
+                 " rows failed and count as unparsed, the first of them row " +
+                 std::to_string(first - predictions.begin() + 1) + ": " + first->failure});
+}
+
 std::vector<Prediction> predict_with_progress(const Args& args, const std::vector<Row>& rows) {
   const Model model(args.model.directory, args.model.options);
   tell_warnings(model.warnings());
@@ -51,6 +60,7 @@ std::vector<Prediction> predict_with_progress(const Args& args, const std::vecto
   for (const Prediction& p : predictions) longest = std::max(longest, p.tokens);
   const std::string warning = length_warning(model.config(), longest);
   if (!warning.empty()) tell_warnings({warning});
+  tell_failures(predictions);
   return predictions;
 }
 
@@ -107,6 +117,12 @@ void add_eval(CLI::App& app) {
   command->add_option("--batch", args->predict.batch, "pictures at a time")
       ->check(CLI::Range(1, 4096))
       ->capture_default_str();
+  command
+      ->add_option_function<size_t>(
+          "--cache-memory", [args](size_t megabytes) { args->predict.memory = megabytes << 20; },
+          "MiB of caches at most: fewer pictures at a time where they would take more")
+      ->check(CLI::Range(1, 1 << 30))
+      ->default_str(std::to_string(args->predict.memory >> 20));
   command->add_option("--limit", args->limit, "only the first rows of each file; 0: all")
       ->check(whole_number(0))
       ->capture_default_str();

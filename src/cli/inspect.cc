@@ -7,6 +7,7 @@
 #include "cli/commands.h"
 #include "model/weights.h"
 #include "native/network.h"
+#include "native/sequence.h"
 
 namespace revenant {
 namespace {
@@ -117,14 +118,12 @@ json dtypes_json(const Checkpoint& checkpoint) {
   return types;
 }
 
-// Keys, values and with Phantom their ghosts; TroL's further passes only while a prompt is open.
+// TroL's further passes are there only while a prompt is open.
 json memory_json(const Network& network, const json& files) {
   const Config& c = network.config;
   int64_t weights = 0;
   for (const json& file : files) weights += file["bytes"].get<int64_t>();
-  const int64_t rows = c.phantom.on ? 4 : 2;
-  const int64_t cache =
-      1000 * rows * c.layers * c.kv_heads * c.head_dim * int64_t(size_of(network.cache_type()));
+  const int64_t cache = 1000 * int64_t(cache_row_bytes(c, network.cache_type()));
   return {{"weights", weights},
           {"cache_per_1000_tokens", cache},
           {"cache_per_1000_prompt_tokens", cache * c.trol.streams()}};

@@ -33,9 +33,9 @@ void run(const Args& args) {
   if (args.speak.verbose) std::fprintf(stderr, "loading: %.3f s\n", loading.count());
   const std::string prompt = read_prompt(args);
   if (prompt.empty()) throw Error("run", "prompt", "text by -p or on stdin", "nothing");
-  Conversation conversation(model, args.speak);
+  Conversation conversation(model, args.speak, true);
   for (const Path& image : args.speak.images) conversation.show(image);
-  conversation.ask(prompt, [] { return true; });
+  conversation.ask(prompt);
 }
 
 }  // namespace

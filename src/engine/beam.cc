@@ -45,11 +45,14 @@ void add_candidates(const BeamSearch::Beam& beam, int index, std::span<const flo
 
 bool worse(const Hypothesis& a, const Hypothesis& b) { return a.score < b.score; }
 
-// Keeps the best `most`.
+// Keeps the best `most`; of equals at the border the older ones.
 void add(std::vector<Hypothesis>& kept, Hypothesis more, size_t most) {
+  if (kept.size() == most) {
+    const auto worst = std::min_element(kept.begin(), kept.end(), worse);
+    if (!worse(*worst, more)) return;
+    kept.erase(worst);
+  }
   kept.push_back(std::move(more));
-  if (kept.size() <= most) return;
-  kept.erase(std::min_element(kept.begin(), kept.end(), worse));
 }
 
 std::vector<int> with(std::vector<int> ids, int id) {

@@ -3,7 +3,9 @@
 #include <algorithm>
 #include <chrono>
 #include <deque>
+#include <new>
 #include <optional>
+#include <utility>
 
 #include "base/error.h"
 #include "engine/beam.h"
@@ -13,6 +15,19 @@ namespace {
 
 double seconds() {
   return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
+}
+
+// Why this sequence's part of the work failed; nothing: it did not. Mistakes in calls go through.
+template <class F>
+std::optional<Error> attempt(const F& work) {
+  try {
+    work();
+    return {};
+  } catch (const Error& error) {
+    return error;
+  } catch (const std::bad_alloc&) {
+    return Error("memory", "a sequence", "room for its rows", "not enough");
+  }
 }
 
 // One answer on its way.
@@ -31,19 +46,13 @@ class Running {
   }
 
   void feed() {
-    const double begin = seconds();
-    const Tensor first = request_.session->prompt(request_.ids, request_.features);
-    made_.timings.prompt_seconds = seconds() - begin;
-    made_.timings.prompt_tokens = int(request_.ids.size());
-    began_ = seconds();
-    if (done_) return;
-    const GenerateOptions& o = request_.options;
-    if (o.beams > 1)
-      beams_.emplace(*request_.session, BeamOptions{o.beams,
-                                                    o.max_new_tokens,
-                                                    {o.stop_ids.begin(), o.stop_ids.end()},
-                                                    o.sampling.repetition_penalty});
-    take(first, 0);
+    try {
+      const auto failure = attempt([&] { read_prompt(); });
+      if (failure) fail(*failure);
+    } catch (const Stopped&) {
+      made_.timings.prompt_seconds = seconds() - std::exchange(began_, seconds());
+      finish(Finish::cancelled, -1);
+    }
   }
 
   // What it adds to the next step.
@@ -57,21 +66,50 @@ class Running {
 
   // Its rows of the step begin at `row`; returns where they end.
   int take(const Tensor& logits, int row) {
-    if (beams_) return take_beams(logits, row);
-    const std::span<const float> mine = {logits.row(row), size_t(logits.width)};
-    accept(pick(request_.options.sampling, mine, made_.ids, random_));
-    return row + 1;
+    const int end = row + (beams_ ? int(beams_->sessions().size()) : 1);
+    const auto failure = attempt([&] { beams_ ? take_beams(logits, row) : take_one(logits, row); });
+    if (failure) fail(*failure);
+    return end;
+  }
+
+  void fail(const Error& failure) {
+    if (beams_) beams_->close();
+    beams_.reset();
+    made_.failure = failure;
+    end(Finish::failed);
   }
 
   bool done() const { return done_; }
-  Generated result() const { return made_; }
+  Generated result() && { return std::move(made_); }
 
  private:
-  int take_beams(const Tensor& logits, int row) {
-    const int end = row + int(beams_->sessions().size());
+  void read_prompt() {
+    const GenerateOptions& o = request_.options;
+    began_ = seconds();
+    const Tensor first = request_.session->prompt(request_.ids, request_.features, o.go_on);
+    made_.timings.prompt_seconds = seconds() - began_;
+    made_.timings.prompt_tokens = int(request_.ids.size());
+    if (request_.last) request_.session->end_prompt();
+    began_ = seconds();
+    if (done_) return;
+    if (o.beams > 1)
+      beams_.emplace(*request_.session, BeamOptions{o.beams,
+                                                    o.max_new_tokens,
+                                                    {o.stop_ids.begin(), o.stop_ids.end()},
+                                                    o.sampling.repetition_penalty});
+    take(first, 0);
+  }
+
+  bool go_on() const { return !request_.options.go_on || request_.options.go_on(); }
+
+  void take_one(const Tensor& logits, int row) {
+    const std::span<const float> mine = {logits.row(row), size_t(logits.width)};
+    accept(pick(request_.options.sampling, mine, made_.ids, random_));
+  }
+
+  void take_beams(const Tensor& logits, int row) {
     beams_->take(logits, row);
-    const bool go_on = !request_.options.go_on || request_.options.go_on();
-    if (go_on && !beams_->search().done()) return end;
+    if (go_on() && !beams_->search().done()) return;
     const Hypothesis best = beams_->search().best();
     beams_->close();
     beams_.reset();
@@ -79,7 +117,6 @@ class Running {
     for (const int id : best.ids)
       if (!done_) accept(id);
     if (!done_) finish(Finish::cancelled, best.ids.back());
-    return end;
   }
 
   void accept(int id) {
@@ -91,7 +128,7 @@ class Running {
     if (decoder_) waiting_ += decoder_->push(id);
     if (cut_at_stop_string()) return finish(Finish::stop, id);
     if (full) return finish(Finish::length, id);
-    if (!give(id, held_back())) finish(Finish::cancelled, id);
+    if (!give(id, held_back()) || (o.beams <= 1 && !go_on())) finish(Finish::cancelled, id);
   }
 
   bool cut_at_stop_string() {
@@ -125,6 +162,9 @@ class Running {
     } else {
       give(id, 0);
     }
+    end(reason);
+  }
+  void end(Finish reason) {
     made_.finish_reason = reason;
     made_.timings.generate_seconds = seconds() - began_;
     made_.timings.generated_tokens = int(made_.ids.size());
@@ -141,13 +181,17 @@ class Running {
   bool done_ = false;
 };
 
+// If one of several fails, each is stepped by itself: its numbers are the same, and so it is seen
+// whose failure it was.
 void step_together(const std::vector<Running*>& active) {
   std::vector<Session*> sessions;
   std::vector<int> ids;
   for (const Running* r : active) r->join(sessions, ids);
-  const Tensor logits = Session::step(sessions, ids);
+  Tensor logits;
+  const auto failure = attempt([&] { logits = Session::step(sessions, ids); });
+  if (failure && active.size() == 1) return active.front()->fail(*failure);
   int row = 0;
-  for (Running* r : active) row = r->take(logits, row);
+  for (Running* r : active) failure ? step_together({r}) : void(row = r->take(logits, row));
 }
 
 }  // namespace
@@ -160,6 +204,8 @@ const char* name_of(Finish finish) {
       return "length";
     case Finish::cancelled:
       return "cancelled";
+    case Finish::failed:
+      return "failed";
   }
   return "?";
 }
@@ -180,11 +226,15 @@ std::vector<Generated> generate(std::span<const Request> requests) {
   for (std::erase_if(active, done); !active.empty(); std::erase_if(active, done))
     step_together(active);
   std::vector<Generated> results;
-  for (const Running& r : all) results.push_back(r.result());
+  for (Running& r : all) results.push_back(std::move(r).result());
   return results;
 }
 
-Generated generate(const Request& request) { return generate(std::span(&request, 1)).front(); }
+Generated generate(const Request& request) {
+  Generated made = std::move(generate(std::span(&request, 1)).front());
+  if (made.failure) throw *made.failure;
+  return made;
+}
 
 Generated answer(const Model& model, std::span<const Image> pictures, const std::string& question,
                  GenerateOptions options) {
@@ -197,7 +247,7 @@ Generated answer(const Model& model, std::span<const Image> pictures, const std:
   options.stop_ids.insert(options.stop_ids.end(), speech.stop_ids.begin(), speech.stop_ids.end());
   Session session(model);
   Generated made =
-      generate({&session, {prompt.ids.begin(), prompt.ids.end()}, encoded.features, options});
+      generate({&session, {prompt.ids.begin(), prompt.ids.end()}, encoded.features, options, true});
   made.text = filter_output(speech.rule, made.text);
   return made;
 }

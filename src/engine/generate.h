@@ -2,17 +2,19 @@
 #pragma once
 
 #include <functional>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
 
+#include "base/error.h"
 #include "engine/sampling.h"
 #include "engine/session.h"
 
 namespace revenant {
 
-enum class Finish { stop, length, cancelled };
-const char* name_of(Finish finish);  // "stop", "length", "cancelled"
+enum class Finish { stop, length, cancelled, failed };
+const char* name_of(Finish finish);  // "stop", "length", "cancelled", "failed"
 
 // Called for every token, with the text that it completes (empty inside a character, for stop
 // tokens, and where `speech` is not given). Returning false ends the answer.
@@ -26,7 +28,7 @@ struct GenerateOptions {
   std::vector<std::string> stop_strings;  // the text ends before them; they need a tokenizer
   const Speech* speech = nullptr;         // gives the text; null: ids only
   OnToken on_token;                       // of beams only at the end, when the tokens are known
-  std::function<bool()> go_on;            // asked at every step of beams; false ends the search
+  GoOn go_on;                             // false ends the answer, also while the prompt is read
 };
 
 struct Timings {
@@ -40,6 +42,7 @@ struct Generated {
   Finish finish_reason = Finish::length;
   double score = 0;  // of beams: mean log-probability of the tokens
   Timings timings;
+  std::optional<Error> failure;  // why it failed
 };
 
 struct Request {
@@ -49,14 +52,18 @@ struct Request {
   std::vector<int> ids;  // the whole prompt
   Tensor features;       // a row for each of its picture tokens
   GenerateOptions options;
+  // No prompt will follow: what only one that goes on would need is given back before the answer.
+  bool last = false;
 };
 
 // What to tell who asks for more tokens than the rotary rule covers; empty: nothing. Stretching
 // rules (dynamic) cover any number; past what others were made for, answers get worse, not wrong.
 std::string length_warning(const Config& config, int tokens);
 
-Generated generate(const Request& request);
-// The same answers as one by one, computed together.
+Generated generate(const Request& request);  // throws what failed
+// The same answers as one by one, computed together. What fails (a key that the cache cannot hold,
+// logits that are no numbers, a bad id, no memory) ends its own answer only; options that mean
+// nothing throw before any work.
 std::vector<Generated> generate(std::span<const Request> requests);
 
 // A question about pictures, in the model's own template. Stop tokens and the released filter of

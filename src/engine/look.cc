@@ -86,6 +86,14 @@ class Watcher : public Observer {
     if (chooses) attention_.push_back(Numbers());
     chooses_ = chooses;
   }
+  // The forward is done, or another layer begins: the notes of a layer's attention are there, and
+  // its rows are in the cache.
+  void finish_layer() {
+    if (held_.empty()) return;
+    if (c_.phantom.on) add_ghosts(size_t(layer_));
+    if (chooses_) add_attention(size_t(layer_), sequence_.stream(layer_, 1));
+    held_.clear();
+  }
 
   void note(Site site, std::string_view name, const Tensor& value) override {
     if (name == "trol_gate") {
@@ -94,9 +102,9 @@ class Watcher : public Observer {
       for (int r = 0; r < value.rows; ++r)
         gates_[size_t(site.pass - 2)].at(size_t(site.layer), size_t(first_ + r)) = *value.row(r);
     } else if (site.pass == 1 && wanted(name)) {
+      if (site.layer != layer_) finish_layer();
+      layer_ = site.layer;
       held_[std::string(name)] = value;
-    } else if (site.pass == 1 && name == "attn_output") {
-      finish_layer(size_t(site.layer), site.layer);
     }
   }
 
@@ -123,13 +131,6 @@ class Watcher : public Observer {
     for (const auto* one : {"q", "v", "q_ghost", "v_ghost", "o1", "o2", "gate"})
       if (name == one) return true;
     return false;
-  }
-
-  // All notes of the layer's attention are there, and its rows are in the cache.
-  void finish_layer(size_t layer, int index) {
-    if (c_.phantom.on) add_ghosts(layer);
-    if (chooses_) add_attention(layer, sequence_.stream(index, 1));
-    held_.clear();
   }
 
   void add_ghosts(size_t layer) {
@@ -194,8 +195,8 @@ class Watcher : public Observer {
   Sequence& sequence_;
   size_t most_, gated_ = 0;  // rows at most; rows that traverse
   bool heads_, chooses_ = false;
-  int first_ = 0;
-  std::map<std::string, Tensor> held_;  // this layer's notes so far
+  int first_ = 0, layer_ = 0;
+  std::map<std::string, Tensor> held_;  // notes of layer_ so far
   Numbers half_weight_;
   std::vector<Numbers> gates_, attention_;
   Ratios value_head_, value_row_, output_head_, output_row_, score_;
@@ -216,6 +217,7 @@ struct Watched {
     const Native native = model.native(&watcher);
     watcher.expect(step.spans[0].start, chooses);
     const Tensor x = revenant::forward(native, step, sequences, ids, features);
+    watcher.finish_layer();
     return chooses ? logits(model.native(), last_rows(model.native(), x, step)) : Tensor();
   }
 

@@ -61,7 +61,7 @@ TileRule Model::tile_rule() const {
   return {.size = c.vision.image, .max_tiles = c.max_tiles, .thumbnail = c.thumbnail};
 }
 
-Pictures Model::encode(std::span<const Image> pictures) const {
+Pictures Model::encode(std::span<const Image> pictures, const GoOn& go_on) const {
   const TileRule rule = tile_rule();
   const int per_tile = config().tokens_per_tile();
   Pictures encoded;
@@ -76,7 +76,7 @@ Pictures Model::encode(std::span<const Image> pictures) const {
   for (int first = 0; first < int(tiles.size()); first += tiles_together) {
     const int count = std::min(tiles_together, int(tiles.size()) - first);
     const auto pixels = normalise(std::span(tiles).subspan(size_t(first), size_t(count)), rule);
-    const Tensor rows = see(native(), pixels, count, rule.size);
+    const Tensor rows = see(native(nullptr, go_on), pixels, count, rule.size);
     std::memcpy(encoded.features.row(first * per_tile), rows.data(), rows.size() * sizeof(float));
   }
   return encoded;

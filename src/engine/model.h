@@ -43,8 +43,8 @@ class Model {
   const Checkpoint& checkpoint() const { return network_.checkpoint; }
   const std::vector<std::string>& warnings() const { return network_.warnings; }
   WeightType cache_type() const { return cache_type_.value_or(network_.cache_type()); }
-  Native native(Observer* observer = nullptr) const {
-    return {network_.config, network_.weights, *threads_, observer};
+  Native native(Observer* observer = nullptr, GoOn go_on = {}) const {
+    return {network_.config, network_.weights, *threads_, observer, nullptr, std::move(go_on)};
   }
 
   // Where a row of a picture goes: as config.json says, else the tokenizer (-1: neither knows one).
@@ -55,7 +55,8 @@ class Model {
   void check_ids(const char* part, std::span<const int> ids) const;
   void check_prompt(const char* part, std::span<const int> ids, const Tensor& features) const;
   TileRule tile_rule() const;
-  Pictures encode(std::span<const Image> pictures) const;
+  // Throws Stopped if `go_on` says so.
+  Pictures encode(std::span<const Image> pictures, const GoOn& go_on = {}) const;
 
  private:
   Speech open_speech() const;

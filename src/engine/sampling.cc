@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <numeric>
 #include <string>
 #include <vector>
 
@@ -13,10 +12,22 @@ namespace {
 
 struct Candidate {
   int id;
-  double score;  // logit, then probability
+  double score;  // logit, then probability relative to the likeliest token's
 };
+using Candidates = std::vector<Candidate>;
 
-void penalise(std::vector<Candidate>& all, std::span<const int> seen, double penalty) {
+Candidates candidates(std::span<const float> logits) {
+  Candidates all(logits.size());
+  for (size_t i = 0; i < logits.size(); ++i) {
+    if (!std::isfinite(logits[i]))
+      throw Error("sampling", "logit of token " + std::to_string(i), "a finite number",
+                  std::to_string(logits[i]));
+    all[i] = {int(i), double(logits[i])};
+  }
+  return all;
+}
+
+void penalise(Candidates& all, std::span<const int> seen, double penalty) {
   std::vector<int> once(seen.begin(), seen.end());
   std::sort(once.begin(), once.end());
   once.erase(std::unique(once.begin(), once.end()), once.end());
@@ -30,31 +41,45 @@ void penalise(std::vector<Candidate>& all, std::span<const int> seen, double pen
 bool before(const Candidate& a, const Candidate& b) {
   return a.score != b.score ? a.score > b.score : a.id < b.id;
 }
+bool by_id(const Candidate& a, const Candidate& b) { return a.id < b.id; }
 
-void to_probabilities(std::vector<Candidate>& sorted, double temperature) {
-  const double top = sorted.front().score;
+double total(const Candidates& some) {
   double sum = 0;
-  for (Candidate& c : sorted) sum += c.score = std::exp((c.score - top) / temperature);
-  for (Candidate& c : sorted) c.score /= sum;
+  for (const Candidate& c : some) sum += c.score;
+  return sum;
 }
 
-// Drops the tail; what is left no longer sums to 1.
-void cut(std::vector<Candidate>& sorted, double top_p, double min_p) {
-  size_t keep = 0;
-  double sum = 0, all = 0;
-  for (const Candidate& c : sorted) all += c.score;
-  while (keep < sorted.size() && (keep == 0 || sum < top_p * all)) sum += sorted[keep++].score;
-  while (keep > 1 && sorted[keep - 1].score < min_p * sorted.front().score) --keep;
-  sorted.resize(keep);
+// The k likeliest. This and the next two keep the order of ids.
+void keep_top_k(Candidates& all, size_t k) {
+  if (k == 0 || k >= all.size()) return;
+  std::nth_element(all.begin(), all.begin() + std::ptrdiff_t(k), all.end(), before);
+  all.resize(k);
+  std::sort(all.begin(), all.end(), by_id);
 }
 
-int draw(const std::vector<Candidate>& sorted, Random& random) {
-  double sum = 0;
-  for (const Candidate& c : sorted) sum += c.score;
-  double left = random.uniform() * sum;
-  for (const Candidate& c : sorted)
+void to_shares(Candidates& all, double temperature) {
+  const double top = std::min_element(all.begin(), all.end(), before)->score;
+  for (Candidate& c : all) c.score = std::exp((c.score - top) / temperature);
+}
+
+// The likeliest that reach `mass` together. Sorts no more of them than that takes, and some.
+void keep_mass(Candidates& all, double mass) {
+  size_t sorted = 0, keep = 0;
+  for (double sum = 0; keep < all.size() && (keep == 0 || sum < mass); sum += all[keep++].score) {
+    if (keep < sorted) continue;
+    sorted = std::min(all.size(), 4 * sorted + 64);
+    std::partial_sort(all.begin() + std::ptrdiff_t(keep), all.begin() + std::ptrdiff_t(sorted),
+                      all.end(), before);
+  }
+  all.resize(keep);
+  std::sort(all.begin(), all.end(), by_id);
+}
+
+int draw(const Candidates& all, Random& random) {
+  double left = random.uniform() * total(all);
+  for (const Candidate& c : all)
     if ((left -= c.score) < 0) return c.id;
-  return sorted.back().id;
+  return all.back().id;
 }
 
 }  // namespace
@@ -74,20 +99,14 @@ void check(const Sampling& s) {
 
 int pick(const Sampling& s, std::span<const float> logits, std::span<const int> seen,
          Random& random) {
-  std::vector<Candidate> all(logits.size());
-  for (size_t i = 0; i < logits.size(); ++i) {
-    if (!std::isfinite(logits[i]))
-      throw Error("sampling", "logit of token " + std::to_string(i), "a finite number",
-                  std::to_string(logits[i]));
-    all[i] = {int(i), double(logits[i])};
-  }
+  Candidates all = candidates(logits);
   if (s.repetition_penalty != 1) penalise(all, seen, s.repetition_penalty);
   if (s.temperature == 0) return std::min_element(all.begin(), all.end(), before)->id;
-  const size_t keep = s.top_k > 0 ? std::min(size_t(s.top_k), all.size()) : all.size();
-  std::partial_sort(all.begin(), all.begin() + std::ptrdiff_t(keep), all.end(), before);
-  all.resize(keep);
-  to_probabilities(all, s.temperature);
-  cut(all, s.top_p, s.min_p);
+  keep_top_k(all, size_t(s.top_k));
+  to_shares(all, s.temperature);
+  const double mass = s.top_p * total(all);
+  std::erase_if(all, [&](const Candidate& c) { return c.score < s.min_p; });
+  if (s.top_p < 1) keep_mass(all, mass);
   return draw(all, random);
 }
 

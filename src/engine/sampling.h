@@ -20,8 +20,9 @@ struct Sampling {
 void check(const Sampling& sampling);  // throws Error on values that mean nothing
 
 // `seen` are the tokens generated so far; the prompt is not penalised, as in the released code,
-// which hands embeddings to generate. Greedy takes the lowest id among equals. Throws Error on
-// logits that are not numbers.
+// which hands embeddings to generate. Among equals the lowest id is the likelier one. What is left
+// after the cuts is drawn from in the order of ids: a cut that keeps all needs no sorting. Throws
+// Error on logits that are not numbers.
 int pick(const Sampling& sampling, std::span<const float> logits, std::span<const int> seen,
          Random& random);
 

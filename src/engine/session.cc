@@ -40,23 +40,34 @@ int Session::common(std::span<const int> ids, const Tensor& features) const {
   return int(n);
 }
 
-Tensor Session::prompt(std::span<const int> ids, const Tensor& features) {
+Tensor Session::prompt(std::span<const int> ids, const Tensor& features, const GoOn& go_on) {
   if (ids.empty()) throw Error("session", "prompt", "at least one token", "none");
   const int same = std::min(common(ids, features), int(ids.size()) - 1);
   rewind(same);
   const int pictures = count_pictures(pictures_, 0, same);
   const bool more = !features.empty() && features.rows > pictures;
   return feed(ids.subspan(size_t(same)),
-              more ? features.slice(pictures, features.rows - pictures) : Tensor());
+              more ? features.slice(pictures, features.rows - pictures) : Tensor(), 0, go_on);
+}
+
+// Room for so many tokens more, so that adding them and their rows cannot fail half-way.
+void Session::reserve(size_t more) {
+  const auto grow = [](auto& kept, size_t count) {
+    if (count > kept.capacity()) kept.reserve(std::max(count, kept.capacity() * 3 / 2));
+  };
+  grow(ids_, ids_.size() + more);
+  grow(pictures_, ids_.size() + more);
+  grow(made_, ids_.size() + more);
 }
 
 void Session::append(std::span<const int> ids, const Tensor& features) {
   model_->check_prompt("session", ids, features);
   const int image = model_->image_token();
-  ids_.insert(ids_.end(), ids.begin(), ids.end());
-  for (const int id : ids) pictures_.push_back(id == image);
+  reserve(ids.size());
   if (!features.empty())
     features_.insert(features_.end(), features.data(), features.data() + features.size());
+  ids_.insert(ids_.end(), ids.begin(), ids.end());
+  for (const int id : ids) pictures_.push_back(id == image);
 }
 
 // Cached rows that a prompt of `length` tokens would have computed the same way.
@@ -71,9 +82,9 @@ int Session::reusable(int length) const {
 }
 
 // Prompt rows from the end of the cache to `end`.
-Tensor Session::compute(int end, int length) {
+Tensor Session::compute(int end, int length, const GoOn& go_on) {
   const Config& c = model_->config();
-  const Native native = model_->native();
+  const Native native = model_->native(nullptr, go_on);
   Sequence* const sequences[] = {&sequence_};
   Tensor last;
   while (sequence_.rows < end) {
@@ -91,18 +102,26 @@ Tensor Session::compute(int end, int length) {
         forward(native, step, sequences, std::span(ids_).subspan(size_t(begin), size_t(count)),
                 pictures ? &features : nullptr);
     last = last_rows(native, x, step);
-    made_.resize(size_t(end), {rope_rule_key(c.rope, length), traversed(c, true, length)});
+    made_.resize(size_t(sequence_.rows),
+                 {rope_rule_key(c.rope, length), traversed(c, true, length)});
   }
   return logits(native, last);
 }
 
-Tensor Session::feed(std::span<const int> ids, const Tensor& features, int whole) {
+Tensor Session::feed(std::span<const int> ids, const Tensor& features, int whole,
+                     const GoOn& go_on) {
   if (ids.empty()) throw Error("session", "prompt", "at least one token", "none");
+  const int before = int(ids_.size());
   append(ids, features);
   const int length = std::max(whole, int(ids_.size()));
   sequence_.rows = std::min(reusable(length), int(ids_.size()) - 1);
   made_.resize(size_t(sequence_.rows));
-  return compute(int(ids_.size()), length);
+  try {
+    return compute(int(ids_.size()), length, go_on);
+  } catch (...) {
+    rewind(before);
+    throw;
+  }
 }
 
 Tensor Session::step(int id) {
@@ -113,23 +132,35 @@ Tensor Session::step(int id) {
 Tensor Session::step(std::span<Session* const> sessions, std::span<const int> ids) {
   CHECK(!sessions.empty() && sessions.size() == ids.size());
   const Model& model = *sessions[0]->model_;
+  model.check_ids("session", ids);
   std::vector<Sequence*> sequences;
+  std::vector<Made> made;
   Step step;
   for (size_t i = 0; i < sessions.size(); ++i) {
     Session& s = *sessions[i];
     CHECK(s.model_ == &model && s.sequence_.rows == int(s.ids_.size()));
-    model.check_ids("session", ids.subspan(i, 1));
-    s.ids_.push_back(ids[i]);
-    s.pictures_.push_back(0);
-    const int length = int(s.ids_.size());
+    s.reserve(1);
+    const int length = int(s.ids_.size()) + 1;
     const bool prompt = length == 1;
-    s.made_.push_back(
+    made.push_back(
         {rope_rule_key(model.config().rope, length), traversed(model.config(), prompt, length)});
     step.add(int(i), length - 1, 1, length, prompt);
     sequences.push_back(&s.sequence_);
   }
   const Native native = model.native();
-  return logits(native, forward(native, step, sequences, ids));
+  Tensor next;
+  try {
+    next = logits(native, forward(native, step, sequences, ids));
+  } catch (...) {
+    for (Session* s : sessions) s->sequence_.rows = int(s->ids_.size());
+    throw;
+  }
+  for (size_t i = 0; i < sessions.size(); ++i) {
+    sessions[i]->ids_.push_back(ids[i]);
+    sessions[i]->pictures_.push_back(0);
+    sessions[i]->made_.push_back(made[i]);
+  }
+  return next;
 }
 
 void Session::rewind(int tokens) {

@@ -23,12 +23,17 @@ class Session {
   // is its last piece); it decides the rotary rule and whether TroL traverses. What the cache holds
   // under another rule, or TroL generated in one pass, is computed anew: a prompt's rows are always
   // those of the history fed whole.
-  Tensor feed(std::span<const int> ids, const Tensor& features = {}, int whole = 0);
+  // Throws Error, or Stopped if `go_on` says so; the history is then what it was before. Rows that
+  // were to be computed anew may be missing (`cached`), which the next feed or prompt makes good.
+  Tensor feed(std::span<const int> ids, const Tensor& features = {}, int whole = 0,
+              const GoOn& go_on = {});
   // The history becomes `ids`, with `features` for all its pictures: keeps the rows of what both
-  // begin with, feeds the rest. A chat's next turn is its whole history.
-  Tensor prompt(std::span<const int> ids, const Tensor& features = {});
+  // begin with, feeds the rest. A chat's next turn is its whole history. What throws leaves the
+  // common beginning.
+  Tensor prompt(std::span<const int> ids, const Tensor& features = {}, const GoOn& go_on = {});
   Tensor step(int id);  // one generated token; the next one's logits [1, vocab]
-  // One generated token for each of several sessions of one model; logits [sessions, vocab].
+  // One generated token for each of several sessions of one model; logits [sessions, vocab]. If it
+  // throws, all of them are as they were before.
   static Tensor step(std::span<Session* const> sessions, std::span<const int> ids);
 
   // Forgets all but the first `tokens` tokens.
@@ -55,8 +60,9 @@ class Session {
   };
   int common(std::span<const int> ids, const Tensor& features) const;
   void append(std::span<const int> ids, const Tensor& features);
+  void reserve(size_t more);
   int reusable(int length) const;
-  Tensor compute(int end, int length);
+  Tensor compute(int end, int length, const GoOn& go_on);
 
   const Model* model_;
   Sequence sequence_;

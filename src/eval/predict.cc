@@ -49,6 +49,22 @@ struct Lane {
   Session session;
 };
 
+// What a lane holds at most: cached rows of prompt and answer, which grow by half at a time, once
+// more for every further beam; and its pictures, twice. A question has at most a token a byte.
+size_t bytes_of(const Model& model, const Lane& lane, std::span<const Row> rows,
+                const PredictOptions& options) {
+  constexpr size_t of_template = 128;
+  const Config& c = model.config();
+  size_t longest = 0;
+  for (size_t r = lane.group.begin; r < lane.group.end; ++r)
+    longest = std::max(longest, rows[r].question.size());
+  const size_t seen = size_t(lane.pictures.features.rows);
+  const size_t tokens = seen + longest + of_template + size_t(options.max_new_tokens);
+  const size_t copies = size_t(c.trol.streams()) + size_t(std::max(1, options.beams)) - 1;
+  return tokens * 3 / 2 * copies * cache_row_bytes(c, model.cache_type()) +
+         2 * seen * size_t(c.hidden) * sizeof(float);
+}
+
 class Predictor {
  public:
   Predictor(const Model& model, std::span<const Row> rows, const PredictOptions& options)
@@ -60,15 +76,20 @@ class Predictor {
     generate_.speech = &speech;
   }
 
-  // `groups` share the steps; `shown` has for each the files that it is shown.
-  void run(std::span<const RowGroup> groups, std::span<const std::vector<Path>> shown) {
+  // The first `groups`, as many as the memory holds, share the steps; `shown` has for each the
+  // files that it is shown. Returns how many: the next one is taken to be as large as the last.
+  size_t run(std::span<const RowGroup> groups, std::span<const std::vector<Path>> shown) {
     std::deque<Lane> lanes;
     size_t rounds = 0;
-    for (size_t i = 0; i < groups.size(); ++i) {
+    for (size_t held = 0, last = 0; lanes.size() < groups.size(); held += last) {
+      if (!lanes.empty() && held + last > options_.memory) break;
+      const size_t i = lanes.size();
       lanes.push_back({groups[i], encode_shown(model_, shown[i], options_.shown), Session(model_)});
       rounds = std::max(rounds, groups[i].end - groups[i].begin);
+      last = bytes_of(model_, lanes.back(), rows_, options_);
     }
     for (size_t round = 0; round < rounds; ++round) answer_round(lanes, round);
+    return lanes.size();
   }
   std::vector<Prediction> result() && { return std::move(predictions_); }
 
@@ -84,9 +105,11 @@ class Predictor {
     }
     const std::vector<Generated> made = generate(requests);
     for (size_t i = 0; i < made.size(); ++i)
-      predictions_[asked[i]] = {filter_output(model_.speech().rule, made[i].text),
-                                made[i].finish_reason == Finish::stop,
-                                made[i].timings.prompt_tokens + made[i].timings.generated_tokens};
+      predictions_[asked[i]] = {
+          made[i].failure ? "" : filter_output(model_.speech().rule, made[i].text),
+          made[i].finish_reason == Finish::stop,
+          made[i].timings.prompt_tokens + made[i].timings.generated_tokens,
+          made[i].failure ? made[i].failure->what() : ""};
     done_ += made.size();
     if (options_.progress) options_.progress(done_, rows_.size());
   }
@@ -144,9 +167,10 @@ std::vector<Prediction> predict(const Model& model, std::span<const Row> rows,
   }
   Predictor predictor(model, rows, options);
   const size_t batch = std::max<size_t>(1, options.batch);
-  for (size_t first = 0; first < groups.size(); first += batch) {
+  for (size_t first = 0; first < groups.size();) {
     const size_t count = std::min(batch, groups.size() - first);
-    predictor.run(std::span(groups).subspan(first, count), std::span(shown).subspan(first, count));
+    first += predictor.run(std::span(groups).subspan(first, count),
+                           std::span(shown).subspan(first, count));
   }
   return std::move(predictor).result();
 }

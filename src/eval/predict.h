@@ -18,8 +18,10 @@ const char* name_of(Shown shown);
 
 struct PredictOptions {
   int max_new_tokens = 16;
-  int beams = 1;      // above 1: beam search
-  size_t batch = 16;  // pictures whose questions are answered together; never shows in answers
+  int beams = 1;  // above 1: beam search
+  // Pictures whose questions are answered together: so many at most, and fewer where their
+  // sessions would take more memory (one always runs). Never shows in answers.
+  size_t batch = 16, memory = size_t(2) << 30;
   Shown shown = Shown::own;
   uint64_t seed = 1;  // of the shuffle
   std::function<void(size_t done, size_t total)> progress;
@@ -27,8 +29,9 @@ struct PredictOptions {
 
 struct Prediction {
   std::string text;
-  bool stopped = false;  // by a stop token, not by the limit
-  int tokens = 0;        // of prompt and answer
+  bool stopped = false;      // by a stop token, not by the limit
+  int tokens = 0;            // of prompt and answer
+  std::string failure = {};  // why there is no answer; it counts as unparsed
 };
 
 // One greedy (or beam search's) answer for the first question of each row. Rows that follow each

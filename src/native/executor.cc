@@ -84,6 +84,7 @@ void Executor::multiply(const Matrix& w, const float* bias, const float* x, size
 
 Tensor Executor::linear(const Linear<Matrix>& w, const Tensor& x, const Step* step) {
   CHECK(x.width == w.weight.columns);
+  stop_unless(go_on_);
   Tensor out(x.rows, x.heads, w.weight.rows);
   multiply(w.weight, w.bias.floats(), x.data(), size_t(x.rows) * size_t(x.heads), out.data());
   if (step && w.lora_a) add_picture_branch(w, x, *step, out);

@@ -8,6 +8,7 @@
 #include <span>
 #include <string_view>
 
+#include "base/stop.h"
 #include "base/threads.h"
 #include "kernels/kernels.h"
 #include "model/rope.h"
@@ -26,10 +27,15 @@ struct Observer {
 
 class Executor : public Verbs<Executor> {
  public:
-  // `sequences` are what Span::sequence counts.
+  // `sequences` are what Span::sequence counts. `go_on` is asked before every product.
   Executor(const Config& config, const Kernels& kernels, Threads& threads,
-           std::span<Sequence* const> sequences = {}, Observer* observer = nullptr)
-      : c_(config), k_(kernels), threads_(threads), sequences_(sequences), observer_(observer) {}
+           std::span<Sequence* const> sequences = {}, Observer* observer = nullptr, GoOn go_on = {})
+      : c_(config),
+        k_(kernels),
+        threads_(threads),
+        sequences_(sequences),
+        observer_(observer),
+        go_on_(std::move(go_on)) {}
 
   Tensor embed(const Matrix& table, std::span<const int> ids);
   Tensor place(const Tensor& x, const Tensor& features, const Step& step);
@@ -95,6 +101,7 @@ class Executor : public Verbs<Executor> {
   Threads& threads_;
   std::span<Sequence* const> sequences_;
   Observer* observer_;
+  GoOn go_on_;
   std::optional<RopeRows> rotation_;  // of this executor's step
 };
 

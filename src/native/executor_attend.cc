@@ -8,8 +8,8 @@
 namespace revenant {
 namespace {
 
-// Queries that one call of the kernel takes together; they share the keys they read.
-constexpr int rows_together = 16;
+// Rows whose queries one call of the kernel takes; they share the keys they read.
+constexpr int rows_a_call = 16;
 
 struct Piece {
   int span, first_row, rows, kv_head;
@@ -20,10 +20,9 @@ std::vector<Piece> cut(const Step& step, const Config& c, int pass) {
   for (size_t s = 0; s < step.spans.size(); ++s) {
     const Span& span = step.spans[s];
     if (pass > 1 && !traverses(c.trol, span)) continue;
-    for (int r = 0; r < span.rows; r += rows_together)
+    for (int r = 0; r < span.rows; r += rows_a_call)
       for (int head = 0; head < c.kv_heads; ++head)
-        pieces.push_back(
-            {int(s), span.first_row + r, std::min(rows_together, span.rows - r), head});
+        pieces.push_back({int(s), span.first_row + r, std::min(rows_a_call, span.rows - r), head});
   }
   return pieces;
 }

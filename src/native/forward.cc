@@ -9,7 +9,7 @@ namespace revenant {
 namespace {
 
 Executor executor(const Native& n, std::span<Sequence* const> sequences = {}) {
-  return {n.config, n.kernels ? *n.kernels : kernels(), n.threads, sequences, n.observer};
+  return {n.config, n.kernels ? *n.kernels : kernels(), n.threads, sequences, n.observer, n.go_on};
 }
 
 }  // namespace
@@ -22,6 +22,7 @@ Tensor see(const Native& n, std::span<const float> pixels, int tiles, int side) 
 Tensor forward(const Native& n, const Step& step, std::span<Sequence* const> sequences,
                std::span<const int> ids, const Tensor* features) {
   CHECK(ids.size() == size_t(step.rows));
+  for (const Span& span : step.spans) CHECK(span.generated == 0);  // teacher forcing is training's
   Executor e = executor(n, sequences);
   Tensor x = embed_prompt(e, n.weights, ids, features, step);
   x = e.note({}, "final_norm",

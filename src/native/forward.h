@@ -5,13 +5,15 @@
 
 namespace revenant {
 
-// What every forward needs. The parts outlive it.
+// What every forward needs. The parts outlive it. `go_on` can stop it within a second, also in a
+// long piece of a prompt of a large model; then it throws Stopped and no sequence has new rows.
 struct Native {
   const Config& config;
   const Weights<Matrix>& weights;
   Threads& threads;
   Observer* observer = nullptr;
   const Kernels* kernels = nullptr;  // null: the best that this machine has
+  GoOn go_on = {};
 };
 
 // Pixels [tiles, 3, side, side], normalised -> rows of the language model, tile by tile.

@@ -42,6 +42,11 @@ void Sequence::forget_later_passes() {
     for (Stream& stream : streams_[pass]) stream = {};
 }
 
+size_t cache_row_bytes(const Config& c, WeightType type) {
+  const size_t parts = c.phantom.on ? 4 : 2;
+  return parts * size_t(c.layers) * size_t(c.kv_heads) * size_t(c.head_dim) * size_of(type);
+}
+
 size_t Sequence::bytes() const {
   size_t sum = 0;
   for (const auto& pass : streams_)

@@ -61,11 +61,15 @@ class Sequence {
   void forget_later_passes();
   // Becomes `from`, of which it has the first `same` rows already; only the first passes' streams.
   void copy_rows(const Sequence& from, int same, int streams);
-  size_t bytes() const;
+  size_t bytes() const;  // of the cache; grows in blocks of rows, see cache_row_bytes
 
  private:
   std::vector<std::vector<Stream>> streams_;  // [pass - 1][layer]
   std::vector<Anchor> anchors_;               // [layer]
 };
+
+// Bytes of one token's keys and values in all layers, with Phantom their ghosts: of one stream. A
+// prompt that may go on has Config::trol.streams() of them.
+size_t cache_row_bytes(const Config& config, WeightType type);
 
 }  // namespace revenant

@@ -72,7 +72,8 @@ TEST_F(Cli, RunAnswersOnStdoutOnly) {
   EXPECT_TRUE(is_utf8(got.out));
   EXPECT_EQ(piped.out, got.out);
   EXPECT_EQ(told.out, got.out);
-  EXPECT_NE(told.err.find("tokens/s"), std::string::npos) << told.err;
+  for (const char* part : {"loading: ", "tower: ", "rows/s", "prompt: ", "answer: ", "tokens/s"})
+    EXPECT_NE(told.err.find(part), std::string::npos) << told.err;
 }
 
 TEST_F(Cli, BeamsAndTraversal) {
@@ -140,6 +141,22 @@ TEST_F(Cli, ChatRemembersUntilReset) {
   const Outcome bad = run(chat, "/image nowhere.png\nwho?\n");
   EXPECT_EQ(bad.code, 1);
   EXPECT_EQ(bad.out, "");
+}
+
+// Where every token is as likely as another, answers are the random numbers and nothing else.
+TEST_F(Cli, EveryTurnOfAChatDrawsNumbersOfItsOwn) {
+  const Path flat = place_ / "flat";
+  write_random_phantom(flat, 3, [](const TensorSpec& spec, std::vector<float>& values) {
+    if (spec.role == Role::embedding) std::fill(values.begin(), values.end(), 0.0f);
+  });
+  const auto said = [&](const std::string& lines) {
+    return run({"chat", "-m", flat.string(), "-n", "12", "--temp", "1", "-s", "6"}, lines).out;
+  };
+  const std::string once = said("a\n"), twice = said("a\na\n");
+  ASSERT_GT(once.size(), 5u);
+  EXPECT_TRUE(twice.starts_with(once));
+  EXPECT_NE(twice, once + once);
+  EXPECT_EQ(said("a\n/reset\na\n"), once + once);
 }
 
 TEST_F(Cli, InspectNeedsNoTokenizer) {

@@ -49,6 +49,32 @@ TEST(GoldenGeneration, WithPictures) {
   });
 }
 
+// The shipped default, and bf16: prompt and steps against the authors' f32 logits. How far rounding
+// may carry them: tests/native/cache_test.cc, whose bound is for as many layers.
+TEST(GoldenGeneration, UnderSixteenBitCaches) {
+  for_each_case("gen/logits", [](const Case& c) {
+    const auto expected = c.golden.f32("gen/logits");
+    const Ids told = c.ids("gen/tokens");
+    double largest = 0;
+    for (const float x : expected) largest = std::max(largest, std::abs(double(x)));
+    for (const auto& [type, u] :
+         {std::pair{WeightType::f16, 0x1p-11}, std::pair{WeightType::bf16, 0x1p-8}}) {
+      const Model model(golden::conformance_root() / c.name, {golden_settings(c.notes), 2, type});
+      Session session(model);
+      Tensor logits = session.feed(c.ids("prefill/input_ids"), features_of(c, "vision"));
+      double worst = 0;
+      for (size_t t = 0; t < told.size(); ++t) {
+        for (int i = 0; i < logits.width; ++i)
+          worst = std::max(worst, std::abs(double(logits.data()[i]) -
+                                           expected[t * size_t(logits.width) + size_t(i)]));
+        if (t + 1 < told.size()) logits = session.step(told[t]);
+      }
+      EXPECT_LE(worst / largest, 48 * u) << c.name << " " << worst / largest / u;
+      RecordProperty(c.name, std::to_string(worst / largest / u));
+    }
+  });
+}
+
 TEST(GoldenGeneration, TextOnly) {
   for_each_case("text/gen_tokens", [](const Case& c) {
     expect_generation(c, c.ids("text/input_ids"), {}, "text/gen_tokens", "text/gen_logits");

@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <map>
 #include <vector>
@@ -47,6 +48,78 @@ TEST(Sampling, PenaltyWorksOnBothSigns) {
   EXPECT_EQ(pick({.repetition_penalty = 2}, logits, std::vector<int>{1, 1}, random), 3);
   const std::vector<float> negative = {-1, -1.5f};
   EXPECT_EQ(pick({.repetition_penalty = 2}, negative, std::vector<int>{0}, random), 1);
+}
+
+TEST(Sampling, PenaltyCountsATokenOnce) {
+  Random random(0);
+  const std::vector<float> close = {1, 3, 2};
+  for (const std::vector<int>& seen : {std::vector<int>{1}, {1, 1}, {1, 1, 1}})
+    EXPECT_EQ(pick({.repetition_penalty = 1.4}, close, seen, random), 1);  // 2.14, not 1.53
+}
+
+// What `pick` is meant to do, with everything sorted and nothing left out.
+int plain_pick(const Sampling& s, const std::vector<float>& logits, const std::vector<int>& seen,
+               Random& random) {
+  struct One {
+    int id;
+    double score;
+  };
+  std::vector<One> all;
+  for (size_t i = 0; i < logits.size(); ++i) all.push_back({int(i), double(logits[i])});
+  for (One& one : all)
+    if (std::count(seen.begin(), seen.end(), one.id) > 0)
+      one.score =
+          one.score > 0 ? one.score / s.repetition_penalty : one.score * s.repetition_penalty;
+  std::stable_sort(all.begin(), all.end(),
+                   [](const One& a, const One& b) { return a.score > b.score; });
+  if (s.temperature == 0) return all.front().id;
+  if (s.top_k > 0 && size_t(s.top_k) < all.size()) all.resize(size_t(s.top_k));
+  const double top = all.front().score;
+  for (One& one : all) one.score = std::exp((one.score - top) / s.temperature);
+  const auto ids = [](const One& a, const One& b) { return a.id < b.id; };
+  const auto total = [&](std::vector<One> some) {
+    std::sort(some.begin(), some.end(), ids);
+    double sum = 0;
+    for (const One& one : some) sum += one.score;
+    return sum;
+  };
+  const double mass = s.top_p * total(all);
+  double sum = 0;
+  size_t keep = 0;
+  while (keep < all.size() && (s.top_p == 1 || keep == 0 || sum < mass)) sum += all[keep++].score;
+  all.resize(keep);
+  std::erase_if(all, [&](const One& one) { return one.score < s.min_p; });
+  std::sort(all.begin(), all.end(), ids);
+  double left = random.uniform() * total(all);
+  for (const One& one : all)
+    if ((left -= one.score) < 0) return one.id;
+  return all.back().id;
+}
+
+// Levels of few values have many equals, at the cuts too.
+TEST(Sampling, EqualsItsPlainTwin) {
+  Random random(11);
+  for (int round = 0; round < 400; ++round) {
+    std::vector<float> levels(size_t(1 + random.below(600)));
+    const bool equals = random.below(2) == 0;
+    for (float& x : levels) x = equals ? float(random.below(5)) : 3 * float(random.normal());
+    std::vector<int> seen;
+    for (int i = 0; i < 6; ++i) seen.push_back(int(random.below(levels.size())));
+    const auto one_of = [&](auto... values) {
+      const double all[] = {double(values)...};
+      return all[random.below(sizeof...(values))];
+    };
+    const Sampling s{.repetition_penalty = one_of(1, 1.3, 0.7),
+                     .temperature = one_of(0, 0.5, 1, 3),
+                     .top_k = int(one_of(0, 0, 1, 5, 70, 1000)),
+                     .top_p = one_of(1, 1, 0.2, 0.9, 0.999),
+                     .min_p = one_of(0, 0, 0.05, 1)};
+    Random mine{uint64_t(round)}, theirs{uint64_t(round)};
+    for (int draw = 0; draw < 20; ++draw)
+      ASSERT_EQ(pick(s, levels, seen, mine), plain_pick(s, levels, seen, theirs))
+          << round << ": temperature " << s.temperature << " top-k " << s.top_k << " top-p "
+          << s.top_p << " min-p " << s.min_p << " penalty " << s.repetition_penalty;
+  }
 }
 
 TEST(Sampling, TheSeedDecides) {

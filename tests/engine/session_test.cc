@@ -103,6 +103,19 @@ TEST(Session, ALaterTurnEqualsItsWholeHistory) {
     }
 }
 
+// TroL's later passes are most of the cache while a prompt may go on, and nothing afterwards.
+TEST(Session, AnEndedPromptGivesItsLaterPassesBack) {
+  for (const char* name : names) {
+    SCOPED_TRACE(name);
+    const Model& m = model(name);
+    Session session(m);
+    session.feed(text(1, 20));
+    const size_t before = session.cache_bytes();
+    session.end_prompt();
+    EXPECT_EQ(session.cache_bytes() * size_t(m.config().trol.on ? 2 : 1), before);
+  }
+}
+
 TEST(Session, APromptKeepsWhatItSharesAndNoMore) {
   for (const char* name : names) {
     SCOPED_TRACE(name);
@@ -184,6 +197,19 @@ TEST(Generate, ABatchEqualsEachAlone) {
     for (int i = 0; i < 5; ++i) requests.push_back(request(sessions[size_t(i)], i));
     const auto together = generate(requests);
     for (size_t i = 0; i < 5; ++i) EXPECT_EQ(together[i].ids, alone[i]) << i;
+  }
+}
+
+TEST(Generate, ALastPromptGivesItsLaterPassesBack) {
+  for (const char* name : names) {
+    const Model& m = model(name);
+    GenerateOptions options;
+    options.max_new_tokens = 5;
+    Session open(m), last(m);
+    const Generated a = generate({&open, text(1, 20), {}, options}),
+                    b = generate({&last, text(1, 20), {}, options, true});
+    EXPECT_EQ(a.ids, b.ids);
+    EXPECT_EQ(last.cache_bytes() < open.cache_bytes(), m.config().trol.on) << name;
   }
 }
 

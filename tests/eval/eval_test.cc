@@ -157,6 +157,40 @@ TEST_F(Predict, BatchesAnswerAsRowsAlone) {
     EXPECT_EQ(predict(model, std::span(rows_).subspan(i, 1))[0].text, expected[i]) << i;
 }
 
+// Without room for a second session each group goes alone, and answers the same.
+TEST_F(Predict, MemoryBoundsWhatIsHeldAtOnce) {
+  const auto expected = texts({});
+  PredictOptions options;
+  std::vector<size_t> done;
+  options.progress = [&](size_t n, size_t) { done.push_back(n); };
+  options.memory = 1;
+  EXPECT_EQ(texts(options), expected);
+  EXPECT_EQ(done, (std::vector<size_t>{1, 2, 3, 4, 5, 6}));
+  done.clear();
+  // Two sessions of about 300 rows, each of 2 layers, keys and values and ghosts, 16 floats.
+  options.memory = 2 * 300 * 2 * 4 * 16 * 4;
+  EXPECT_EQ(texts(options), expected);
+  EXPECT_EQ(done, (std::vector<size_t>{2, 3, 5, 6}));
+}
+
+// A token whose embedding is no number: the row has no answer, the others have theirs.
+TEST_F(Predict, ARowThatFailsIsToldAndTheOthersGoOn) {
+  const auto expected = texts({});
+  const auto ids = Tokenizer::open(directory_ / "model").encode("@", Specials::as_text);
+  ASSERT_EQ(ids.size(), 1u);
+  write_random_phantom(directory_ / "model", 3, [&](const TensorSpec& spec, auto& values) {
+    if (spec.role == Role::embedding)
+      values[size_t(ids[0]) * size_t(spec.shape.back())] = std::numeric_limits<float>::quiet_NaN();
+  });
+  rows_[1].question += "@";
+  const auto answers = predict(Model(directory_ / "model", {{}, 1}), rows_, {});
+  for (size_t i = 0; i < rows_.size(); ++i) {
+    EXPECT_EQ(answers[i].failure.empty(), i != 1) << answers[i].failure;
+    EXPECT_EQ(answers[i].text, i == 1 ? "" : expected[i]);
+  }
+  EXPECT_FALSE(answers[1].stopped);
+}
+
 TEST_F(Predict, BlankAndShuffledPicturesChangeAnswers) {
   const auto own = texts({});
   PredictOptions blank, shuffled;

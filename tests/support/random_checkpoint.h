@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cmath>
+#include <functional>
 #include <set>
 
 #include "base/random.h"
@@ -11,9 +12,12 @@
 
 namespace revenant {
 
+// Makes something particular of a tensor's values.
+using ChangeValues = std::function<void(const TensorSpec&, std::vector<float>&)>;
+
 // One tensor for each that `config` stores; norms near 1, all else small.
 inline void write_random_checkpoint(const Path& directory, const nlohmann::json& json,
-                                    uint64_t seed) {
+                                    uint64_t seed, const ChangeValues& change = {}) {
   const Config config = parse_config(json, "test");
   Random random(seed);
   std::set<std::string> seen;
@@ -25,6 +29,7 @@ inline void write_random_checkpoint(const Path& directory, const nlohmann::json&
     for (int64_t i = 0; i < TensorSpec::count(spec.stored_shape); ++i)
       values.push_back(
           float(spec.role == Role::norm ? 1 + 0.1 * random.normal() : spread * random.normal()));
+    if (change) change(spec, values);
     sources.push_back({spec.stored, DType::f32, spec.stored_shape,
                        [values](const Sink& sink) { sink(std::as_bytes(std::span(values))); }});
   }
@@ -32,7 +37,8 @@ inline void write_random_checkpoint(const Path& directory, const nlohmann::json&
 }
 
 // A Phantom on Qwen2 with tiles of 56 pixels, four tokens each; it knows bytes and its template.
-inline void write_random_phantom(const Path& directory, uint64_t seed) {
+inline void write_random_phantom(const Path& directory, uint64_t seed,
+                                 const ChangeValues& change = {}) {
   const std::vector<std::string> specials = {"<|im_start|>", "<|im_end|>", "<img>", "</img>",
                                              "<IMG_CONTEXT>"};
   const std::vector<std::string> texts = {"what is in this picture"};
@@ -56,7 +62,7 @@ inline void write_random_phantom(const Path& directory, uint64_t seed) {
                                  {"num_attention_heads", 2},
                                  {"num_key_value_heads", 1}}}};
   std::filesystem::create_directories(directory);
-  write_random_checkpoint(directory, json, seed);
+  write_random_checkpoint(directory, json, seed, change);
   write_file(directory / "tokenizer.json", train_byte_bpe(texts, 261, specials));
 }
 
