@@ -1,11 +1,14 @@
 #include "base/file.h"
 
 #include <fcntl.h>
+#include <pwd.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
+#include <cstdlib>
 #include <cstring>
 #include <utility>
 
@@ -32,6 +35,22 @@ int open_regular(const Path& path, size_t& size) {
 }
 
 }  // namespace
+
+Path expand_home(const Path& path) {
+  const std::string& text = path.native();
+  if (!text.starts_with('~')) return path;
+  const size_t end = std::min(text.find('/'), text.size());
+  const std::string user = text.substr(1, end - 1);
+  const char* set = user.empty() ? std::getenv("HOME") : nullptr;
+  std::string home = set ? set : "";
+  if (home.empty()) {
+    const struct passwd* entry = user.empty() ? ::getpwuid(::getuid()) : ::getpwnam(user.c_str());
+    if (!entry && !user.empty()) return path;  // a name that begins with ~, as shells take it
+    home = entry ? entry->pw_dir : "";
+  }
+  if (home.empty()) throw Error("file", text, "HOME, which is not set");
+  return home + text.substr(end);
+}
 
 MappedFile::MappedFile(const Path& path) {
   const int fd = open_regular(path, size_);
@@ -78,7 +97,7 @@ std::string read_file(const Path& path) {
 
 // A pipe or a device is written as it stands, without a temporary file: a rename would put a plain
 // file in its place.
-AtomicFile::AtomicFile(const Path& path) : path_(path) {
+AtomicFile::AtomicFile(const Path& path, unsigned mode) : path_(path) {
   struct stat info {};
   const bool replaces = ::stat(path.c_str(), &info) != 0 || S_ISREG(info.st_mode);
   if (replaces) {
@@ -86,7 +105,7 @@ AtomicFile::AtomicFile(const Path& path) : path_(path) {
     temporary_files::add(temporary_);
   }
   const Path& opened = replaces ? temporary_ : path_;
-  fd_ = ::open(opened.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
+  fd_ = ::open(opened.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, mode);
   if (fd_ >= 0) return;
   temporary_files::forget(temporary_);
   fail(opened, replaces ? "cannot create" : "cannot open");
@@ -123,8 +142,8 @@ void AtomicFile::commit() {
   sync_directory(path_.parent_path());
 }
 
-void write_file(const Path& path, std::string_view content) {
-  AtomicFile file(path);
+void write_file(const Path& path, std::string_view content, unsigned mode) {
+  AtomicFile file(path, mode);
   file.write(content);
   file.commit();
 }

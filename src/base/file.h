@@ -12,6 +12,10 @@ namespace revenant {
 
 using Path = std::filesystem::path;
 
+// "~" and "~/..." under HOME (else the home of the password file), "~NAME/..." under that user's
+// home, all else as it is: for paths that no shell has read. Throws Error if there is no home.
+Path expand_home(const Path& path);
+
 // A read-only mapping of a whole file; throws Error if it is missing or not a regular file.
 class MappedFile {
  public:
@@ -36,7 +40,7 @@ std::string read_file(const Path& path);  // throws Error
 // On any failure the old file stays and the temporary one is removed.
 class AtomicFile {
  public:
-  explicit AtomicFile(const Path& path);
+  explicit AtomicFile(const Path& path, unsigned mode = 0644);
   ~AtomicFile();
   AtomicFile(const AtomicFile&) = delete;
   void write(const void* data, size_t size);
@@ -48,7 +52,7 @@ class AtomicFile {
   int fd_ = -1;
 };
 
-void write_file(const Path& path, std::string_view content);  // atomic
-void sync_directory(const Path& directory);                   // makes finished renames durable
+void write_file(const Path& path, std::string_view content, unsigned mode = 0644);  // atomic
+void sync_directory(const Path& directory);  // makes finished renames durable
 
 }  // namespace revenant

@@ -268,14 +268,16 @@ TensorSpec vector_spec(const Config& c, const std::string& name, std::vector<int
   return spec;
 }
 
-// lora_a [rank, width] is stored once for fused weights; lora_b [width, rank] is sliced like the
-// weight.
+// lora_a [rank, width] is stored once for fused weights, and is one tensor of the table then;
+// lora_b [width, rank] is sliced like the weight.
 TensorSpec lora_spec(const Config& c, const std::string& name, bool up, int64_t width) {
   const auto [pattern, layer] = split_layer(name);
   const Name& entry = find_name(c, pattern);
   const int64_t rank = c.image_lora_rank;
   TensorSpec spec;
-  spec.name = name + (up ? ".lora_b" : ".lora_a");
+  const bool halves = entry.slice == Slice::first_half || entry.slice == Slice::second_half;
+  const std::string fused = "blk." + layer + (halves ? ".ffn_gate_up" : ".attn_qkv");
+  spec.name = up ? name + ".lora_b" : (entry.slice == Slice::whole ? name : fused) + ".lora_a";
   spec.stored = stored_stem(c, entry, layer) + (up ? ".lora_B.weight" : ".lora_A.weight");
   spec.shape = up ? std::vector<int64_t>{width, rank} : std::vector<int64_t>{rank, width};
   spec.stored_shape = spec.shape;

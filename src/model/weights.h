@@ -115,8 +115,9 @@ struct Weights {
   Linear<M> output;  // [vocab, hidden]
 };
 
-// Every spec in a fixed order. Fused tensors appear once a slice; a tied output head appears as the
-// embedding's tensor again.
+// Every spec in a fixed order. Fused tensors appear once a slice; what serves in several places (a
+// tied output head, TroL's gate, the picture's lora_a of fused weights) appears once a place, under
+// one name.
 std::vector<TensorSpec> tensor_table(const Config& config);
 
 // Where the checkpoint keeps a tensor of the table: its `stored` name.

@@ -37,21 +37,6 @@ std::vector<Pick> epoch_order(const TrainingData& data, uint64_t seed, uint64_t 
   return order;
 }
 
-// Appends one conversation's rows to the batch.
-void add_sequence(TorchBatch& batch, const EncodedPrompt& prompt,
-                  const std::vector<std::pair<int, int>>& answers) {
-  const int length = int(prompt.ids.size());
-  std::vector<uint8_t> picture(size_t(length), 0);
-  for (const auto& [begin, end] : prompt.picture_spans)
-    std::fill(picture.begin() + begin, picture.begin() + end, uint8_t(1));
-  std::vector<int64_t> labels(size_t(length), -100);
-  for (const auto& [begin, end] : answers)
-    for (int i = begin; i < end; ++i) labels[size_t(i - 1)] = prompt.ids[size_t(i)];
-  batch.step.add(int(batch.step.spans.size()), 0, length, length, true, picture);
-  batch.ids.insert(batch.ids.end(), prompt.ids.begin(), prompt.ids.end());
-  batch.labels.insert(batch.labels.end(), labels.begin(), labels.end());
-}
-
 // A picture as the set's recipe lets it come this time.
 Image augmented(Image image, const RecipeData& recipe, Random& random) {
   if (recipe.mirror && random.below(2) == 0) image = mirrored(image);
@@ -71,7 +56,7 @@ std::string without_image_marks(const std::string& text) {
 }
 
 // The turns of rows about the same pictures, which stand in the first row's turns only.
-std::vector<Piece> conversation(const PromptRule& rule, std::span<const Row* const> rows) {
+std::vector<Turn> turns_of(std::span<const Row* const> rows) {
   std::vector<Turn> turns;
   for (const Row* row : rows) {
     const auto asked = [&](const std::string& question) {
@@ -80,7 +65,13 @@ std::vector<Piece> conversation(const PromptRule& rule, std::span<const Row* con
     turns.push_back({asked(row->question), 0, row->answer});
     for (const Exchange& turn : row->later) turns.push_back({asked(turn.question), 0, turn.answer});
   }
-  return row_pieces(rule, turns);
+  return turns;
+}
+
+// How many tokens end an answer.
+int end_tokens(const Tokenizer& tokenizer, const PromptRule& rule) {
+  const std::vector<Piece> end = {{Piece::template_text, rule.answer_end}};
+  return int(encode_prompt(tokenizer, rule, end, {}).ids.size());
 }
 
 }  // namespace
@@ -91,15 +82,25 @@ size_t TrainingData::pictures_an_epoch() const {
   return count;
 }
 
-TrainingData read_training_data(const Recipe& recipe) {
+TrainingData read_training_data(const std::vector<RecipeData>& entries, bool pairs) {
   TrainingData data;
-  for (const RecipeData& entry : recipe.data) {
+  for (const RecipeData& entry : entries) {
     TrainingSet set{read_rows(entry.path), {}, entry};
     set.groups = group_rows(set.rows);
     if (set.groups.empty()) throw Error("train", entry.path.string(), "at least one row", "none");
+    const auto lacks = std::ranges::find(set.rows, "", &Row::rejected);
+    if (pairs && lacks != set.rows.end())
+      throw Error("train",
+                  entry.path.string() + ": row " + std::to_string(lacks - set.rows.begin() + 1),
+                  "a rejected answer, which the objective takes", "none");
     data.sets.push_back(std::move(set));
   }
   return data;
+}
+
+BatchOptions batch_options(const Recipe& r) {
+  return {r.questions_per_picture,     r.conversation_share,          r.objective.takes_pairs(),
+          r.objective.count_end_token, r.rows == Recipe::Rows::infer, r.max_length};
 }
 
 std::vector<Pick> picks_of_step(const TrainingData& data, const Recipe& recipe, int step) {
@@ -119,38 +120,125 @@ std::vector<Pick> picks_of_step(const TrainingData& data, const Recipe& recipe, 
 TorchBatch BatchMaker::make(std::span<const Pick> picks) const {
   TorchBatch batch;
   std::vector<float> pixels;
-  int64_t tiles_so_far = 0;
-  for (const Pick& pick : picks) {
-    const std::vector<Row>& rows = pick.set->rows;
-    Random random(pick.seed);
-    std::vector<int> tokens;  // of each picture
-    int64_t tiles_here = 0;
+  for (const Pick& pick : picks) add_group(batch, pick, pixels);
+  const int64_t side = tile_rule.size, tiles = int64_t(pixels.size()) / (3 * side * side);
+  batch.pixels = torch::tensor(pixels).view({tiles, 3, side, side});
+  return batch;
+}
+
+// The questions drawn about one group's pictures.
+void BatchMaker::add_group(TorchBatch& batch, const Pick& pick, std::vector<float>& pixels) const {
+  const std::vector<Row>& rows = pick.set->rows;
+  Random random(pick.seed);
+  const int64_t tile_pixels = int64_t(3) * tile_rule.size * tile_rule.size;
+  const int64_t tiles_so_far = int64_t(pixels.size()) / tile_pixels;
+  std::vector<int> tokens;  // of each picture
+  try {
+    std::vector<float> values;
     for (const Path& path : rows[pick.group.begin].images) {
       const Tiles tiles = tile(augmented(read_image(path), pick.set->recipe, random), tile_rule);
-      const std::vector<float> values = normalise(tiles.tiles, tile_rule);
-      pixels.insert(pixels.end(), values.begin(), values.end());
-      tiles_here += int64_t(tiles.tiles.size());
-      ++batch.pictures;
+      const std::vector<float> more = normalise(tiles.tiles, tile_rule);
+      values.insert(values.end(), more.begin(), more.end());
       tokens.push_back(int(tiles.tiles.size()) * config.tokens_per_tile());
     }
-    std::vector<size_t> questions(pick.group.end - pick.group.begin);
-    std::iota(questions.begin(), questions.end(), pick.group.begin);
-    random.shuffle(questions);
-    questions.resize(std::min(questions.size(), size_t(questions_per_picture)));
+    pixels.insert(pixels.end(), values.begin(), values.end());
+  } catch (const Error& error) {
+    batch.left_out.push_back(error.what());
+    return;
+  }
+  batch.pictures += tokens.size();
+  std::vector<size_t> questions(pick.group.end - pick.group.begin);
+  std::iota(questions.begin(), questions.end(), pick.group.begin);
+  random.shuffle(questions);
+  questions.resize(std::min(questions.size(), size_t(options.questions_per_picture)));
+  const size_t sequences_before = batch.step.spans.size();
+  if (options.pairs) {
+    for (const size_t question : questions) add_pair(batch, pick, question, tokens);
+  } else {
     std::vector<const Row*> asked;
     for (const size_t question : questions) asked.push_back(&rows[question]);
-    const size_t together = random.uniform() < conversation_share ? asked.size() : 1;
+    const bool all = random.uniform() < options.conversation_share;
+    const size_t together = all ? asked.size() : 1;
     for (size_t at = 0; at < asked.size(); at += together) {
-      const std::vector<Piece> pieces = conversation(rule, std::span(asked).subspan(at, together));
-      add_sequence(batch, encode_prompt(tokenizer, rule, pieces, tokens),
-                   answer_spans(tokenizer, rule, pieces, tokens));
-      for (int64_t t = 0; t < tiles_here; ++t) batch.tile_of_slot.push_back(tiles_so_far + t);
+      const std::vector<Turn> turns = turns_of(std::span(asked).subspan(at, together));
+      if (!options.as_inferred)
+        add_sequence(batch, turns, false, tokens);
+      else
+        for (size_t n = 1; n <= turns.size(); ++n)
+          add_sequence(batch, std::span(turns).first(n), true, tokens);
     }
-    tiles_so_far += tiles_here;
   }
-  const int64_t side = tile_rule.size;
-  batch.pixels = torch::tensor(pixels).view({tiles_so_far, 3, side, side});
-  return batch;
+  const int64_t tiles_here = int64_t(pixels.size()) / tile_pixels - tiles_so_far;
+  for (size_t s = sequences_before; s < batch.step.spans.size(); ++s)
+    for (int64_t t = 0; t < tiles_here; ++t) batch.tile_of_slot.push_back(tiles_so_far + t);
+}
+
+void BatchMaker::add_pair(TorchBatch& batch, const Pick& pick, size_t row,
+                          std::span<const int> tokens) const {
+  const Row& asked = pick.set->rows[row];
+  const Row* const one = &asked;
+  std::vector<Turn> turns = turns_of({&one, 1});
+  if (turns.back().answer == asked.rejected) {
+    batch.left_out.push_back(pick.set->recipe.path.string() + ": row " + std::to_string(row + 1) +
+                             ": both answers are the same");
+    return;
+  }
+  TorchBatch both;  // so that a pair comes whole or not at all
+  both.step = batch.step;
+  const int chosen = int(batch.step.spans.size());
+  for (const std::string& answer : {std::string(turns.back().answer), asked.rejected}) {
+    turns.back().answer = answer;
+    if (add_sequence(both, turns, true, tokens)) continue;
+    batch.left_out.push_back(both.left_out.front());
+    return;
+  }
+  batch.step = std::move(both.step);
+  batch.ids.insert(batch.ids.end(), both.ids.begin(), both.ids.end());
+  batch.labels.insert(batch.labels.end(), both.labels.begin(), both.labels.end());
+  batch.pairs.push_back({chosen, chosen + 1});
+  if (!pick.set->reference.chosen.empty()) {
+    batch.reference.chosen.push_back(pick.set->reference.chosen[row]);
+    batch.reference.rejected.push_back(pick.set->reference.rejected[row]);
+  }
+}
+
+// Appends the rows of a conversation to the batch; `last_only`: the last answer alone is a target.
+// False, and a word about it, if it is longer than a sequence may be: pictures are never cut.
+bool BatchMaker::add_sequence(TorchBatch& batch, std::span<const Turn> turns, bool last_only,
+                              std::span<const int> tokens) const {
+  const std::vector<Piece> pieces = row_pieces(rule, turns);
+  const EncodedPrompt prompt = encode_prompt(tokenizer, rule, pieces, tokens);
+  const int length = int(prompt.ids.size());
+  if (options.max_length > 0 && length > options.max_length) {
+    batch.left_out.push_back("a sequence of " + std::to_string(length) +
+                             " rows, more than max_length: " + turns.back().question);
+    return false;
+  }
+  std::vector<std::pair<int, int>> answers = answer_spans(tokenizer, rule, pieces, tokens);
+  if (last_only) answers.erase(answers.begin(), answers.end() - 1);
+  const int uncounted = options.count_end_token ? 0 : end_tokens(tokenizer, rule);
+  std::vector<int64_t> labels(size_t(length), -100);
+  for (const auto& [begin, end] : answers)
+    for (int i = begin; i < end - uncounted; ++i) labels[size_t(i - 1)] = prompt.ids[size_t(i)];
+  std::vector<uint8_t> picture(size_t(length), 0);
+  for (const auto& [begin, end] : prompt.picture_spans)
+    std::fill(picture.begin() + begin, picture.begin() + end, uint8_t(1));
+  const int generated = options.as_inferred ? length - answers.back().first : 0;
+  batch.step.add(int(batch.step.spans.size()), 0, length, length - generated, true, picture);
+  batch.step.spans.back().generated = generated;
+  batch.ids.insert(batch.ids.end(), prompt.ids.begin(), prompt.ids.end());
+  batch.labels.insert(batch.labels.end(), labels.begin(), labels.end());
+  return true;
+}
+
+std::vector<std::vector<Pick>> picks_in_order(const TrainingData& data, int size) {
+  std::vector<std::vector<Pick>> batches;
+  for (const TrainingSet& set : data.sets)
+    for (const RowGroup& group : set.groups) {
+      if (batches.empty() || batches.back().size() == size_t(size)) batches.emplace_back();
+      batches.back().push_back({&set, group, 0});
+    }
+  return batches;
 }
 
 void round_up(TorchBatch& batch) {
@@ -165,6 +253,7 @@ void round_up(TorchBatch& batch) {
     step.add(int(step.spans.size()), 0, length, length, true);
     rows -= length;
   }
+  batch.filled = step.rows - int(batch.ids.size());
   batch.ids.resize(size_t(step.rows), 0);
   batch.labels.resize(size_t(step.rows), -100);
 }

@@ -1,10 +1,10 @@
 #include "train/checkpoint.h"
 
 #include <algorithm>
-#include <climits>
 #include <filesystem>
 
 #include "base/error.h"
+#include "base/sha256.h"
 #include "io/safetensors.h"
 #include "text/tokenizer_files.h"
 
@@ -12,43 +12,74 @@ namespace revenant {
 namespace {
 
 namespace fs = std::filesystem;
+using Json = nlohmann::json;
 constexpr const char* prefix = "checkpoint-";
 
 NamedTensor named(const std::string& name, const torch::Tensor& t) {
+  CHECK(t.scalar_type() == torch::kFloat32 && t.is_contiguous());
   return {name,
           {DType::f32,
            {t.sizes().begin(), t.sizes().end()},
            {static_cast<const std::byte*>(t.data_ptr()), t.nbytes()}}};
 }
 
+constexpr const char* manifest_name = "manifest.json";
+
+void write_manifest(const Path& directory) {
+  Json files = Json::object();
+  for (const auto& entry : fs::directory_iterator(directory))
+    files[entry.path().filename().string()] = {{"size", entry.file_size()},
+                                               {"sha256", sha256_of_file(entry.path())}};
+  write_file(directory / manifest_name, Json{{"files", files}}.dump(2) + "\n");
+}
+
+// Of the checkpoints up to the saved one `keep` stay, and the best.
+void remove_old(const Path& output_dir, const Path& saved, const Path& best, int keep) {
+  const std::vector<Path> all = checkpoints_in(output_dir);
+  const auto at = std::ranges::find(all, saved);
+  for (auto it = at + std::min<ptrdiff_t>(keep, all.end() - at); it != all.end(); ++it)
+    if (*it != best) fs::remove_all(*it);
+}
+
+// A key of trainer_state.json.
+template <class T>
+T value_of(const Json& json, const Path& file, const char* key) {
+  try {
+    return json.at(key).get<T>();
+  } catch (const Json::exception& error) {
+    throw Error("checkpoint", file.string() + ": " + key, json_reason(error.what()));
+  }
+}
+
 }  // namespace
 
 void save_checkpoint(const Path& output_dir, const TorchModel& model, const Optimizer& optimizer,
                      const TrainerState& state, const Path& tokenizer, int keep) {
-  const Path place = output_dir / (prefix + std::to_string(state.global_step));
-  const Path temporary = place.string() + ".tmp";
+  const auto place_of = [&](int step) { return output_dir / (prefix + std::to_string(step)); };
+  const Path place = place_of(state.global_step), temporary = place.string() + ".tmp";
   fs::remove_all(temporary);
   fs::create_directories(temporary);
   save_torch_model(model, temporary, DType::f32);
   copy_tokenizer(tokenizer, temporary);
   std::vector<NamedTensor> moments;
-  const std::map<std::string, torch::Tensor> optimizer_state = optimizer.state();
+  const NamedTensors optimizer_state = optimizer.state();
   for (const auto& [name, tensor] : optimizer_state) moments.push_back(named(name, tensor));
   write_safetensors(temporary / "optimizer.safetensors", moments);
-  const nlohmann::json json = {{"global_step", state.global_step},
-                               {"seed", state.seed},
-                               {"tokenizer_vocab", state.tokenizer_vocab}};
+  const Json json = {{"global_step", state.global_step},
+                     {"run", state.run},
+                     {"meter", state.meter},
+                     {"skipped_in_a_row", state.skipped_in_a_row},
+                     {"best_step", state.best_step},
+                     {"best_loss", state.best_loss}};
   write_file(temporary / "trainer_state.json", json.dump(2) + "\n");
+  write_manifest(temporary);
   const Path replaced = place.string() + ".old";
   fs::remove_all(replaced);
   if (fs::exists(place)) fs::rename(place, replaced);
   fs::rename(temporary, place);
   sync_directory(output_dir);
   fs::remove_all(replaced);
-  const std::vector<Path> all = checkpoints_in(output_dir);
-  const auto saved = std::ranges::find(all, place);
-  for (auto it = saved + std::min<ptrdiff_t>(keep, all.end() - saved); it != all.end(); ++it)
-    fs::remove_all(*it);
+  remove_old(output_dir, place, place_of(state.best_step), keep);
 }
 
 std::vector<Path> checkpoints_in(const Path& output_dir) {
@@ -67,27 +98,50 @@ std::vector<Path> checkpoints_in(const Path& output_dir) {
   return paths;
 }
 
+void check_manifest(const Path& checkpoint) {
+  const Path file = checkpoint / manifest_name;
+  const Json json = Json::parse(read_file(file), nullptr, false);
+  if (!json.is_object() || !json.contains("files") || !json["files"].is_object())
+    throw Error("checkpoint", file.string(), "a JSON object with files", "something else");
+  for (const char* name : {"config.json", "optimizer.safetensors", "trainer_state.json"})
+    if (!json["files"].contains(name))
+      throw Error("checkpoint", file.string(), std::string(name) + " in its list", "none");
+  for (const auto& [name, entry] : json["files"].items()) {
+    const Path part = checkpoint / name;
+    const Json found = {{"size", MappedFile(part).bytes().size()},
+                        {"sha256", sha256_of_file(part)}};
+    if (found != entry)
+      throw Error("checkpoint", part.string(), "what manifest.json says, " + entry.dump(),
+                  found.dump());
+  }
+}
+
 TrainerState read_trainer_state(const Path& checkpoint) {
   const Path file = checkpoint / "trainer_state.json";
-  const auto json = nlohmann::json::parse(read_file(file), nullptr, false);
-  const auto number = [&](const char* key, uint64_t most, bool optional = false) {
-    if (optional && json.is_object() && !json.contains(key)) return uint64_t(0);
-    const auto value = json.is_object() ? json.value(key, nlohmann::json()) : nlohmann::json();
-    if (!value.is_number_unsigned() || value.get<uint64_t>() > most)
-      throw Error("checkpoint", file.string() + ": " + key, "a number from 0 up to its type's",
-                  value.dump());
-    return value.get<uint64_t>();
-  };
-  return {int(number("global_step", INT_MAX)), number("seed", UINT64_MAX),
-          int(number("tokenizer_vocab", INT_MAX, true))};
+  const Json json = Json::parse(read_file(file), nullptr, false);
+  return {value_of<int>(json, file, "global_step"), value_of<Json>(json, file, "run"),
+          value_of<Json>(json, file, "meter"),      value_of<int>(json, file, "skipped_in_a_row"),
+          value_of<int>(json, file, "best_step"),   value_of<double>(json, file, "best_loss")};
 }
 
 void load_optimizer(const Path& checkpoint, Optimizer& optimizer) {
   const Safetensors file(checkpoint / "optimizer.safetensors");
-  std::map<std::string, torch::Tensor> state;
+  NamedTensors state;
   for (const auto& [name, view] : file.tensors())
     state[name] = torch::tensor(to_floats(view)).view(view.shape);
   optimizer.load(std::move(state), file.path());
+}
+
+void remove_leftovers(const Path& output_dir) {
+  std::vector<Path> leftovers;
+  for (const auto& entry : fs::directory_iterator(output_dir)) {
+    const std::string name = entry.path().filename().string();
+    if (name.starts_with(prefix) && (name.ends_with(".tmp") || name.ends_with(".old")))
+      leftovers.push_back(entry.path());
+    if (name.find(".tmp.") != name.npos && entry.is_regular_file())  // AtomicFile's
+      leftovers.push_back(entry.path());
+  }
+  for (const Path& path : leftovers) fs::remove_all(path);
 }
 
 }  // namespace revenant

@@ -8,14 +8,14 @@ namespace revenant {
 torch::Tensor slice_of(const TensorSpec& spec, const torch::Tensor& stored) {
   if (spec.whole()) return stored.view(spec.shape);
   if (spec.rows.stride == 0) return stored.narrow(0, spec.rows.offset, spec.rows.block);
-  return stored.view({-1, spec.rows.stride, stored.size(1)})
-      .narrow(1, spec.rows.offset, spec.rows.block);
+  std::vector<int64_t> shape = {-1, spec.rows.stride};
+  for (int64_t i = 1; i < stored.dim(); ++i) shape.push_back(stored.size(i));
+  return stored.view(shape).narrow(1, spec.rows.offset, spec.rows.block);
 }
 
 Weights<torch::Tensor> TorchModel::weights() const {
-  return bind<torch::Tensor>(config, [&](const TensorSpec& spec) {
-    return slice_of(spec, parameters.at(spec.stored)).reshape(spec.shape);
-  });
+  return bind<torch::Tensor>(config,
+                             [&](const TensorSpec& spec) { return parameters.at(spec.name); });
 }
 
 torch::Tensor see(const TorchModel& model, const torch::Tensor& pixels, const TorchNote* note) {
@@ -36,27 +36,60 @@ torch::Tensor forward(const TorchModel& model, const Step& step, const std::vect
   return e.linear(w.output, rows.defined() ? e.take(y, rows) : y);
 }
 
-torch::Tensor sft_loss(const TorchModel& model, const TorchBatch& batch) {
-  std::vector<int64_t> rows, targets;
-  for (size_t r = 0; r < batch.labels.size(); ++r)
-    if (batch.labels[r] >= 0) {
-      rows.push_back(int64_t(r));
-      targets.push_back(batch.labels[r]);
-    }
-  constexpr size_t kFew = 64;  // numbers of targets that differ; torch leaves out those of -100
-  rows.resize((rows.size() + kFew - 1) / kFew * kFew, 0);
-  targets.resize(rows.size(), -100);
-  torch::Tensor features;
-  if (batch.pixels.defined() && batch.pixels.size(0) > 0) {
-    features = see(model, batch.pixels);
-    if (!batch.tile_of_slot.empty())
-      features = features.view({batch.pixels.size(0), -1, features.size(1)})
-                     .index_select(0, torch::tensor(batch.tile_of_slot, torch::kLong))
-                     .reshape({-1, features.size(1)});
+namespace {
+
+// The rows that say something, the token each should give, and the span it stands in. Filled up to
+// few numbers of rows that differ: torch compiles a product anew for every one.
+struct Targets {
+  torch::Tensor rows, tokens, spans;  // [n]; tokens of -100 count for nothing
+  std::vector<int64_t> counts;        // [spans]
+};
+
+Targets targets_of(const TorchBatch& batch) {
+  constexpr size_t kFew = 64;
+  std::vector<int64_t> rows, tokens, spans;
+  Targets targets;
+  for (const Span& span : batch.step.spans) {
+    const size_t before = rows.size();
+    for (int r = span.first_row; r < span.first_row + span.rows; ++r)
+      if (batch.labels[size_t(r)] >= 0) {
+        rows.push_back(r);
+        tokens.push_back(batch.labels[size_t(r)]);
+      }
+    spans.resize(rows.size(), int64_t(targets.counts.size()));
+    targets.counts.push_back(int64_t(rows.size() - before));
   }
-  const torch::Tensor logits =
-      forward(model, batch.step, batch.ids, features, torch::tensor(rows, torch::kLong));
-  return torch::cross_entropy_loss(logits, torch::tensor(targets, torch::kLong));
+  const size_t filled = (rows.size() + kFew - 1) / kFew * kFew;
+  rows.resize(filled, 0);
+  tokens.resize(filled, -100);
+  spans.resize(filled, 0);
+  targets.rows = torch::tensor(rows, torch::kLong);
+  targets.tokens = torch::tensor(tokens, torch::kLong);
+  targets.spans = torch::tensor(spans, torch::kLong);
+  return targets;
+}
+
+torch::Tensor features_of(const TorchModel& model, const TorchBatch& batch, const TorchNote* note) {
+  if (!batch.pixels.defined() || batch.pixels.size(0) == 0) return {};
+  const torch::Tensor features = see(model, batch.pixels, note);
+  if (batch.tile_of_slot.empty()) return features;
+  return features.view({batch.pixels.size(0), -1, features.size(1)})
+      .index_select(0, torch::tensor(batch.tile_of_slot, torch::kLong))
+      .reshape({-1, features.size(1)});
+}
+
+}  // namespace
+
+AnswerScores score_answers(const TorchModel& model, const TorchBatch& batch,
+                           const TorchNote* note) {
+  const Targets targets = targets_of(batch);
+  const torch::Tensor features = features_of(model, batch, note);
+  const torch::Tensor logits = forward(model, batch.step, batch.ids, features, targets.rows, note);
+  const torch::Tensor wide = logits.to(torch::promote_types(logits.scalar_type(), torch::kFloat32));
+  const torch::Tensor losses =
+      torch::cross_entropy_loss(wide, targets.tokens, {}, at::Reduction::None);
+  const torch::Tensor none = torch::zeros({int64_t(targets.counts.size())}, losses.options());
+  return {none.index_add(0, targets.spans, losses.neg()), targets.counts};
 }
 
 }  // namespace revenant

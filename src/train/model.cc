@@ -1,6 +1,7 @@
 #include "train/model.h"
 
 #include <algorithm>
+#include <cstring>
 
 #include "base/dtype.h"
 #include "base/error.h"
@@ -11,12 +12,31 @@
 namespace revenant {
 namespace {
 
-torch::Tensor to_torch(const TensorView& view, torch::Dtype dtype) {
-  const std::vector<float> values = to_floats(view);
-  return torch::tensor(values).view(view.shape).to(dtype);
+// The rows of a stored tensor that are the weight.
+torch::Tensor weight_of(const TensorSpec& spec, const TensorView& stored, torch::Dtype dtype) {
+  const size_t rows = size_t(spec.shape[0]), stored_rows = size_t(spec.stored_shape[0]);
+  if (spec.whole()) return torch::tensor(to_floats(stored)).view(spec.shape).to(dtype);
+  const size_t width = stored.data.size() / stored_rows;
+  std::vector<std::byte> bytes(rows * width);
+  for (size_t r = 0; r < rows; ++r)
+    std::memcpy(&bytes[r * width], &stored.data[size_t(spec.rows(int64_t(r))) * width], width);
+  return torch::tensor(to_floats({stored.dtype, spec.shape, bytes})).view(spec.shape).to(dtype);
 }
 
 }  // namespace
+
+TensorSpecs unique_tensors(const Config& config) {
+  TensorSpecs specs;
+  for (const TensorSpec& spec : tensor_table(config)) specs.emplace(spec.name, spec);
+  return specs;
+}
+
+torch::Dtype TorchModel::dtype() const {
+  torch::Dtype widest = torch::kBFloat16;
+  for (const auto& [name, parameter] : parameters)
+    widest = torch::promote_types(widest, parameter.scalar_type());
+  return widest;
+}
 
 TorchModel load_torch_model(const Path& directory, const std::vector<std::string>& settings,
                             torch::Dtype dtype) {
@@ -24,6 +44,7 @@ TorchModel load_torch_model(const Path& directory, const std::vector<std::string
   TorchModel model;
   model.config_json = with_settings(checkpoint.config(), settings);
   model.config = parse_config(model.config_json, (directory / "config.json").string());
+  model.specs = unique_tensors(model.config);
   Tensors tensors = checkpoint.tensors();
   std::optional<GateFile> gate;
   if (model.config.trol.on && !tensors.contains(stored_name(model.config, "trol_gate.weight")))
@@ -40,11 +61,12 @@ TorchModel load_torch_model(const Path& directory, const std::vector<std::string
         return checkpoint.tensors().contains(name) ? checkpoint.file_of(name).string()
                                                    : directory.string();
       });
-  for (const auto& [name, view] : tensors)
-    if (std::ranges::count(unused, name))
-      model.kept[name] = {view.dtype, view.shape, {view.data.begin(), view.data.end()}};
-    else
-      model.parameters[name] = to_torch(view, dtype).requires_grad_();
+  for (const auto& [name, spec] : model.specs)
+    model.parameters[name] = weight_of(spec, tensors.at(spec.stored), dtype).requires_grad_();
+  for (const std::string& name : unused) {
+    const TensorView& view = tensors.at(name);
+    model.kept[name] = {view.dtype, view.shape, {view.data.begin(), view.data.end()}};
+  }
   return model;
 }
 
@@ -52,21 +74,50 @@ TorchModel init_torch_model(const nlohmann::json& config_json, uint64_t seed) {
   TorchModel model;
   model.config_json = config_json;
   model.config = parse_config(config_json, "config");
+  model.specs = unique_tensors(model.config);
   Random random(seed);
-  for (const TensorSpec& spec : tensor_table(model.config))
-    if (!model.parameters.contains(spec.stored))
-      model.parameters[spec.stored] = fresh_tensor(model.config, spec, random).requires_grad_();
+  NamedTensors stored;
+  for (const TensorSpec& spec : tensor_table(model.config)) {
+    if (!stored.contains(spec.stored))
+      stored[spec.stored] = fresh_tensor(model.config, spec, random);
+    if (!model.parameters.contains(spec.name))
+      model.parameters[spec.name] =
+          slice_of(spec, stored[spec.stored]).reshape(spec.shape).clone().requires_grad_();
+  }
   return model;
+}
+
+NamedTensors as_stored(const TorchModel& model, const NamedTensors& tensors) {
+  NamedTensors stored;
+  std::map<std::string, int64_t> filled;
+  const torch::NoGradGuard no_grad;
+  for (const auto& [name, tensor] : tensors) {
+    const TensorSpec& spec = model.specs.at(name);
+    filled[spec.stored] += tensor.numel();
+    if (spec.whole()) {
+      stored[spec.stored] = tensor.detach().view(spec.stored_shape);
+      continue;
+    }
+    torch::Tensor& fused = stored[spec.stored];  // some of its weights may be kept in bf16
+    const auto wide = torch::promote_types(tensor.scalar_type(), torch::kFloat32);
+    if (!fused.defined()) fused = torch::empty(spec.stored_shape, tensor.options().dtype(wide));
+    torch::Tensor slice = slice_of(spec, fused);
+    slice.copy_(tensor.detach().view(slice.sizes()));
+  }
+  for (const auto& [name, count] : filled)
+    if (count != stored[name].numel()) stored.erase(name);
+  return stored;
 }
 
 void save_torch_model(const TorchModel& model, const Path& directory, DType dtype) {
   std::vector<TensorSource> sources;
-  for (const auto& [name, parameter] : model.parameters) {
+  const NamedTensors stored = as_stored(model, model.parameters);
+  for (const auto& [name, parameter] : stored) {
     const std::vector<int64_t> shape(parameter.sizes().begin(), parameter.sizes().end());
     sources.push_back({name, dtype, shape, [&value = parameter, dtype](const Sink& sink) {
                          const auto type =
                              dtype == DType::bf16 ? torch::kBFloat16 : torch::kFloat32;
-                         const torch::Tensor t = value.detach().to(type).contiguous();
+                         const torch::Tensor t = value.to(type).contiguous();
                          sink({static_cast<const std::byte*>(t.data_ptr()), t.nbytes()});
                        }});
   }

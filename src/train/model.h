@@ -1,5 +1,7 @@
-// A model whose parameters are torch tensors, stored under the checkpoint's own names, so that
-// gradients, optimiser state and saved files all speak of the same things.
+// A model whose parameters are torch tensors under the canonical names of the tensor table, each of
+// the weight's own shape: what trains, its optimiser's settings and state, and later its adapters
+// speak of these. A checkpoint's fused tensors are taken apart when it is read and put together
+// when one is written.
 #pragma once
 
 #include <torch/types.h>
@@ -18,20 +20,30 @@
 
 namespace revenant {
 
+using TensorSpecs = std::map<std::string, TensorSpec>;  // by canonical name, each weight once
+using NamedTensors = std::map<std::string, torch::Tensor>;
+
 struct TorchModel {
   Config config;
   nlohmann::json config_json;
-  std::map<std::string, torch::Tensor> parameters;  // by stored name, leaves
-  std::map<std::string, TorchTensor> kept;          // known unused tensors, written back untouched
-  std::vector<std::string> warnings;                // of loading
+  TensorSpecs specs;
+  NamedTensors parameters;                  // by canonical name; leaves, but for frozen ones
+  std::map<std::string, TorchTensor> kept;  // known unused tensors, written back untouched
+  std::vector<std::string> warnings;        // of loading
 
-  torch::Dtype dtype() const { return parameters.begin()->second.scalar_type(); }
-  Weights<torch::Tensor> weights() const;  // views of the parameters
+  torch::Dtype dtype() const;  // of what is computed: the widest of the parameters
+  Weights<torch::Tensor> weights() const;
 };
+
+TensorSpecs unique_tensors(const Config& config);
 
 // The part of a stored tensor that is the weight: a view, [..., block, columns] where its rows are
 // interleaved with others', else of the weight's shape.
 torch::Tensor slice_of(const TensorSpec& spec, const torch::Tensor& stored);
+
+// Tensors by canonical name, put together under the names and shapes of a checkpoint. What is
+// stored in parts that are not all there is left out.
+NamedTensors as_stored(const TorchModel& model, const NamedTensors& tensors);
 
 // Every tensor used exactly once, as the native loader demands. Throws Error.
 TorchModel load_torch_model(const Path& directory, const std::vector<std::string>& settings = {},
@@ -42,13 +54,27 @@ TorchModel init_torch_model(const nlohmann::json& config_json, uint64_t seed);
 // Writes config.json and model.safetensors in `dtype` into an existing directory.
 void save_torch_model(const TorchModel& model, const Path& directory, DType dtype);
 
+// Two answers to one question, as spans of a batch.
+struct AnswerPair {
+  int chosen = 0, rejected = 0;
+};
+
+// The log-probabilities that a reference model gives to both answers of every pair, [pairs].
+struct ReferenceScores {
+  std::vector<double> chosen, rejected;
+};
+
 // Rows of one forward. Sequences are packed ragged; `pixels` belong to the picture rows in order.
 struct TorchBatch {
   Step step;
   std::vector<int64_t> ids;           // [R]
   std::vector<int64_t> labels;        // [R] the token that should follow, or -100
+  std::vector<AnswerPair> pairs;      // none where answers stand alone
+  ReferenceScores reference;          // of the pairs, where the objective wants it
   torch::Tensor pixels;               // [T, 3, S, S], each picture's tiles once
   size_t pictures = 0;                // what the tiles were cut from
+  std::vector<std::string> left_out;  // what could not be used, and why
+  int filled = 0;                     // rows at the end that stand for nothing
   std::vector<int64_t> tile_of_slot;  // which tile fills each run of picture rows; empty: in order
 };
 
@@ -59,7 +85,14 @@ torch::Tensor see(const TorchModel& model, const torch::Tensor& pixels,
 torch::Tensor forward(const TorchModel& model, const Step& step, const std::vector<int64_t>& ids,
                       const torch::Tensor& features, const torch::Tensor& rows = {},
                       const TorchNote* note = nullptr);
-// Mean next-token cross entropy over the labelled rows.
-torch::Tensor sft_loss(const TorchModel& model, const TorchBatch& batch);
+
+// What an objective is made of: the log-probability of each span's answer, summed over its labelled
+// rows, in float32 or wider, and how many rows those are. Spans without labels have 0 of both.
+struct AnswerScores {
+  torch::Tensor sums;           // [spans]
+  std::vector<int64_t> counts;  // [spans]
+};
+AnswerScores score_answers(const TorchModel& model, const TorchBatch& batch,
+                           const TorchNote* note = nullptr);
 
 }  // namespace revenant

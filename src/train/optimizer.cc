@@ -14,16 +14,16 @@ bool is_hidden_matrix(const TensorSpec& spec) {
   return inside && spec.role == Role::linear;
 }
 
-std::vector<TensorSpec> hidden_matrices(const Recipe& recipe, const TorchModel& model) {
-  std::vector<TensorSpec> hidden = tensor_table(model.config);
-  std::erase_if(hidden, [&](const TensorSpec& spec) {
-    return recipe.optim != "muon" || !is_hidden_matrix(spec);
+// Those of Muon, or the others.
+std::map<std::string, ParameterSettings> share_of(const Recipe& recipe, const TorchModel& model,
+                                                  bool muon) {
+  std::map<std::string, ParameterSettings> settings = settings_of(model, recipe);
+  std::erase_if(settings, [&](const auto& item) {
+    const bool hidden =
+        recipe.optim == Recipe::Optim::muon && is_hidden_matrix(model.specs.at(item.first));
+    return hidden != muon;
   });
-  return hidden;
-}
-
-torch::optim::AdamW adamw_of(const Recipe& r, const TorchModel& model) {
-  return make_adamw(model, r.weight_decay, r.adam_beta1, r.adam_beta2, r.adam_epsilon, false);
+  return settings;
 }
 
 torch::optim::AdamWParamState* state_of(const torch::optim::AdamW& adamw, const torch::Tensor& p) {
@@ -34,18 +34,19 @@ torch::optim::AdamWParamState* state_of(const torch::optim::AdamW& adamw, const 
 
 }  // namespace
 
-torch::optim::AdamW make_adamw(const TorchModel& model, double weight_decay, double beta1,
-                               double beta2, double epsilon, bool decay_all) {
-  std::vector<torch::Tensor> decayed, plain;
-  for (const auto& [name, parameter] : model.parameters)
-    (decay_all || parameter.dim() > 1 ? decayed : plain).push_back(parameter);
-  const auto options = [&](double decay) {
-    return std::make_unique<torch::optim::AdamWOptions>(
-        torch::optim::AdamWOptions(1e-3).betas({beta1, beta2}).eps(epsilon).weight_decay(decay));
-  };
+torch::optim::AdamW make_adamw(const TorchModel& model,
+                               const std::map<std::string, ParameterSettings>& settings,
+                               double beta1, double beta2) {
+  std::map<ParameterSettings, std::vector<torch::Tensor>> alike;
+  for (const auto& [name, own] : settings) alike[own].push_back(model.parameters.at(name));
+  if (alike.empty()) alike[{}] = {};  // torch wants a group
   std::vector<torch::optim::OptimizerParamGroup> groups;
-  groups.emplace_back(decayed, options(weight_decay));
-  if (!plain.empty()) groups.emplace_back(plain, options(0));
+  for (const auto& [own, parameters] : alike)
+    groups.emplace_back(parameters, std::make_unique<torch::optim::AdamWOptions>(
+                                        torch::optim::AdamWOptions(1e-3)
+                                            .betas({beta1, beta2})
+                                            .eps(own.adam_epsilon)
+                                            .weight_decay(own.weight_decay)));
   return torch::optim::AdamW(groups, torch::optim::AdamWOptions(1e-3));
 }
 
@@ -63,46 +64,48 @@ torch::Tensor orthogonalised(const torch::Tensor& matrix, torch::Dtype dtype) {
 
 Optimizer::Optimizer(const Recipe& recipe, const TorchModel& model)
     : model_(model),
-      adamw_(adamw_of(recipe, model)),
-      hidden_(hidden_matrices(recipe, model)),
-      decay_(recipe.weight_decay),
+      adamws_(share_of(recipe, model, false)),
+      muons_(share_of(recipe, model, true)),
+      adamw_(make_adamw(model, adamws_, recipe.adam_beta1, recipe.adam_beta2)),
       momentum_(recipe.muon_momentum),
       dtype_(recipe.bf16 ? torch::kBFloat16 : torch::kFloat32) {}
 
 void Optimizer::step(double learning_rate, SideBySide& threads) {
   const torch::NoGradGuard no_grad;
-  step_muon(learning_rate, threads);
-  for (auto& group : adamw_.param_groups()) group.options().set_lr(learning_rate);
+  std::set<ParameterSettings> alike;
+  for (const auto& [name, own] : adamws_) alike.insert(own);
+  auto group = adamw_.param_groups().begin();  // in the order of their settings, see make_adamw
+  for (const ParameterSettings& own : alike) (group++)->options().set_lr(own.rate * learning_rate);
   adamw_.step();
+  step_muon(learning_rate, threads);
 }
 
-// AdamW passes over a parameter without a gradient, and so over those that were served here.
 void Optimizer::step_muon(double learning_rate, SideBySide& threads) {
-  std::map<std::string, torch::Tensor> directions;
-  for (const TensorSpec& spec : hidden_) {
-    const torch::Tensor& parameter = model_.parameters.at(spec.stored);
+  struct Step {
+    torch::Tensor parameter, direction;
+    double rate;
+  };
+  std::vector<Step> steps;
+  for (const auto& [name, own] : muons_) {
+    const torch::Tensor& parameter = model_.parameters.at(name);
     if (!parameter.grad().defined()) continue;
-    torch::Tensor& momentum = momenta_[spec.stored];
+    torch::Tensor& momentum = momenta_[name];
     if (!momentum.defined()) momentum = torch::zeros_like(parameter);
     momentum.lerp_(parameter.grad(), 1 - momentum_);
-    directions[spec.stored] = parameter.grad().lerp(momentum, momentum_);  // Nesterov's
-    parameter.mutable_grad().reset();
-    parameter.mul_(1 - learning_rate * decay_);
+    const double rate = own.rate * learning_rate;
+    parameter.detach().mul_(1 - rate * own.weight_decay);
+    steps.push_back({parameter, parameter.grad().lerp(momentum, momentum_), rate});  // Nesterov's
   }
-  threads.run(hidden_.size(), [&](size_t i) {
+  threads.run(steps.size(), [&](size_t i) {
     const torch::NoGradGuard no_grad;
-    const TensorSpec& spec = hidden_[i];
-    const auto direction = directions.find(spec.stored);
-    if (direction == directions.end()) return;
-    const torch::Tensor matrix = slice_of(spec, direction->second).reshape(spec.shape);
-    const double size = 0.2 * std::sqrt(double(std::max(matrix.size(0), matrix.size(1))));
-    torch::Tensor part = slice_of(spec, model_.parameters.at(spec.stored));
-    part.sub_(orthogonalised(matrix, dtype_).reshape(part.sizes()), learning_rate * size);
+    const auto& [parameter, direction, rate] = steps[i];
+    const double size = 0.2 * std::sqrt(double(std::max(direction.size(0), direction.size(1))));
+    parameter.detach().sub_(orthogonalised(direction, dtype_), rate * size);
   });
 }
 
-std::map<std::string, torch::Tensor> Optimizer::state() const {
-  std::map<std::string, torch::Tensor> state;
+NamedTensors Optimizer::state() const {
+  NamedTensors state;
   for (const auto& [name, parameter] : model_.parameters) {
     if (const auto* moments = state_of(adamw_, parameter)) {
       state["exp_avg." + name] = moments->exp_avg();
@@ -115,7 +118,7 @@ std::map<std::string, torch::Tensor> Optimizer::state() const {
   return state;
 }
 
-void Optimizer::load(std::map<std::string, torch::Tensor> state, const Path& file) {
+void Optimizer::load(NamedTensors state, const Path& file) {
   const auto taken = [&](const std::string& key, at::IntArrayRef shape) {
     const auto node = state.extract(key);
     const std::string subject = file.string() + ": " + key;
@@ -125,19 +128,18 @@ void Optimizer::load(std::map<std::string, torch::Tensor> state, const Path& fil
                   std::to_string(node.mapped().numel()));
     return node.mapped();
   };
-  std::set<std::string> muons;
-  for (const TensorSpec& spec : hidden_) muons.insert(spec.stored);
-  for (const auto& [name, parameter] : model_.parameters) {
-    if (muons.contains(name)) {
-      const std::string key = "momentum_buffer." + name;
-      if (state.contains(key)) momenta_[name] = taken(key, parameter.sizes());
-    } else if (state.contains("step." + name)) {
-      auto moments = std::make_unique<torch::optim::AdamWParamState>();
-      moments->step(int64_t(taken("step." + name, {1}).item<float>()));
-      moments->exp_avg(taken("exp_avg." + name, parameter.sizes()));
-      moments->exp_avg_sq(taken("exp_avg_sq." + name, parameter.sizes()));
-      adamw_.state()[parameter.unsafeGetTensorImpl()] = std::move(moments);
-    }
+  for (const auto& [name, own] : muons_) {
+    const std::string key = "momentum_buffer." + name;
+    if (state.contains(key)) momenta_[name] = taken(key, model_.parameters.at(name).sizes());
+  }
+  for (const auto& [name, own] : adamws_) {
+    if (!state.contains("step." + name)) continue;
+    const torch::Tensor& parameter = model_.parameters.at(name);
+    auto moments = std::make_unique<torch::optim::AdamWParamState>();
+    moments->step(int64_t(taken("step." + name, {1}).item<float>()));
+    moments->exp_avg(taken("exp_avg." + name, parameter.sizes()));
+    moments->exp_avg_sq(taken("exp_avg_sq." + name, parameter.sizes()));
+    adamw_.state()[parameter.unsafeGetTensorImpl()] = std::move(moments);
   }
   if (!state.empty())
     throw Error("checkpoint", file.string() + ": " + state.begin()->first,

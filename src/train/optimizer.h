@@ -1,6 +1,6 @@
-// The optimisers of a run. AdamW takes every parameter, or, with `optim: muon`, those that are no
-// hidden matrix; Muon takes the hidden matrices: those of the layers and of the projector, each
-// weight of a fused tensor by itself.
+// The optimisers of a run, over the weights that train. AdamW takes every one, or, with
+// `optim: muon`, those that are no hidden matrix; Muon takes the hidden matrices: those of the
+// layers and of the projector.
 //
 // Muon (Jordan et al. 2024, https://kellerjordan.github.io/posts/muon) replaces the momentum of a
 // gradient by the nearest matrix whose singular values are all about 1. The update is scaled by
@@ -10,16 +10,16 @@
 
 #include <torch/optim/adamw.h>
 
-#include "train/model.h"
-#include "train/recipe.h"
+#include "train/parameters.h"
 #include "train/side_by_side.h"
 
 namespace revenant {
 
-// AdamW over all parameters: decoupled decay on matrices only (`decay_all`: on everything, as the
-// golden sequences do).
-torch::optim::AdamW make_adamw(const TorchModel& model, double weight_decay, double beta1,
-                               double beta2, double epsilon, bool decay_all);
+// AdamW (Loshchilov and Hutter 2019; PyTorch's: epsilon outside the bias-corrected root) over the
+// named weights.
+torch::optim::AdamW make_adamw(const TorchModel& model,
+                               const std::map<std::string, ParameterSettings>& settings,
+                               double beta1, double beta2);
 
 // U V' of the matrix U S V' [rows, columns], roughly: five steps of Newton and Schulz bring all
 // singular values that are not tiny to between 0.7 and 1.2. Computed in `dtype`.
@@ -29,24 +29,24 @@ class Optimizer {
  public:
   Optimizer(const Recipe& recipe, const TorchModel& model);
 
-  // One step by the parameters' gradients.
+  // One step by the parameters' gradients, at the run's learning rate.
   void step(double learning_rate, SideBySide& threads);
 
   // The state by name: exp_avg.PARAMETER, exp_avg_sq.PARAMETER and step.PARAMETER [1] (how often it
   // was stepped), or momentum_buffer.PARAMETER. Nothing for a parameter that never was.
-  std::map<std::string, torch::Tensor> state() const;
+  NamedTensors state() const;
   // Throws Error that names `file` where a state is in part, of another shape, or no parameter's
   // under this optimiser.
-  void load(std::map<std::string, torch::Tensor> state, const Path& file);
+  void load(NamedTensors state, const Path& file);
 
  private:
   void step_muon(double learning_rate, SideBySide& threads);
 
   const TorchModel& model_;
+  std::map<std::string, ParameterSettings> adamws_, muons_;
   torch::optim::AdamW adamw_;
-  std::vector<TensorSpec> hidden_;  // Muon's
-  std::map<std::string, torch::Tensor> momenta_;
-  double decay_, momentum_;
+  NamedTensors momenta_;
+  double momentum_;
   torch::Dtype dtype_;
 };
 

@@ -2,50 +2,103 @@
 
 #include <yaml-cpp/yaml.h>
 
+#include <algorithm>
 #include <cmath>
 #include <functional>
 #include <map>
 #include <set>
 #include <sstream>
+#include <stdexcept>
 
 #include "base/error.h"
 
 namespace revenant {
 namespace {
 
-using Setter = std::function<void(const YAML::Node&)>;
+// What a value should have been.
+struct WrongValue : std::runtime_error {
+  using std::runtime_error::runtime_error;
+};
+
+// A key: how its value is read, how it is written, and whether it may change while a run goes on.
+struct Field {
+  std::function<void(const YAML::Node&)> set;
+  std::function<YAML::Node()> get;
+  bool may_change = false;
+};
+using Fields = std::map<std::string, Field>;
 
 template <class T>
-Setter into(T& place) {
-  return [&place](const YAML::Node& node) { place = node.as<T>(); };
+Field value(T& place) {
+  return {[&place](const YAML::Node& node) { place = node.as<T>(); },
+          [&place] { return YAML::Node(place); }};
 }
 
-Setter into_path(Path& place) {
-  return [&place](const YAML::Node& node) {
-    place =
-        node.IsNull() ? std::string() : node.as<std::string>();  // `--set config=` takes it away
+// `--set config=` takes a path away.
+Field path(Path& place) {
+  return {[&place](const YAML::Node& node) {
+            place = node.IsNull() ? Path() : expand_home(node.as<std::string>());
+          },
+          [&place] { return YAML::Node(place.string()); }};
+}
+
+template <class T>
+Field optional(std::optional<T>& place) {
+  return {[&place](const YAML::Node& node) { place = node.as<T>(); },
+          [&place] { return place ? YAML::Node(*place) : YAML::Node(); }};
+}
+
+// One of the names, in the order of the enum.
+template <class T>
+Field choice(T& place, std::vector<std::string> names) {
+  const auto read = [&place, names](const YAML::Node& node) {
+    const auto found = std::ranges::find(names, node.as<std::string>());
+    if (found == names.end()) {
+      std::string all;
+      for (const std::string& name : names) all += (all.empty() ? "one of " : ", ") + name;
+      throw WrongValue(all);
+    }
+    place = T(found - names.begin());
   };
+  return {read, [&place, names] { return YAML::Node(names.at(size_t(place))); }};
 }
 
-void apply(const std::map<std::string, Setter>& known, const std::string& key,
-           const YAML::Node& value, const std::string& subject) {
+// A list of names; a single one may stand without brackets.
+Field names(std::vector<std::string>& place) {
+  return {[&place](const YAML::Node& node) {
+            place = node.IsSequence() ? node.as<std::vector<std::string>>()
+                                      : std::vector<std::string>{node.as<std::string>()};
+          },
+          [&place] { return YAML::Node(place); }};
+}
+
+Field changeable(Field field) {
+  field.may_change = true;
+  return field;
+}
+
+void apply(const Fields& known, const std::string& key, const YAML::Node& node,
+           const std::string& subject) {
   const auto it = known.find(key);
   if (it == known.end()) {
-    std::string names;
-    for (const auto& [name, setter] : known) names += (names.empty() ? "" : ", ") + name;
-    throw Error("recipe", subject + ": " + key, "one of " + names, "an unknown key");
+    std::string all;
+    for (const auto& [name, field] : known) all += (all.empty() ? "" : ", ") + name;
+    throw Error("recipe", subject + ": " + key, "one of " + all, "an unknown key");
   }
+  const auto refuse = [&](const std::string& expected) {
+    throw Error("recipe", subject + ": " + key, expected, "\"" + YAML::Dump(node) + "\"");
+  };
   try {
-    it->second(value);
+    it->second.set(node);
   } catch (const YAML::Exception&) {
-    throw Error("recipe", subject + ": " + key, "a value of the right type",
-                "\"" + YAML::Dump(value) + "\"");
+    refuse("a value of the right type");
+  } catch (const WrongValue& wrong) {
+    refuse(wrong.what());
   }
 }
 
-// Every pair of a mapping to its setter.
-void apply_all(const std::map<std::string, Setter>& known, const YAML::Node& mapping,
-               const std::string& subject) {
+// Every pair of a mapping to its field.
+void apply_all(const Fields& known, const YAML::Node& mapping, const std::string& subject) {
   if (!mapping.IsMap()) throw Error("recipe", subject, "a YAML mapping", "something else");
   std::set<std::string> seen;
   for (const auto& item : mapping) {
@@ -55,6 +108,96 @@ void apply_all(const std::map<std::string, Setter>& known, const YAML::Node& map
       throw Error("recipe", subject + ": " + item.first.Scalar(), "each key once", "it again");
     apply(known, item.first.Scalar(), item.second, subject);
   }
+}
+
+YAML::Node written(const Fields& fields) {
+  YAML::Node node(YAML::NodeType::Map);
+  for (const auto& [key, field] : fields)
+    if (const YAML::Node value = field.get(); !value.IsNull()) node[key] = value;
+  return node;
+}
+
+// A list of mappings, each with the fields of a T.
+template <class T>
+Field list(std::vector<T>& place, const std::string& key, const std::string& subject,
+           Fields (*fields_of)(T&)) {
+  const auto read = [&place, key, subject, fields_of](const YAML::Node& node) {
+    if (!node.IsSequence()) throw WrongValue("a list");
+    place.assign(node.size(), {});
+    for (size_t i = 0; i < node.size(); ++i)
+      apply_all(fields_of(place[i]), node[i], subject + ": " + key + "[" + std::to_string(i) + "]");
+  };
+  const auto write = [&place, fields_of] {
+    YAML::Node node(YAML::NodeType::Sequence);
+    for (T& item : place) node.push_back(written(fields_of(item)));
+    return node;
+  };
+  return {read, write};
+}
+
+Fields fields_of_data(RecipeData& data) {
+  return {{"path", path(data.path)},
+          {"make", value(data.make)},
+          {"weight", value(data.weight)},
+          {"mirror", value(data.mirror)},
+          {"shift", value(data.shift)}};
+}
+
+Fields fields_of_group(ParameterGroup& group) {
+  return {{"match", names(group.match)},
+          {"learning_rate", optional(group.learning_rate)},
+          {"weight_decay", optional(group.weight_decay)},
+          {"adam_epsilon", optional(group.adam_epsilon)}};
+}
+
+// Every key of a recipe. What is compared by its content when a run goes on (configuration,
+// tokenizer, data) may stand elsewhere then.
+Fields fields_of(Recipe& r, const std::string& subject) {
+  return {
+      {"output_dir", changeable(path(r.output_dir))},
+      {"model", changeable(path(r.model))},
+      {"config", changeable(path(r.config))},
+      {"tokenizer", changeable(path(r.tokenizer))},
+      {"tokenizer_vocab", value(r.tokenizer_vocab)},
+      {"data", changeable(list(r.data, "data", subject, fields_of_data))},
+      {"eval_data", changeable(list(r.eval_data, "eval_data", subject, fields_of_data))},
+      {"objective", choice(r.objective.kind, {"sft", "po", "simpo", "dpo", "ipo"})},
+      {"beta", value(r.objective.beta)},
+      {"gamma", value(r.objective.gamma)},
+      {"sft_weight", value(r.objective.sft_weight)},
+      {"count_end_token", value(r.objective.count_end_token)},
+      {"reference", changeable(path(r.reference))},
+      {"trainable", names(r.trainable)},
+      {"parameter_groups", list(r.parameter_groups, "parameter_groups", subject, fields_of_group)},
+      {"rows", choice(r.rows, {"train", "infer"})},
+      {"seed", value(r.seed)},
+      {"per_device_train_batch_size", value(r.per_device_train_batch_size)},
+      {"questions_per_picture", value(r.questions_per_picture)},
+      {"conversation_share", value(r.conversation_share)},
+      {"max_length", value(r.max_length)},
+      {"gradient_accumulation_steps", value(r.gradient_accumulation_steps)},
+      {"max_steps", value(r.max_steps)},
+      {"learning_rate", value(r.learning_rate)},
+      {"min_learning_rate", value(r.min_learning_rate)},
+      {"warmup_steps", value(r.warmup_steps)},
+      {"lr_scheduler_type", choice(r.lr_scheduler_type, {"cosine", "warmup_stable_decay"})},
+      {"decay_steps", value(r.decay_steps)},
+      {"optim", choice(r.optim, {"adamw_torch", "muon"})},
+      {"weight_decay", value(r.weight_decay)},
+      {"adam_beta1", value(r.adam_beta1)},
+      {"adam_beta2", value(r.adam_beta2)},
+      {"adam_epsilon", value(r.adam_epsilon)},
+      {"muon_momentum", value(r.muon_momentum)},
+      {"max_grad_norm", value(r.max_grad_norm)},
+      {"bf16", value(r.bf16)},
+      {"nan_policy", changeable(choice(r.nan_policy, {"skip", "stop"}))},
+      {"max_skipped_steps", changeable(value(r.max_skipped_steps))},
+      {"eval_steps", changeable(value(r.eval_steps))},
+      {"logging_steps", changeable(value(r.logging_steps))},
+      {"save_steps", changeable(value(r.save_steps))},
+      {"save_total_limit", changeable(value(r.save_total_limit))},
+      {"save_dtype", changeable(choice(r.save_dtype, {"bfloat16", "float32"}))},
+      {"report_to", changeable(choice(r.report_to, {"none", "tensorboard"}))}};
 }
 
 template <class T>
@@ -67,58 +210,65 @@ void demand(bool good, const std::string& subject, const char* key, const char* 
               text.str().empty() ? "nothing" : text.str());
 }
 
-RecipeData read_data(const YAML::Node& node, const std::string& subject) {
-  RecipeData data;
-  apply_all({{"path", into_path(data.path)},
-             {"make", into(data.make)},
-             {"weight", into(data.weight)},
-             {"mirror", into(data.mirror)},
-             {"shift", into(data.shift)}},
-            node, subject);
-  demand(!data.path.empty(), subject, "path", "a JSON file", "");
-  demand(data.weight > 0 && std::isfinite(data.weight), subject, "weight", "a positive number",
-         data.weight);
-  demand(data.shift >= 0 && data.shift <= 0.5, subject, "shift", "0 to 0.5", data.shift);
-  return data;
+void check_data(const std::vector<RecipeData>& sets, const std::string& subject) {
+  for (size_t i = 0; i < sets.size(); ++i) {
+    const std::string at = subject + "[" + std::to_string(i) + "]";
+    const RecipeData& data = sets[i];
+    demand(!data.path.empty(), at, "path", "a file of rows", "");
+    demand(data.weight > 0 && std::isfinite(data.weight), at, "weight", "a positive number",
+           data.weight);
+    demand(data.shift >= 0 && data.shift <= 0.5, at, "shift", "0 to 0.5", data.shift);
+  }
 }
 
-std::map<std::string, Setter> setters(Recipe& r, const std::string& subject) {
-  return {{"output_dir", into_path(r.output_dir)},
-          {"model", into_path(r.model)},
-          {"config", into_path(r.config)},
-          {"tokenizer", into_path(r.tokenizer)},
-          {"tokenizer_vocab", into(r.tokenizer_vocab)},
-          {"seed", into(r.seed)},
-          {"per_device_train_batch_size", into(r.per_device_train_batch_size)},
-          {"questions_per_picture", into(r.questions_per_picture)},
-          {"conversation_share", into(r.conversation_share)},
-          {"gradient_accumulation_steps", into(r.gradient_accumulation_steps)},
-          {"max_steps", into(r.max_steps)},
-          {"learning_rate", into(r.learning_rate)},
-          {"min_learning_rate", into(r.min_learning_rate)},
-          {"warmup_steps", into(r.warmup_steps)},
-          {"lr_scheduler_type", into(r.lr_scheduler_type)},
-          {"decay_steps", into(r.decay_steps)},
-          {"optim", into(r.optim)},
-          {"weight_decay", into(r.weight_decay)},
-          {"adam_beta1", into(r.adam_beta1)},
-          {"adam_beta2", into(r.adam_beta2)},
-          {"adam_epsilon", into(r.adam_epsilon)},
-          {"muon_momentum", into(r.muon_momentum)},
-          {"max_grad_norm", into(r.max_grad_norm)},
-          {"bf16", into(r.bf16)},
-          {"logging_steps", into(r.logging_steps)},
-          {"save_steps", into(r.save_steps)},
-          {"save_total_limit", into(r.save_total_limit)},
-          {"save_dtype", into(r.save_dtype)},
-          {"data", [&r, subject](const YAML::Node& node) {
-             if (!node.IsSequence())
-               throw Error("recipe", subject + ": data", "a list", "something else");
-             r.data.clear();
-             for (const YAML::Node& item : node)
-               r.data.push_back(
-                   read_data(item, subject + ": data[" + std::to_string(r.data.size()) + "]"));
-           }}};
+void check_groups(const std::vector<ParameterGroup>& groups, const std::string& subject) {
+  for (size_t i = 0; i < groups.size(); ++i) {
+    const std::string at = subject + ": parameter_groups[" + std::to_string(i) + "]";
+    const ParameterGroup& group = groups[i];
+    demand(!group.match.empty(), at, "match", "at least one pattern", "");
+    const auto number = [&](const char* key, const std::optional<double>& value, bool from_0) {
+      if (value)
+        demand(std::isfinite(*value) && (from_0 ? *value >= 0 : *value > 0), at, key,
+               from_0 ? "a number from 0 up" : "a positive number", *value);
+    };
+    number("learning_rate", group.learning_rate, true);
+    number("weight_decay", group.weight_decay, true);
+    number("adam_epsilon", group.adam_epsilon, false);
+  }
+}
+
+// Objective, what trains, and what they ask of each other.
+void check_objective(const Recipe& r, const std::string& subject) {
+  const auto is = [&](bool good, const char* key, const char* expected, const auto& found) {
+    demand(good, subject, key, expected, found);
+  };
+  const ObjectiveConfig &c = r.objective, usual;
+  is(c.beta > 0 && std::isfinite(c.beta), "beta", "a positive number", c.beta);
+  is(std::isfinite(c.gamma), "gamma", "a number", c.gamma);
+  is(c.sft_weight >= 0 && std::isfinite(c.sft_weight), "sft_weight", "a number from 0 up",
+     c.sft_weight);
+  using Kind = ObjectiveConfig::Kind;
+  is(c.kind != Kind::sft || c.count_end_token, "count_end_token", "true with objective: sft",
+     "false");
+  is(c.kind != Kind::sft || c.beta == usual.beta, "beta", "nothing with objective: sft", c.beta);
+  is(c.kind == Kind::po || c.kind == Kind::simpo || c.gamma == usual.gamma, "gamma",
+     "nothing but with objective: po or simpo", c.gamma);
+  is(c.kind == Kind::po || c.sft_weight == usual.sft_weight, "sft_weight",
+     "nothing but with objective: po", c.sft_weight);
+  is(c.takes_reference() || r.reference.empty(), "reference",
+     "nothing but with objective: dpo or ipo", r.reference.string());
+  is(!c.takes_pairs() || r.conversation_share == 0, "conversation_share",
+     "0 where answers come in pairs", r.conversation_share);
+  is(r.rows == Recipe::Rows::train || r.conversation_share == 0, "conversation_share",
+     "0 with rows: infer", r.conversation_share);
+  is(!c.takes_reference() || !r.model.empty() || !r.reference.empty(), "reference",
+     "a model to hold against, where the run begins with fresh weights", "");
+  if (c.takes_reference())
+    for (const RecipeData& data : r.data)
+      is(!data.mirror && data.shift == 0, "data",
+         "no mirror and no shift where a reference is taken, which sees each picture once",
+         data.path.string());
+  is(!r.trainable.empty(), "trainable", "at least one part or pattern", "");
 }
 
 void check(const Recipe& r, const std::string& subject) {
@@ -138,6 +288,16 @@ void check(const Recipe& r, const std::string& subject) {
   is(r.model.empty() != r.config.empty(), "model, config", "exactly one of the two",
      r.model.empty() ? "neither" : "both");
   is(!r.data.empty(), "data", "at least one set", "");
+  check_data(r.data, subject + ": data");
+  check_data(r.eval_data, subject + ": eval_data");
+  check_groups(r.parameter_groups, subject);
+  check_objective(r, subject);
+  for (const RecipeData& data : r.eval_data)
+    is(data.weight == 1 && !data.mirror && data.shift == 0, "eval_data",
+       "no weight, mirror or shift: every row once, as it is", data.path.string());
+  is(r.eval_steps == 0 || !r.eval_data.empty(), "eval_data", "a set, with eval_steps", "");
+  is(r.eval_steps > 0 || r.eval_data.empty(), "eval_steps", "a positive number, with eval_data",
+     r.eval_steps);
   counts("tokenizer_vocab", r.tokenizer_vocab);
   counts("per_device_train_batch_size", r.per_device_train_batch_size);
   counts("questions_per_picture", r.questions_per_picture);
@@ -153,22 +313,20 @@ void check(const Recipe& r, const std::string& subject) {
   is(r.min_learning_rate >= 0 && r.min_learning_rate <= r.learning_rate, "min_learning_rate",
      "0 to learning_rate", r.min_learning_rate);
   at_least_0("warmup_steps", r.warmup_steps);
+  at_least_0("max_length", r.max_length);
+  at_least_0("eval_steps", r.eval_steps);
+  at_least_0("max_skipped_steps", r.max_skipped_steps);
   at_least_0("weight_decay", r.weight_decay);
   at_least_0("max_grad_norm", r.max_grad_norm);
   from_0_to_1("adam_beta1", r.adam_beta1);
   from_0_to_1("adam_beta2", r.adam_beta2);
   from_0_to_1("muon_momentum", r.muon_momentum);
   is(r.adam_epsilon > 0, "adam_epsilon", "a positive number", r.adam_epsilon);
-  const bool level = r.lr_scheduler_type == "warmup_stable_decay";
-  is(level || r.lr_scheduler_type == "cosine", "lr_scheduler_type", "cosine or warmup_stable_decay",
-     r.lr_scheduler_type);
+  const bool level = r.lr_scheduler_type == Recipe::Schedule::warmup_stable_decay;
   is(level ? r.decay_steps > 0 && r.decay_steps <= r.max_steps - r.warmup_steps
            : r.decay_steps == 0,
      "decay_steps", "1 to max_steps - warmup_steps with warmup_stable_decay, else 0",
      r.decay_steps);
-  is(r.optim == "adamw_torch" || r.optim == "muon", "optim", "adamw_torch or muon", r.optim);
-  is(r.save_dtype == "bfloat16" || r.save_dtype == "float32", "save_dtype", "bfloat16 or float32",
-     r.save_dtype);
 }
 
 YAML::Node yaml_of(const std::string& text, const std::string& subject) {
@@ -184,7 +342,7 @@ YAML::Node yaml_of(const std::string& text, const std::string& subject) {
 Recipe read_recipe(const Path& file, const std::vector<std::string>& settings) {
   Recipe recipe;
   const std::string subject = file.string();
-  const auto known = setters(recipe, subject);
+  const Fields known = fields_of(recipe, subject);
   const YAML::Node root = yaml_of(read_file(file), subject);
   apply_all(known, root, subject);
   for (const std::string& setting : settings) {
@@ -197,10 +355,23 @@ Recipe read_recipe(const Path& file, const std::vector<std::string>& settings) {
   return recipe;
 }
 
+std::map<std::string, RecipeKey> recipe_keys(const Recipe& recipe) {
+  Recipe copy = recipe;
+  std::map<std::string, RecipeKey> keys;
+  for (const auto& [key, field] : fields_of(copy, "")) {
+    YAML::Emitter out;
+    out.SetMapFormat(YAML::Flow);
+    out.SetSeqFormat(YAML::Flow);
+    out << field.get();
+    keys[key] = {out.c_str(), field.may_change};
+  }
+  return keys;
+}
+
 double learning_rate_at(const Recipe& r, int step) {
   if (step < r.warmup_steps) return r.learning_rate * (step + 1) / r.warmup_steps;
   const double range = r.learning_rate - r.min_learning_rate;
-  if (r.lr_scheduler_type == "warmup_stable_decay")
+  if (r.lr_scheduler_type == Recipe::Schedule::warmup_stable_decay)
     return r.min_learning_rate + range * std::min(1.0, double(r.max_steps - step) / r.decay_steps);
   const double share = double(step - r.warmup_steps) / std::max(1, r.max_steps - r.warmup_steps);
   return r.min_learning_rate + 0.5 * range * (1 + std::cos(3.141592653589793 * share));

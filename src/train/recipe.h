@@ -1,20 +1,31 @@
-// A training run as one YAML file, with Hugging Face Trainer's key names (docs/training.md lists
-// them). Unknown keys are errors: a setting that is ignored would be a silent other run.
+// A training run as one YAML file, with the key names of Hugging Face's Trainer and of TRL
+// (docs/training.md lists them). Unknown keys are errors: a setting that is ignored would be a
+// silent other run.
 #pragma once
 
+#include <map>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "base/file.h"
+#include "train/objective_config.h"
 
 namespace revenant {
 
 struct RecipeData {
-  Path path;            // LLaVA-style JSON
+  Path path;            // rows, see data/dataset.h
   std::string make;     // set that `data make` builds if the file is absent; empty: must exist
   double weight = 1;    // share of pictures drawn from it, relative to its size
   bool mirror = false;  // every second picture, drawn anew each time: left and right swapped
   double shift = 0;     // moved by up to this share of its sides, drawn anew each time
+};
+
+// Settings of their own for some of the weights; train/parameters.h says what a pattern may be.
+struct ParameterGroup {
+  std::vector<std::string> match;
+  std::optional<double> learning_rate;  // at its height; follows the run's schedule
+  std::optional<double> weight_decay, adam_epsilon;
 };
 
 struct Recipe {
@@ -23,30 +34,47 @@ struct Recipe {
   Path config;     // config.json of a fresh model
   Path tokenizer;  // directory; empty: trained from the data
   int tokenizer_vocab = 1024;
-  std::vector<RecipeData> data;
+  std::vector<RecipeData> data, eval_data;
+  ObjectiveConfig objective;
+  Path reference;  // of DPO and IPO: directory of the reference model; empty: what the run began as
+  std::vector<std::string> trainable = {"all"};
+  std::vector<ParameterGroup> parameter_groups;
+  enum class Rows { train, infer } rows = Rows::train;  // whether answers traverse (TroL)
   uint64_t seed = 42;
   int per_device_train_batch_size = 32;  // pictures
   int questions_per_picture = 4;         // at most, drawn anew each time
   double conversation_share = 0;  // of pictures whose questions are turns of one conversation
+  int max_length = 0;             // rows of a sequence, pictures' too; longer ones are left out
   int gradient_accumulation_steps = 1;
   int max_steps = 1000;
   double learning_rate = 1e-3, min_learning_rate = 0;
   int warmup_steps = 100;
-  std::string lr_scheduler_type = "cosine";  // or warmup_stable_decay
-  int decay_steps = 0;                       // of warmup_stable_decay: its last steps
-  std::string optim = "adamw_torch";         // or muon, see train/optimizer.h
+  enum class Schedule { cosine, warmup_stable_decay } lr_scheduler_type = Schedule::cosine;
+  int decay_steps = 0;  // of warmup_stable_decay: its last steps
+  enum class Optim { adamw_torch, muon } optim = Optim::adamw_torch;  // see train/optimizer.h
   double weight_decay = 0.01;
   double adam_beta1 = 0.9, adam_beta2 = 0.999, adam_epsilon = 1e-8;
   double muon_momentum = 0.95;
   double max_grad_norm = 1;
-  bool bf16 = false;  // autocast; weights and optimiser stay float32
+  bool bf16 = false;  // autocast; weights that train and optimiser stay float32
+  enum class NanPolicy { skip, stop } nan_policy = NanPolicy::skip;
+  int max_skipped_steps = 10;  // in a row
+  int eval_steps = 0;          // 0: no evaluation
   int logging_steps = 10, save_steps = 500, save_total_limit = 2;
-  std::string save_dtype = "bfloat16";  // of the finished model
+  enum class SaveType { bfloat16, float32 } save_dtype = SaveType::bfloat16;  // when finished
+  enum class Report { none, tensorboard } report_to = Report::tensorboard;
 };
 
 // `settings` are "key=value" and replace what the file says. Relative paths are relative to the
-// working directory. Throws Error naming file and key.
+// working directory; ~ is the home directory. Throws Error naming file and key.
 Recipe read_recipe(const Path& file, const std::vector<std::string>& settings);
+
+// A key of a recipe and what it is set to, as YAML.
+struct RecipeKey {
+  std::string value;
+  bool may_change;  // while a run goes on: what does not touch weights, or is compared by content
+};
+std::map<std::string, RecipeKey> recipe_keys(const Recipe& recipe);
 
 // Learning rate of step `step` (from 0): linear warm-up, then a cosine to min_learning_rate, or
 // level and over the last decay_steps straight down to it. Level steps do not depend on max_steps.

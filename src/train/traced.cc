@@ -1,5 +1,6 @@
 #include "train/traced.h"
 
+#include "train/objective.h"
 #include "train/optimizer.h"
 
 namespace revenant {
@@ -20,6 +21,8 @@ TorchNote to_note(const ArrayNote& note) {
     note(site, name, to_array(x));
   };
 }
+
+const Objective sft = objective_of({});
 
 TorchModel copy_of(const TorchModel& model) {
   TorchModel copy = model;
@@ -53,18 +56,20 @@ Array TorchTraced::forward(const Step& step, std::span<const int> ids, const Arr
 void TorchTraced::trace_adamw(const TorchBatch& batch, double decay, const std::string& name,
                               Arrays& out) const {
   TorchModel model = copy_of(model_);
-  torch::optim::AdamW optimizer = make_adamw(model, decay, 0.9, 0.999, 1e-8, true);
+  std::map<std::string, ParameterSettings> all;
+  for (const auto& [parameter, value] : model.parameters) all[parameter] = {1, decay, 1e-8};
+  torch::optim::AdamW optimizer = make_adamw(model, all, 0.9, 0.999);
   Array losses{{4}, {}, {}};
   for (int i = 0; i < 4; ++i) {
     optimizer.zero_grad();
-    const torch::Tensor loss = sft_loss(model, batch);
+    const torch::Tensor loss = mean_loss(sft, model, batch);
     losses.floats.push_back(loss.item<float>());
     if (i == 3) break;
     loss.backward();
     optimizer.step();
   }
   out[name + "/losses"] = std::move(losses);
-  for (const auto& [parameter, value] : model.parameters)
+  for (const auto& [parameter, value] : as_stored(model, model.parameters))
     out[name + "/param_after/" + parameter] = to_array(value);
 }
 
@@ -77,9 +82,12 @@ Arrays TorchTraced::train(const Step& step, std::span<const int> ids,
   batch.pixels = to_tensor(pixels, model_.dtype());
   Arrays out;
   TorchModel model = copy_of(model_);
-  sft_loss(model, batch).backward();
+  mean_loss(sft, model, batch).backward();
+  NamedTensors gradients;
   for (const auto& [name, parameter] : model.parameters)
-    if (parameter.grad().defined()) out["grad/" + name] = to_array(parameter.grad());
+    if (parameter.grad().defined()) gradients[name] = parameter.grad();
+  for (const auto& [name, gradient] : as_stored(model, gradients))
+    out["grad/" + name] = to_array(gradient);
   trace_adamw(batch, 0, "adamw_wd0", out);
   trace_adamw(batch, 0.01, "adamw_wd0.01", out);
   return out;

@@ -4,6 +4,7 @@
 #include <set>
 
 #include "noise.h"
+#include "train/objective.h"
 
 namespace revenant {
 namespace {
@@ -34,7 +35,7 @@ TEST_F(BatchTest, ARoundedUpBatchHasTheSameLossAndGradients) {
   TorchBatch rounded = exact;
   round_up(rounded);
   const auto results = [&](const TorchBatch& batch) {
-    const torch::Tensor loss = sft_loss(one.model, batch);
+    const torch::Tensor loss = mean_loss(objective_of({}), one.model, batch);
     std::vector<torch::Tensor> parameters;
     for (const auto& [name, parameter] : one.model.parameters) parameters.push_back(parameter);
     auto all = torch::autograd::grad({loss}, parameters, {}, {}, false, true);
@@ -137,6 +138,165 @@ TEST_F(BatchTest, PicturesComeMirroredAndShiftedAsTheSetSays) {
   EXPECT_GT(mirrored, 3);
   EXPECT_LT(mirrored, 17);
   EXPECT_GT(moved, 10);
+}
+
+// Every row of a batch against the row of the set that it comes from.
+TEST_F(BatchTest, EachSequenceIsItsRowsQuestionAndAnswer) {
+  const OneStep one(recipe("rows"), 2);
+  const auto picks = picks_of_step(one.data, one.recipe, 3);
+  const TorchBatch batch = one.maker.make(picks);
+  ASSERT_EQ(batch.step.spans.size(), 2 * picks.size());
+  ASSERT_EQ(batch.pixels.size(0), int64_t(picks.size()));
+  const std::vector<Row>& rows = one.data.sets[0].rows;
+  for (size_t s = 0; s < batch.step.spans.size(); ++s) {
+    const Span& span = batch.step.spans[s];
+    const size_t pick = s / 2;
+    const int first = span.first_row, end = first + span.rows;
+    for (int r = first; r < end; ++r) {
+      if (batch.labels[size_t(r)] < 0) continue;
+      ASSERT_LT(r + 1, end);
+      EXPECT_EQ(batch.labels[size_t(r)], batch.ids[size_t(r + 1)]) << "row " << r;
+    }
+    std::string text = one.tokenizer.decode(
+        std::vector<int>(batch.ids.begin() + first, batch.ids.begin() + end), true);
+    for (size_t at; (at = text.find("<IMG_CONTEXT>")) != text.npos;) text.erase(at, 13);
+    const RowGroup group = picks[pick].group;
+    bool found = false;
+    for (size_t r = group.begin; r < group.end; ++r)
+      found |= text == "<|im_start|>user\n<img></img>" + rows[r].question.substr(8) +
+                           "<|im_end|><|im_start|>assistant\n" + rows[r].answer + "<|im_end|>";
+    EXPECT_TRUE(found) << text;
+    EXPECT_EQ(batch.tile_of_slot[s], int64_t(pick));
+    const Tiles tiles = tile(read_image(rows[group.begin].images[0]), one.maker.tile_rule);
+    EXPECT_TRUE(torch::equal(batch.pixels[int64_t(pick)].reshape(-1),
+                             torch::tensor(normalise(tiles.tiles, one.maker.tile_rule))));
+  }
+}
+
+TEST_F(BatchTest, APairIsOneQuestionWithBothAnswers) {
+  Recipe r = recipe("pairs");
+  r.objective.kind = ObjectiveConfig::Kind::po;
+  const OneStep one(r, 2);
+  for (const bool end_counts : {true, false}) {
+    BatchMaker maker = one.maker;
+    maker.options.count_end_token = end_counts;
+    const TorchBatch batch = maker.make(picks_of_step(one.data, one.recipe, 0));
+    ASSERT_EQ(batch.pairs.size(), 8u);  // four pictures, two questions each
+    ASSERT_EQ(batch.step.spans.size(), 16u);
+    ASSERT_EQ(batch.tile_of_slot.size(), 16u);
+    std::set<int> spans;
+    for (const AnswerPair& pair : batch.pairs) {
+      spans.insert({pair.chosen, pair.rejected});
+      const auto of = [&](int index) {
+        const Span& span = batch.step.spans[size_t(index)];
+        std::vector<int> prompt, answer;
+        for (int i = span.first_row; i < span.first_row + span.rows; ++i) {
+          const auto label = batch.labels[size_t(i)];
+          if (label >= 0) answer.push_back(int(label));
+          if (answer.empty()) prompt.push_back(int(batch.ids[size_t(i)]));
+        }
+        return std::pair(prompt, one.tokenizer.decode(answer, true));
+      };
+      const auto chosen = of(pair.chosen), rejected = of(pair.rejected);
+      EXPECT_EQ(chosen.first, rejected.first);
+      const std::string end = end_counts ? "<|im_end|>" : "";
+      EXPECT_TRUE(chosen.second == "yes" + end || chosen.second == "a cat" + end) << chosen.second;
+      EXPECT_EQ(rejected.second, "no" + end);
+      EXPECT_EQ(batch.tile_of_slot[size_t(pair.chosen)], batch.tile_of_slot[size_t(pair.rejected)]);
+    }
+    EXPECT_EQ(spans.size(), 16u);
+  }
+}
+
+TEST_F(BatchTest, WhatCannotBeUsedIsLeftOutAndNamed) {
+  write_file(root_ / "images/3.png", read_file(root_ / "images/3.png").substr(0, 300));
+  Recipe r = recipe("left_out");
+  r.objective.kind = ObjectiveConfig::Kind::po;
+  const OneStep one(r, 2);
+  const TorchBatch damaged = one.batch(3, 1);
+  EXPECT_TRUE(damaged.step.spans.empty());
+  ASSERT_EQ(damaged.left_out.size(), 1u);
+  EXPECT_NE(damaged.left_out[0].find("3.png"), std::string::npos);
+  OneStep same(r, 2);
+  same.data.sets[0].rows[0].rejected = same.data.sets[0].rows[0].answer;
+  const TorchBatch one_left = same.batch(0, 1);
+  EXPECT_EQ(one_left.pairs.size(), 1u);
+  ASSERT_EQ(one_left.left_out.size(), 1u);
+  EXPECT_NE(one_left.left_out[0].find("rows.json: row 1: both answers are the same"),
+            std::string::npos);
+  BatchMaker short_ones = one.maker;
+  const int longest = one.batch(1, 1).step.spans[0].rows;
+  short_ones.options.max_length = longest;
+  const Pick pick{&one.data.sets[0], one.data.sets[0].groups[1], 1};
+  EXPECT_TRUE(short_ones.make({&pick, 1}).left_out.empty());
+  short_ones.options.max_length = longest - 1;
+  const TorchBatch cut = short_ones.make({&pick, 1});
+  EXPECT_FALSE(cut.left_out.empty());
+  for (const Span& span : cut.step.spans) EXPECT_LT(span.rows, longest);
+}
+
+// Each turn by itself: what was said before is prompt, its answer comes after one pass.
+TEST_F(BatchTest, AsInferredEveryTurnIsASequence) {
+  Json turns = Json::array();
+  for (const std::string text : {"<image>\nWhat is it?", "a cat", "Is it dark?", "yes"})
+    turns.push_back({{"from", turns.size() % 2 ? "gpt" : "human"}, {"value", text}});
+  write_file(root_ / "turns.json",
+             Json::array({{{"image", "images/0.png"}, {"conversations", turns}}}).dump());
+  Recipe r = recipe("inferred");
+  r.data[0].path = root_ / "turns.json";
+  r.per_device_train_batch_size = 1;
+  r.rows = Recipe::Rows::infer;
+  const OneStep one(r, 1);
+  const TorchBatch batch = one.batch(0, 1);
+  ASSERT_EQ(batch.step.spans.size(), 2u);
+  for (const Span& span : batch.step.spans) {
+    const int prompt = span.rows - span.generated;
+    EXPECT_EQ(span.rope_length, prompt);
+    for (int i = 0; i < span.rows; ++i)
+      EXPECT_EQ(batch.labels[size_t(span.first_row + i)] >= 0,
+                i >= prompt - 1 && i + 1 < span.rows);
+  }
+  EXPECT_GT(batch.step.spans[1].rows, batch.step.spans[0].rows);
+}
+
+TEST_F(BatchTest, WeightsAreSharesOfASetsPicturesAndEpochsDiffer) {
+  Recipe r = recipe("weights");
+  r.data = {{root_ / "rows.json", "", 2}, {root_ / "rows.json", "", 0.5}};
+  const TrainingData data = read_training_data(r.data, false);
+  ASSERT_EQ(data.pictures_an_epoch(), 60u);  // 2 * 24 + 12
+  const auto epoch = [&](int number) {
+    std::vector<std::pair<const TrainingSet*, size_t>> order;
+    for (int step = 15 * number; step < 15 * (number + 1); ++step)
+      for (const Pick& pick : picks_of_step(data, r, step))
+        order.push_back({pick.set, pick.group.begin});
+    return order;
+  };
+  const auto first = epoch(0), second = epoch(1);
+  for (const auto& order : {first, second}) {
+    std::map<std::pair<const TrainingSet*, size_t>, int> counts;
+    for (const auto& pick : order) ++counts[pick];
+    int of_second_set = 0;
+    for (const auto& [pick, count] : counts) {
+      if (pick.first == &data.sets[0]) {
+        EXPECT_EQ(count, 2);
+      } else {
+        EXPECT_EQ(count, 1);
+        ++of_second_set;
+      }
+    }
+    EXPECT_EQ(of_second_set, 12);
+  }
+  EXPECT_NE(first, second);
+}
+
+TEST_F(BatchTest, EvaluationTakesEveryGroupOnceInOrder) {
+  const TrainingData data = read_training_data(recipe("order").data, false);
+  const auto batches = picks_in_order(data, 5);
+  ASSERT_EQ(batches.size(), 5u);  // 24 pictures
+  size_t next = 0;
+  for (const auto& batch : batches)
+    for (const Pick& pick : batch) EXPECT_EQ(pick.group.begin, 2 * next++);
+  EXPECT_EQ(next, 24u);
 }
 
 }  // namespace

@@ -68,8 +68,8 @@ struct OneStep {
     return r;
   }
   OneStep(const Recipe& r, int questions, double conversation_share = 0) : recipe(taken(r)) {
-    maker.questions_per_picture = questions;
-    maker.conversation_share = conversation_share;
+    maker.options.questions_per_picture = questions;
+    maker.options.conversation_share = conversation_share;
   }
   TorchBatch batch(size_t group, uint64_t seed) const {
     const Pick pick{&data.sets[0], data.sets[0].groups[group], seed};
@@ -79,13 +79,9 @@ struct OneStep {
   Recipe recipe;
   Tokenizer tokenizer = Tokenizer::open(recipe.output_dir);
   TorchModel model = load_torch_model(recipe.output_dir);
-  TrainingData data = read_training_data(recipe);
-  BatchMaker maker{model.config,
-                   tokenizer,
-                   prompt_rule(PromptFamily::phantom_qwen2),
-                   tile_rule_of(model.config),
-                   1,
-                   0};
+  TrainingData data = read_training_data(recipe.data, recipe.objective.takes_pairs());
+  BatchMaker maker{model.config, tokenizer, prompt_rule(PromptFamily::phantom_qwen2),
+                   tile_rule_of(model.config), batch_options(recipe)};
 };
 
 }  // namespace revenant

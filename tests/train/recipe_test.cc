@@ -63,7 +63,7 @@ TEST(Recipe, ScheduleStaysLevelThenDecays) {
   Recipe r;
   r.learning_rate = 1;
   r.min_learning_rate = 0.1;
-  r.lr_scheduler_type = "warmup_stable_decay";
+  r.lr_scheduler_type = Recipe::Schedule::warmup_stable_decay;
   r.warmup_steps = 10;
   r.max_steps = 110;
   r.decay_steps = 20;
@@ -74,6 +74,139 @@ TEST(Recipe, ScheduleStaysLevelThenDecays) {
   const double level = learning_rate_at(r, 60);
   r.max_steps = 90;
   EXPECT_DOUBLE_EQ(learning_rate_at(r, 60), level);
+}
+
+// Another value than the default's, for every key there is: a key without a row here fails.
+const std::map<std::string, std::string> other_values = {
+    {"output_dir", "elsewhere"},
+    {"model", "a_model"},
+    {"config", "a_config"},
+    {"tokenizer", "a_tokenizer"},
+    {"tokenizer_vocab", "77"},
+    {"data", "[{make: emoji, mirror: true, path: e.json, shift: 0.25, weight: 2}]"},
+    {"eval_data", "[{make: flags, mirror: false, path: f.json, shift: 0, weight: 1}]"},
+    {"objective", "po"},
+    {"beta", "3.5"},
+    {"gamma", "0.25"},
+    {"sft_weight", "0.125"},
+    {"count_end_token", "false"},
+    {"reference", "a_reference"},
+    {"trainable", "[projector, mechanism]"},
+    {"parameter_groups",
+     "[{adam_epsilon: 0.001, learning_rate: 0.5, match: [vision], weight_decay: 0.25}]"},
+    {"rows", "infer"},
+    {"seed", "7"},
+    {"per_device_train_batch_size", "3"},
+    {"questions_per_picture", "9"},
+    {"conversation_share", "0.5"},
+    {"max_length", "99"},
+    {"gradient_accumulation_steps", "5"},
+    {"max_steps", "11"},
+    {"learning_rate", "0.25"},
+    {"min_learning_rate", "0.125"},
+    {"warmup_steps", "4"},
+    {"lr_scheduler_type", "warmup_stable_decay"},
+    {"decay_steps", "6"},
+    {"optim", "muon"},
+    {"weight_decay", "0.5"},
+    {"adam_beta1", "0.75"},
+    {"adam_beta2", "0.5"},
+    {"adam_epsilon", "0.0625"},
+    {"muon_momentum", "0.5"},
+    {"max_grad_norm", "2.5"},
+    {"bf16", "true"},
+    {"nan_policy", "stop"},
+    {"max_skipped_steps", "2"},
+    {"eval_steps", "8"},
+    {"logging_steps", "13"},
+    {"save_steps", "17"},
+    {"save_total_limit", "19"},
+    {"save_dtype", "float32"},
+    {"report_to", "none"}};
+
+// What a key needs beside it to be accepted.
+const std::map<std::string, std::vector<std::string>> beside = {
+    {"model", {"config="}},
+    {"eval_data", {"eval_steps=5"}},
+    {"eval_steps", {"eval_data=[{path: f.json}]"}},
+    {"beta", {"objective=po"}},
+    {"gamma", {"objective=po"}},
+    {"sft_weight", {"objective=po"}},
+    {"count_end_token", {"objective=po"}},
+    {"reference", {"objective=dpo"}},
+    {"lr_scheduler_type", {"decay_steps=6"}},
+    {"decay_steps", {"lr_scheduler_type=warmup_stable_decay"}}};
+
+TEST(Recipe, EveryKeyArrives) {
+  const Temporary place;
+  const Path file = place.path / "recipe.yaml";
+  write_file(file, "output_dir: o\nconfig: c\ndata:\n  - {path: d.json}\n");
+  const auto usual = recipe_keys(read_recipe(file, {}));
+  for (const auto& [key, entry] : usual) {
+    const auto other = other_values.find(key);
+    ASSERT_NE(other, other_values.end()) << key << " has no row in this test";
+    EXPECT_NE(entry.value, other->second) << key;
+    std::vector<std::string> settings = {key + "=" + other->second};
+    if (const auto it = beside.find(key); it != beside.end())
+      settings.insert(settings.end(), it->second.begin(), it->second.end());
+    std::map<std::string, RecipeKey> found;
+    ASSERT_NO_THROW(found = recipe_keys(read_recipe(file, settings))) << key;
+    EXPECT_EQ(found.at(key).value, other->second) << key;
+  }
+  EXPECT_EQ(usual.size(), other_values.size());
+}
+
+TEST(Recipe, HomeIsExpandedInEveryPath) {
+  const Temporary place;
+  const Path file = place.path / "recipe.yaml";
+  write_file(file,
+             "output_dir: ~/o\nconfig: ~/c\ntokenizer: ~/t\n"
+             "data:\n  - {path: ~/d.json}\neval_data:\n  - {path: ~/e.json}\neval_steps: 1\n");
+  const Recipe r = read_recipe(file, {});
+  const Path home = expand_home("~");
+  EXPECT_NE(home, "~");
+  EXPECT_EQ(r.output_dir, home / "o");
+  EXPECT_EQ(r.config, home / "c");
+  EXPECT_EQ(r.tokenizer, home / "t");
+  EXPECT_EQ(r.data[0].path, home / "d.json");
+  EXPECT_EQ(r.eval_data[0].path, home / "e.json");
+  EXPECT_EQ(read_recipe(file, {"objective=dpo", "reference=~/r"}).reference, home / "r");
+  EXPECT_EQ(read_recipe(file, {"config=", "model=~/m"}).model, home / "m");
+}
+
+TEST(Recipe, WhatDoesNotGoTogetherIsRefused) {
+  const Temporary place;
+  const Path file = place.path / "recipe.yaml";
+  write_file(file, "output_dir: o\nconfig: c\ndata:\n  - {path: d.json, mirror: true}\n");
+  const auto refused = [&](std::vector<std::string> settings) -> std::string {
+    try {
+      read_recipe(file, settings);
+    } catch (const Error& error) {
+      return error.what();
+    }
+    return "nothing";
+  };
+  const auto has = [](const std::string& text, const char* part) {
+    return text.find(part) != std::string::npos;
+  };
+  EXPECT_PRED2(has, refused({"beta=1"}), "beta: expected nothing with objective: sft");
+  EXPECT_PRED2(has, refused({"objective=dpo", "gamma=1"}), "gamma");
+  EXPECT_PRED2(has, refused({"objective=simpo", "sft_weight=2"}), "sft_weight");
+  EXPECT_PRED2(has, refused({"count_end_token=false"}), "count_end_token");
+  EXPECT_PRED2(has, refused({"objective=po", "conversation_share=0.5"}), "conversation_share");
+  EXPECT_PRED2(has, refused({"rows=infer", "conversation_share=0.5"}), "conversation_share");
+  EXPECT_PRED2(has, refused({"objective=dpo"}), "reference");
+  EXPECT_PRED2(has, refused({"objective=dpo", "reference=r"}), "no mirror");
+  EXPECT_PRED2(has, refused({"reference=r"}), "reference");
+  EXPECT_PRED2(has, refused({"eval_steps=5"}), "eval_data");
+  EXPECT_PRED2(has, refused({"eval_data=[{path: e.json}]"}), "eval_steps");
+  EXPECT_PRED2(has, refused({"eval_steps=5", "eval_data=[{path: e, shift: 0.1}]"}), "eval_data");
+  EXPECT_PRED2(has, refused({"objective=ppo"}), "one of sft, po, simpo, dpo, ipo");
+  EXPECT_PRED2(has, refused({"optim=sgd"}), "one of adamw_torch, muon");
+  EXPECT_PRED2(has, refused({"parameter_groups=[{learning_rate: 1}]"}), "match");
+  EXPECT_PRED2(has, refused({"parameter_groups=[{match: all, rate: 1}]"}),
+               "parameter_groups[0]: rate");
+  EXPECT_PRED2(has, refused({"trainable=[]"}), "trainable");
 }
 
 }  // namespace

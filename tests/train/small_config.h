@@ -34,4 +34,31 @@ inline nlohmann::json small_config_with_ids() {
   return config;
 }
 
+// A plain model over InternLM2 with a CLIP tower and the picture's low-rank branches, fused q, k,
+// v.
+inline nlohmann::json small_clip_config() {
+  return {{"model_type", "internlm"},
+          {"vocab_size", 40},
+          {"hidden_size", 32},
+          {"intermediate_size", 48},
+          {"num_hidden_layers", 2},
+          {"num_attention_heads", 2},
+          {"num_key_value_heads", 1},
+          {"max_position_embeddings", 128},
+          {"rope_theta", 10000.0},
+          {"rms_norm_eps", 1e-6},
+          {"img_size", 56},
+          {"image_lora_rank", 5},
+          {"image_token_index", 40},
+          {"bias", false},
+          {"vision_config",
+           {{"hidden_size", 24},
+            {"intermediate_size", 40},
+            {"num_hidden_layers", 1},
+            {"num_attention_heads", 2},
+            {"patch_size", 14},
+            {"image_size", 56}}},
+          {"revenant", {{"phantom", false}, {"trol", true}}}};
+}
+
 }  // namespace revenant

@@ -1,0 +1,155 @@
+#include "train/gradients.h"
+
+#include <ATen/autocast_mode.h>
+#include <torch/csrc/autograd/autograd.h>
+
+#include <cmath>
+#include <mutex>
+#include <numeric>
+
+#include "base/error.h"
+#include "train/parameters.h"
+
+namespace revenant {
+namespace {
+
+struct BatchGradients {
+  StepLoss loss;
+  std::vector<torch::Tensor> gradients;  // as `trained`; undefined where none reaches
+};
+
+void add(StepLoss& sum, const StepLoss& part) {
+  sum.loss += part.loss;
+  for (const auto& [name, value] : part.metrics) sum.metrics[name] += value;
+}
+
+// Weights of the batches over their sum: what each one's value is multiplied by.
+struct Shares {
+  std::vector<double> weights;
+  double total = 0;
+};
+
+Shares shares_of(const Objective& objective, const std::vector<TorchBatch>& batches) {
+  Shares shares;
+  for (const TorchBatch& batch : batches) shares.weights.push_back(objective.weight(batch));
+  shares.total = std::accumulate(shares.weights.begin(), shares.weights.end(), 0.0);
+  CHECK(shares.total > 0);
+  return shares;
+}
+
+// What `of(i)` gives for each batch that counts, handed to `take` in order.
+template <class Of, class Take>
+void in_order(const Shares& shares, SideBySide& threads, const Of& of, const Take& take) {
+  using Result = decltype(of(size_t(0)));
+  std::mutex taking;
+  std::map<size_t, Result> waiting;
+  size_t next = 0;
+  threads.run(shares.weights.size(), [&](size_t i) {
+    Result result = shares.weights[i] > 0 ? of(i) : Result{};
+    const std::lock_guard lock(taking);
+    waiting.emplace(i, std::move(result));
+    for (; waiting.contains(next); waiting.erase(next++)) take(waiting.at(next));
+  });
+}
+
+std::pair<torch::Tensor, StepLoss> loss_of(const TorchModel& model, const Objective& objective,
+                                           const TorchBatch& batch, double total, bool bf16,
+                                           const TorchNote* note) {
+  const AnswerScores scores = [&] {
+    const Autocast autocast(bf16);
+    return score_answers(model, batch, note);
+  }();
+  Objective::Value value = objective.value(batch, scores);
+  const torch::Tensor loss = value.loss / total;
+  for (auto& [name, metric] : value.metrics) metric /= total;
+  return {loss, {loss.item<double>(), std::move(value.metrics)}};
+}
+
+}  // namespace
+
+// Without torch's cache of leaves in bf16, which would outlive a step and be stale in the next.
+Autocast::Autocast(bool on) : cached_(at::autocast::is_autocast_cache_enabled()) {
+  at::autocast::set_autocast_cache_enabled(false);
+  at::autocast::set_autocast_enabled(at::kCPU, on);
+}
+
+Autocast::~Autocast() {
+  at::autocast::set_autocast_enabled(at::kCPU, false);
+  at::autocast::set_autocast_cache_enabled(cached_);
+}
+
+StepLoss accumulate(const TorchModel& model, const Objective& objective,
+                    const std::vector<TorchBatch>& batches, bool bf16, SideBySide& threads,
+                    const TorchNote* note) {
+  const Shares shares = shares_of(objective, batches);
+  std::vector<torch::Tensor> parameters;
+  for (auto& [name, parameter] : trained(model)) {
+    parameter.mutable_grad().reset();
+    parameters.push_back(parameter);
+  }
+  StepLoss sum;
+  in_order(
+      shares, threads,
+      [&](size_t i) {
+        auto [loss, part] =
+            loss_of(model, objective, batches[i], shares.total, bf16, i == 0 ? note : nullptr);
+        return BatchGradients{std::move(part),
+                              torch::autograd::grad({loss}, parameters, {}, {}, false, true)};
+      },
+      [&](const BatchGradients& part) {
+        add(sum, part.loss);
+        for (size_t p = 0; p < part.gradients.size(); ++p) {
+          if (!part.gradients[p].defined()) continue;
+          torch::Tensor& whole = parameters[p].mutable_grad();
+          whole = whole.defined() ? whole.add_(part.gradients[p]) : part.gradients[p].clone();
+        }
+      });
+  return sum;
+}
+
+StepLoss measure(const TorchModel& model, const Objective& objective,
+                 const std::vector<TorchBatch>& batches, bool bf16, SideBySide& threads) {
+  const Shares shares = shares_of(objective, batches);
+  StepLoss sum;
+  in_order(
+      shares, threads,
+      [&](size_t i) {
+        const torch::NoGradGuard no_grad;
+        return loss_of(model, objective, batches[i], shares.total, bf16, nullptr).second;
+      },
+      [&](const StepLoss& part) { add(sum, part); });
+  return sum;
+}
+
+GradientNorms gradient_norms(const TorchModel& model) {
+  std::map<Part, std::pair<double, double>> parts;  // sum of squares, count
+  std::vector<torch::Tensor> gradients;
+  std::vector<Part> part_of_gradient;
+  for (const auto& [name, parameter] : trained(model))
+    if (parameter.grad().defined()) {
+      gradients.push_back(parameter.grad());
+      part_of_gradient.push_back(part_of(model.specs.at(name)));
+      parts[part_of_gradient.back()].second += double(parameter.numel());
+    }
+  GradientNorms norms;
+  if (gradients.empty()) return norms;
+  const std::vector<torch::Tensor> each = at::_foreach_norm(gradients);
+  for (size_t i = 0; i < each.size(); ++i)
+    parts[part_of_gradient[i]].first += std::pow(each[i].item<double>(), 2);
+  norms.all = torch::stack(each).norm().item<double>();
+  for (const auto& [part, sums] : parts) {
+    norms.parts[part] = std::sqrt(sums.first);
+    norms.root_mean_squares[part] = std::sqrt(sums.first / sums.second);
+  }
+  return norms;
+}
+
+void clip_gradients(const TorchModel& model, double norm, double limit) {
+  if (limit == 0 || norm <= limit) return;
+  std::vector<torch::Tensor> gradients;
+  for (const auto& [name, parameter] : trained(model))
+    if (parameter.grad().defined()) gradients.push_back(parameter.grad());
+  at::_foreach_mul_(gradients, limit / (norm + 1e-6));
+}
+
+}  // namespace revenant

@@ -1,0 +1,47 @@
+// Gradients of a step: the mean of an objective over all that its batches count.
+#pragma once
+
+#include "train/objective.h"
+#include "train/side_by_side.h"
+
+namespace revenant {
+
+struct StepLoss {
+  double loss = 0;                        // mean over what the objective counts
+  std::map<std::string, double> metrics;  // the same
+};
+
+// Autocast to bf16 on this thread, for as long as it lives.
+class Autocast {
+ public:
+  explicit Autocast(bool on);
+  ~Autocast();
+  Autocast(const Autocast&) = delete;
+
+ private:
+  bool cached_;
+};
+
+// Leaves the gradients with the weights that train. They are added in the order of the batches,
+// each as soon as those before it are, so that the number of threads changes nothing. Batches that
+// count nothing are passed over; at least one must count. `note` watches the first batch.
+StepLoss accumulate(const TorchModel& model, const Objective& objective,
+                    const std::vector<TorchBatch>& batches, bool bf16, SideBySide& threads,
+                    const TorchNote* note = nullptr);
+
+// The same loss without gradients.
+StepLoss measure(const TorchModel& model, const Objective& objective,
+                 const std::vector<TorchBatch>& batches, bool bf16, SideBySide& threads);
+
+// L2 norm of the gradients, over all and by part of the model.
+struct GradientNorms {
+  double all = 0;
+  std::map<Part, double> parts;
+  std::map<Part, double> root_mean_squares;  // what Adam's epsilon is to be held against
+};
+GradientNorms gradient_norms(const TorchModel& model);
+
+// Scales all gradients down so that their norm, given, becomes at most `limit`; 0: no limit.
+void clip_gradients(const TorchModel& model, double norm, double limit);
+
+}  // namespace revenant

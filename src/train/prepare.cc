@@ -1,0 +1,157 @@
+#include "train/prepare.h"
+
+#include <filesystem>
+
+#include "base/error.h"
+#include "base/sha256.h"
+#include "text/tokenizer_files.h"
+#include "text/train_bpe.h"
+#include "train/reference.h"
+
+namespace revenant {
+namespace {
+
+namespace fs = std::filesystem;
+using Json = nlohmann::json;
+
+bool trains_tokenizer(const Recipe& recipe) {
+  return recipe.tokenizer.empty() && recipe.model.empty();
+}
+
+Path tokenizer_directory_of(const Recipe& recipe) {
+  if (!trains_tokenizer(recipe)) return recipe.tokenizer.empty() ? recipe.model : recipe.tokenizer;
+  const Path own = recipe.output_dir / "tokenizer";
+  const std::vector<Path> checkpoints = checkpoints_in(recipe.output_dir);
+  return checkpoints.empty() || fs::exists(own) ? own : checkpoints.front();
+}
+
+// A tokenizer.json for the questions and answers of the data.
+std::string trained_tokenizer(const Recipe& recipe, const TrainingData& data) {
+  std::vector<std::string> texts;
+  for (const TrainingSet& set : data.sets)
+    for (const Row& row : set.rows) {
+      texts.push_back(row.question + "\n" + row.answer);
+      for (const Exchange& turn : row.later) texts.push_back(turn.question + "\n" + turn.answer);
+    }
+  const std::vector<std::string> specials = {"<|endoftext|>", "<|im_start|>", "<|im_end|>",
+                                             "<img>",         "</img>",       "<IMG_CONTEXT>"};
+  return train_byte_bpe(texts, recipe.tokenizer_vocab, specials);
+}
+
+Path config_file_of(const Recipe& recipe) {
+  return recipe.config.empty() ? recipe.model / "config.json" : recipe.config;
+}
+
+// The config of a fresh model, but for what its tokenizer will say, or that of the model that the
+// recipe goes on from.
+Json config_of(const Recipe& recipe) {
+  const Path file = config_file_of(recipe);
+  Json json = Json::parse(read_file(file), nullptr, false);
+  if (!json.is_object() || (recipe.model.empty() && !json.contains("llm_config")))
+    throw Error("train", file.string(), "a JSON object with llm_config", "something else");
+  if (recipe.model.empty()) json["llm_config"]["vocab_size"] = recipe.tokenizer_vocab;
+  return json;
+}
+
+// A tokenizer that the recipe brings must know what the prompt needs, and fit the model.
+void check_tokenizer(const Recipe& recipe, const Config& config, const PromptRule& rule) {
+  const Path directory = tokenizer_directory_of(recipe);
+  const Tokenizer tokenizer = tokenizer_for(rule, Tokenizer::open(directory));
+  if (recipe.model.empty()) return;
+  check_fit(rule, tokenizer, config.image_token, config.embedding_rows, directory.string());
+}
+
+// With the ids that only the tokenizer knows.
+Json completed(Json json, const Tokenizer& tokenizer, const PromptRule& rule) {
+  json["llm_config"]["vocab_size"] = tokenizer.size();
+  json["image_token_index"] = tokenizer.id_of(rule.context_token);
+  json["eos_token_id"] = json["pad_token_id"] = stop_ids(rule, tokenizer).front();
+  return json;
+}
+
+// What must stay the same while the run goes on: the recipe's keys that touch its numbers, and the
+// data by content.
+Json identity_of(const Recipe& recipe) {
+  Json identity = Json::object();
+  for (const auto& [key, entry] : recipe_keys(recipe))
+    if (!entry.may_change) identity[key] = entry.value;
+  if (!trains_tokenizer(recipe)) identity.erase("tokenizer_vocab");
+  Json sets = Json::array();
+  for (const RecipeData& data : recipe.data)
+    sets.push_back({{"sha256", sha256_of_file(data.path)},
+                    {"weight", data.weight},
+                    {"mirror", data.mirror},
+                    {"shift", data.shift}});
+  identity["data"] = std::move(sets);
+  return identity;
+}
+
+// All patterns over weights, with the keys that they stand in.
+std::vector<std::pair<std::vector<std::string>, std::string>> patterns_of(const Recipe& recipe) {
+  std::vector<std::pair<std::vector<std::string>, std::string>> all = {
+      {recipe.trainable, "trainable"}};
+  for (const ParameterGroup& group : recipe.parameter_groups)
+    all.emplace_back(group.match, "parameter_groups: match");
+  return all;
+}
+
+// A run goes on as what it began as. `config` is what the recipe asks for.
+void check_same(const Recipe& recipe, const Preparation& p, const Json& config,
+                const Path& checkpoint) {
+  if (config != p.run.model.config_json)
+    throw Error("train", config_file_of(recipe).string(),
+                "the configuration that the run in " + recipe.output_dir.string() + " began with",
+                "another");
+  if (!same_tokenizer(p.tokenizer_directory, checkpoint))
+    throw Error("train", p.tokenizer_directory.string(), "the tokenizer of " + checkpoint.string(),
+                "another");
+}
+
+void start(const Recipe& recipe, const Json& config, const Tell& tell, Run& run) {
+  run.model =
+      recipe.model.empty() ? init_torch_model(config, recipe.seed) : load_torch_model(recipe.model);
+  for (const std::string& warning : run.model.warnings) tell(warning);
+  set_trainable(run.model, recipe);
+  run.optimizer.emplace(recipe, run.model);
+}
+
+}  // namespace
+
+std::unique_ptr<Preparation> prepare(const Recipe& recipe, const Tell& tell) {
+  auto p = std::make_unique<Preparation>();
+  p->data = read_training_data(recipe.data, recipe.objective.takes_pairs());
+  p->eval_data = read_training_data(recipe.eval_data, recipe.objective.takes_pairs());
+  Json config = config_of(recipe);
+  const Config parsed = parse_config(config, config_file_of(recipe).string());
+  p->rule = &prompt_rule(prompt_family(parsed));
+  p->tokenizer_directory = tokenizer_directory_of(recipe);
+  std::string made_tokenizer;
+  if (!trains_tokenizer(recipe))
+    check_tokenizer(recipe, parsed, *p->rule);
+  else if (checkpoints_in(recipe.output_dir).empty())
+    made_tokenizer = trained_tokenizer(recipe, p->data);
+  for (const TensorSpecs specs = unique_tensors(parsed);
+       const auto& [patterns, key] : patterns_of(recipe))
+    selected(specs, patterns, key);
+  const Json identity = identity_of(recipe);
+  // Up to here nothing is written.
+  p->lock = std::make_unique<DirectoryLock>(recipe.output_dir);
+  remove_leftovers(recipe.output_dir);
+  if (!made_tokenizer.empty()) {
+    fs::create_directories(p->tokenizer_directory);
+    write_file(p->tokenizer_directory / "tokenizer.json", made_tokenizer);
+  }
+  p->tokenizer = tokenizer_for(*p->rule, Tokenizer::open(p->tokenizer_directory));
+  if (recipe.model.empty()) config = completed(config, *p->tokenizer, *p->rule);
+  if (const std::optional<Path> checkpoint = go_on(recipe, identity, tell, p->run))
+    check_same(recipe, *p, config, *checkpoint);
+  else
+    start(recipe, config, tell, p->run);
+  p->run.state.run = identity;
+  tell(trainable_report(p->run.model));
+  if (recipe.objective.takes_reference())
+    add_reference(recipe, *p->rule, *p->tokenizer, tell, p->data);
+  return p;
+}
+
+}  // namespace revenant
