@@ -4,6 +4,7 @@
 #include <filesystem>
 
 #include "base/error.h"
+#include "base/json.h"
 #include "base/sha256.h"
 #include "io/safetensors.h"
 #include "text/tokenizer_files.h"
@@ -100,7 +101,7 @@ std::vector<Path> checkpoints_in(const Path& output_dir) {
 
 void check_manifest(const Path& checkpoint) {
   const Path file = checkpoint / manifest_name;
-  const Json json = Json::parse(read_file(file), nullptr, false);
+  const Json json = read_json(file, "checkpoint");
   if (!json.is_object() || !json.contains("files") || !json["files"].is_object())
     throw Error("checkpoint", file.string(), "a JSON object with files", "something else");
   for (const char* name : {"config.json", "optimizer.safetensors", "trainer_state.json"})
@@ -118,7 +119,7 @@ void check_manifest(const Path& checkpoint) {
 
 TrainerState read_trainer_state(const Path& checkpoint) {
   const Path file = checkpoint / "trainer_state.json";
-  const Json json = Json::parse(read_file(file), nullptr, false);
+  const Json json = read_json(file, "checkpoint");
   return {value_of<int>(json, file, "global_step"), value_of<Json>(json, file, "run"),
           value_of<Json>(json, file, "meter"),      value_of<int>(json, file, "skipped_in_a_row"),
           value_of<int>(json, file, "best_step"),   value_of<double>(json, file, "best_loss")};

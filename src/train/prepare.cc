@@ -3,6 +3,7 @@
 #include <filesystem>
 
 #include "base/error.h"
+#include "base/json.h"
 #include "base/sha256.h"
 #include "text/tokenizer_files.h"
 #include "text/train_bpe.h"
@@ -46,7 +47,7 @@ Path config_file_of(const Recipe& recipe) {
 // recipe goes on from.
 Json config_of(const Recipe& recipe) {
   const Path file = config_file_of(recipe);
-  Json json = Json::parse(read_file(file), nullptr, false);
+  Json json = read_json(file, "train");
   if (!json.is_object() || (recipe.model.empty() && !json.contains("llm_config")))
     throw Error("train", file.string(), "a JSON object with llm_config", "something else");
   if (recipe.model.empty()) json["llm_config"]["vocab_size"] = recipe.tokenizer_vocab;

@@ -92,7 +92,7 @@ class CrashTest : public testing::Test {
   }
   void expect_same(const std::string& a, const std::string& b, int last) {
     const std::string checkpoint = "checkpoint-" + std::to_string(last) + "/";
-    for (const std::string file :
+    for (const std::string& file :
          {checkpoint + "model.safetensors", checkpoint + "optimizer.safetensors",
           checkpoint + "trainer_state.json", std::string("train.jsonl"),
           std::string("model.safetensors")})

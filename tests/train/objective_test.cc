@@ -108,12 +108,14 @@ TorchBatch golden_pair(const Case& c) {
     for (int tile = 0; tile < c.tiles("po"); ++tile) batch.tile_of_slot.push_back(tile);
   }
   batch.pairs = {{0, 1}};
-  batch.pixels = torch::tensor(c.pixels("po")).view(c.golden.shape("po/pixel_values"));
+  batch.pixels =
+      torch::tensor(c.pixels("po")).view(c.golden.shape("po/pixel_values")).to(torch::kFloat64);
   return batch;
 }
 
 TorchModel model_of(const Case& c) {
-  return load_torch_model(golden::conformance_root() / c.name, golden_settings(c.notes));
+  return load_torch_model(golden::conformance_root() / c.name, golden_settings(c.notes),
+                          torch::kFloat64);
 }
 
 // The README's tolerances: losses 2e-5; gradients 2e-3 of their norm + 1e-7 of all gradients'.

@@ -59,7 +59,8 @@ TEST(Parameters, ThePicturesLowRankBranchesOnlyByName) {
   const Names lora =
       names_with(model, [](const TensorSpec& s) { return s.name.find("lora") != s.name.npos; });
   EXPECT_TRUE(lora.contains("blk.0.attn_qkv.lora_a"));  // one for the three that are fused
-  EXPECT_EQ(lora.size(), 2u * (4 + 7));                 // of qkv, o, gate, up, down; each its b
+  EXPECT_EQ(lora.size(),
+            2u * (4 + 4 * 2));  // of each layer: qkv one a and three b; o, gate, up, down
   const auto of = [&](std::vector<std::string> patterns) {
     return selected(model.specs, patterns, "trainable");
   };

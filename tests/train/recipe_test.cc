@@ -134,6 +134,7 @@ const std::map<std::string, std::vector<std::string>> beside = {
     {"sft_weight", {"objective=po"}},
     {"count_end_token", {"objective=po"}},
     {"reference", {"objective=dpo"}},
+    {"min_learning_rate", {"learning_rate=0.25"}},
     {"lr_scheduler_type", {"decay_steps=6"}},
     {"decay_steps", {"lr_scheduler_type=warmup_stable_decay"}}};
 

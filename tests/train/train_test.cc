@@ -407,7 +407,7 @@ TEST_F(TrainTest, Bf16IsNearAndNotTheSame) {
 // A weight that trains is never computed with as it was a step before: the same steps one by one.
 TEST_F(TrainTest, Bf16CopiesAreNeverStale) {
   Recipe r = recipe("bf16_steps");
-  r.bf16 = true, r.learning_rate = 0.05, r.warmup_steps = 0, r.max_steps = 2;
+  r.bf16 = true, r.learning_rate = 0.05, r.warmup_steps = 0, r.max_steps = 2, r.save_steps = 1;
   ASSERT_TRUE(train(r));
   const TorchModel first = load_torch_model(root_ / "bf16_steps/checkpoint-1");
   const Tokenizer tokenizer = Tokenizer::open(r.output_dir);
