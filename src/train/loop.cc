@@ -38,15 +38,28 @@ class Loop {
     };
     prepare_step(run_.state.global_step);
     while (run_.state.global_step < recipe_.max_steps && !stop_signal) {
-      std::vector<TorchBatch> batches = next.get();
-      prepare_step(run_.state.global_step + 1);
-      step(batches);
+      MechanismStats mechanisms(run_.model.config);
+      StepReport report;
+      const nlohmann::json metered = meter_.state();
+      const int skipped = run_.state.skipped_in_a_row;
+      try {
+        std::vector<TorchBatch> batches = next.get();
+        prepare_step(run_.state.global_step + 1);
+        report = compute(batches, mechanisms);
+      } catch (...) {  // weights are those of the step before
+        run_.state.skipped_in_a_row = skipped;
+        if (run_.state.global_step > saved) save(metered);
+        throw;
+      }
+      if (!report.skipped) run_.optimizer->step(report.learning_rate, threads_);
+      meter_.step(run_.state.global_step, report, mechanisms);
       const int done = ++run_.state.global_step;
       const bool best = recipe_.eval_steps > 0 && done % recipe_.eval_steps == 0 && evaluate();
-      if (best || done % recipe_.save_steps == 0 || done == recipe_.max_steps) save(), saved = done;
+      if (best || done % recipe_.save_steps == 0 || done == recipe_.max_steps)
+        save(meter_.state()), saved = done;
     }
     const bool finished = run_.state.global_step == recipe_.max_steps;
-    if (!finished && run_.state.global_step > saved) save();
+    if (!finished && run_.state.global_step > saved) save(meter_.state());
     return finished;
   }
 
@@ -60,52 +73,49 @@ class Loop {
     return batches;
   }
 
-  // One step of the optimiser, or none where loss or gradient are no numbers.
-  void step(std::vector<TorchBatch>& batches) {
-    const int step = run_.state.global_step;
+  // Loss and clipped gradients of a step; it is to be skipped where they are no numbers, or where
+  // all of its rows were left out.
+  StepReport compute(std::vector<TorchBatch>& batches, MechanismStats& mechanisms) {
+    const int step = run_.state.global_step, rows = batches.front().step.rows;
     double weight = 0;
     for (TorchBatch& batch : batches) {
       meter_.count(batch);
       weight += objective_.weight(batch);
+      round_up(batch);
     }
-    if (weight == 0)
-      throw Error(
-          "train", "step " + std::to_string(step + 1), "something to learn from",
-          "only what is left out: " +
-              (batches.front().left_out.empty() ? "no answers" : batches.front().left_out.front()));
-    const int rows = batches.front().step.rows;
-    for (TorchBatch& batch : batches) round_up(batch);
-    MechanismStats mechanisms(run_.model.config);
-    const TorchNote note = mechanisms.note(rows);
     StepReport report;
-    report.loss = accumulate(run_.model, objective_, batches, recipe_.bf16, threads_,
-                             meter_.logs(step) ? &note : nullptr);
-    report.norms = gradient_norms(run_.model);
     report.learning_rate = learning_rate_at(recipe_, step);
     report.epoch = double(step + 1) * pictures_a_step() / double(p_.data.pictures_an_epoch());
+    report.loss.loss = std::numeric_limits<double>::quiet_NaN();
+    if (weight > 0) {
+      const TorchNote note = mechanisms.note(rows);
+      report.loss = accumulate(run_.model, objective_, batches, recipe_.bf16, threads_,
+                               meter_.logs(step) ? &note : nullptr);
+      report.norms = gradient_norms(run_.model);
+    }
     report.skipped = !std::isfinite(report.loss.loss) || !std::isfinite(report.norms.all);
     if (report.skipped) {
-      check_skipped(step, report);
+      check_skipped(step, report, weight > 0 ? "a finite loss and gradient" : "rows to learn from");
     } else {
       run_.state.skipped_in_a_row = 0;
       clip_gradients(run_.model, report.norms.all, recipe_.max_grad_norm);
-      run_.optimizer->step(report.learning_rate, threads_);
     }
-    meter_.step(step, report, mechanisms);
+    return report;
   }
 
   double pictures_a_step() const {
     return double(recipe_.per_device_train_batch_size) * recipe_.gradient_accumulation_steps;
   }
 
-  void check_skipped(int step, const StepReport& report) {
+  void check_skipped(int step, const StepReport& report, const std::string& expected) {
     const bool skips = recipe_.nan_policy == Recipe::NanPolicy::skip;
     if (skips && ++run_.state.skipped_in_a_row <= recipe_.max_skipped_steps) return;
-    throw Error("train", "step " + std::to_string(step + 1),
-                skips ? "a finite loss and gradient within max_skipped_steps " +
-                            std::to_string(recipe_.max_skipped_steps)
-                      : "a finite loss and gradient",
-                std::to_string(report.loss.loss) + " and " + std::to_string(report.norms.all));
+    throw Error(
+        "train", "step " + std::to_string(step + 1),
+        expected +
+            (skips ? " within max_skipped_steps " + std::to_string(recipe_.max_skipped_steps) : ""),
+        "loss " + std::to_string(report.loss.loss) + ", gradient norm " +
+            std::to_string(report.norms.all));
   }
 
   // True if it is the best so far.
@@ -126,9 +136,9 @@ class Loop {
     return best;
   }
 
-  void save() {
+  void save(const nlohmann::json& metered) {
     meter_.sync();
-    run_.state.meter = meter_.state();
+    run_.state.meter = metered;
     save_checkpoint(recipe_.output_dir, run_.model, *run_.optimizer, run_.state,
                     p_.tokenizer_directory, recipe_.save_total_limit);
   }

@@ -525,6 +525,21 @@ TEST_F(TrainTest, ADamagedPictureIsCounted) {
   ASSERT_TRUE(train(recipe("damaged"), {[&](const std::string& line) { told.push_back(line); }}));
   EXPECT_EQ(log_of(root_ / "damaged").back()["left_out"], 1);  // six steps are one epoch
   EXPECT_EQ(std::ranges::count_if(told, [](const auto& line) { return has(line, "7.png"); }), 1);
+  Recipe alone = recipe("alone");  // a step of this picture alone has nothing to learn from
+  alone.per_device_train_batch_size = 1, alone.max_steps = 24, alone.logging_steps = 24;
+  ASSERT_TRUE(train(alone));
+  EXPECT_EQ(log_of(root_ / "alone").back()["skipped_steps"], 1);
+}
+
+// What was done is kept when a step cannot be done: here after three that could.
+TEST_F(TrainTest, AnErrorSavesFirst) {
+  Recipe r = recipe("error");
+  r.per_device_train_batch_size = 1, r.max_skipped_steps = 0, r.max_steps = 24, r.save_steps = 100;
+  const TrainingData data = read_training_data(r.data, false);
+  const Row& fourth = data.sets[0].rows[picks_of_step(data, r, 3)[0].group.begin];
+  write_file(fourth.images[0], "no picture");
+  EXPECT_PRED2(has, refusal(r), "step 4: expected rows to learn from within max_skipped_steps 0");
+  EXPECT_NO_THROW(check_manifest(r.output_dir / "checkpoint-3"));
 }
 
 TEST_F(TrainTest, EvaluationKeepsTheBestCheckpoint) {
