@@ -177,7 +177,8 @@ TEST(Cache, BytesAreThoseOfItsRows) {
 // s moves by at most u |q| |k| scale, about u at these sizes (|s| is near 1), which moves weights
 // by twice that; a value moves by u; ghosts the same. So an attention's output moves by about 3 u
 // of its size, the layers (2, in as many passes) add up, and the last norm brings the sum to the
-// scale of the logits: 3 * 2 * 2 u, and 4 times that as room.
+// scale of the logits: 3 * 2 * 2 u. Errors of either sign cancel: 0.6 u is seen here, 1.9 u in the
+// golden cases.
 TEST(Cache, OfSixteenBitsStaysNearThatOfFloats) {
   for_each_model([](const Config& c, const Weights<Matrix>& w) {
     const Values f32 = story<Executor>(c, w, WeightType::f32);
@@ -189,7 +190,7 @@ TEST(Cache, OfSixteenBitsStaysNearThatOfFloats) {
       double worst = 0;
       for (size_t i = 0; i < some.size(); ++i)
         worst = std::max(worst, std::abs(double(some[i]) - f32[i]) / largest);
-      EXPECT_LE(worst, 48 * u);
+      EXPECT_LE(worst, 12 * u);
       EXPECT_GT(worst, u / 64);  // it did round
       RecordProperty(type == WeightType::f16 ? "f16" : "bf16", std::to_string(worst / u));
     }
