@@ -55,7 +55,7 @@ Conversation::Conversation(const Model& model, const SpeakArgs& args, bool once)
     : model_(model), args_(args), session_(model), once_(once) {}
 
 void Conversation::show(const Path& picture, const GoOn& go_on) {
-  const Image image = read_image(picture);
+  const Image image = read_image(picture, args_.reading);
   const auto begin = std::chrono::steady_clock::now();
   pictures_.push_back(model_.encode(std::span(&image, 1), go_on));
   const std::chrono::duration<double> took = std::chrono::steady_clock::now() - begin;

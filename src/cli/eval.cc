@@ -9,6 +9,7 @@
 #include "cli/program.h"
 #include "eval/predict.h"
 #include "eval/report.h"
+#include "image/orientation.h"
 
 namespace revenant {
 namespace {
@@ -95,6 +96,10 @@ void eval(const Args& args) {
                "or no end within %d tokens\n",
                shown, args.train.empty() ? "the rows asked (no --train)" : "the --train rows",
                args.predict.max_new_tokens);
+  std::set<Path> pictures;
+  for (const Row& row : rows) pictures.insert(row.images.begin(), row.images.end());
+  const std::string turned = orientation_note(pictures, args.predict.reading.exif);
+  if (!turned.empty()) std::fprintf(stderr, "%s\n", turned.c_str());
   const auto later = std::ranges::count_if(rows, [](const Row& row) { return !row.later.empty(); });
   if (later > 0)
     std::fprintf(stderr, "of %td rows with several turns only the first question is asked\n",
@@ -132,6 +137,7 @@ void add_eval(CLI::App& app) {
   command->add_option("-s,--seed", args->predict.seed, "of --shuffle")
       ->check(whole_number(0))
       ->capture_default_str();
+  add_picture_options(*command, args->predict.reading);
   command
       ->add_option("--json", args->json,
                    "write the numbers to this file too; \"-\": to stdout, in place of the table")

@@ -91,9 +91,24 @@ void tell_warnings(const std::vector<std::string>& warnings) {
     std::fprintf(stderr, "revenant: warning: %s\n", warning.c_str());
 }
 
+void add_picture_options(CLI::App& command, ReadOptions& reading) {
+  command
+      .add_option_function<std::string>(
+          "--exif", [&reading](const std::string& name) { reading.exif = *exif_named(name); },
+          "apply turns a picture as its EXIF orientation says; ignore: as stored, as released")
+      ->check(CLI::IsMember({"apply", "ignore"}))
+      ->default_str(reading.exif == Exif::apply ? "apply" : "ignore");
+  command
+      .add_option("--max-pixels", reading.max_pixels,
+                  "larger pictures are refused before they are decoded")
+      ->check(CLI::Range(int64_t(1), most_pixels))
+      ->capture_default_str();
+}
+
 void add_speak_options(CLI::App& command, SpeakArgs& args) {
   add_model_options(command, args.model);
   command.add_option("--image", args.images, "picture file; may repeat")->allow_extra_args(false);
+  add_picture_options(command, args.reading);
   command.add_option("-n,--predict", args.max_new_tokens, "most tokens of an answer")
       ->check(whole_number(1))
       ->capture_default_str();

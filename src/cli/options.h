@@ -28,6 +28,9 @@ CLI::Option* add_type_option(CLI::App& command, const char* name, Taken& type, c
 void add_model_options(CLI::App& command, ModelArgs& args);
 void tell_warnings(const std::vector<std::string>& warnings);
 
+// --exif and --max-pixels, of every command that reads pictures.
+void add_picture_options(CLI::App& command, ReadOptions& reading);
+
 struct SpeakArgs {
   ModelArgs model;
   Sampling sampling;
@@ -35,6 +38,7 @@ struct SpeakArgs {
   int max_new_tokens = 512;
   int context = 0;  // 0: no limit
   std::vector<Path> images;
+  ReadOptions reading{.exif = Exif::apply};  // the model is shown what people see
   bool verbose = false;
 };
 void add_beam_option(CLI::App& command, int& beams);

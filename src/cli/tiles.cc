@@ -14,12 +14,13 @@ namespace {
 struct Args {
   Path image, output, model;
   TileRule rule;
+  ReadOptions reading{.exif = Exif::apply};
 };
 
 void show_tiles(const Args& args) {
   TileRule rule = args.rule;
   if (!args.model.empty()) rule = Model(args.model, {{}, 1}).tile_rule();
-  const Image image = read_image(args.image);
+  const Image image = read_image(args.image, args.reading);
   const Tiles tiles = tile(image, rule);
   if (!args.output.empty())
     write_file(through_links(args.output), encode_png(contact_sheet(tiles)));
@@ -48,6 +49,7 @@ void add_tiles(CLI::App& app) {
   command->add_option("-m,--model", args->model, "take the rule from this model")
       ->excludes(size)
       ->excludes(most);
+  add_picture_options(*command, args->reading);
   command->footer("Example: revenant tiles cat.jpg -o tiles.png");
   command->callback([args] { show_tiles(*args); });
 }

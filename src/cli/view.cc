@@ -143,7 +143,8 @@ void view(const Args& args) {
   tell_warnings(model.warnings());
   model.speech();  // what is wrong with the tokenizer is said before any work is done
   std::vector<Image> pictures;
-  for (const Path& image : args.speak.images) pictures.push_back(read_image(image));
+  for (const Path& image : args.speak.images)
+    pictures.push_back(read_image(image, args.speak.reading));
   const json seen = gather(model, args, pictures);
   write_file(through_links(args.output), page_of(seen, pictures));
   if (args.json_file == "-") {

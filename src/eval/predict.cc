@@ -12,11 +12,12 @@ namespace {
 
 constexpr uint8_t grey = 128;
 
-Pictures encode_shown(const Model& model, const std::vector<Path>& files, Shown shown) {
+Pictures encode_shown(const Model& model, const std::vector<Path>& files,
+                      const PredictOptions& options) {
   std::vector<Image> images;
   for (const Path& file : files) {
-    images.push_back(read_image(file));
-    if (shown == Shown::blank)
+    images.push_back(read_image(file, options.reading));
+    if (options.shown == Shown::blank)
       images.back() = blank_image(images.back().width, images.back().height, grey);
   }
   return model.encode(images);
@@ -84,7 +85,7 @@ class Predictor {
     for (size_t held = 0, last = 0; lanes.size() < groups.size(); held += last) {
       if (!lanes.empty() && held + last > options_.memory) break;
       const size_t i = lanes.size();
-      lanes.push_back({groups[i], encode_shown(model_, shown[i], options_.shown), Session(model_)});
+      lanes.push_back({groups[i], encode_shown(model_, shown[i], options_), Session(model_)});
       rounds = std::max(rounds, groups[i].end - groups[i].begin);
       last = bytes_of(model_, lanes.back(), rows_, options_);
     }

@@ -23,7 +23,8 @@ struct PredictOptions {
   // sessions would take more memory (one always runs). Never shows in answers.
   size_t batch = 16, memory = size_t(2) << 30;
   Shown shown = Shown::own;
-  uint64_t seed = 1;  // of the shuffle
+  ReadOptions reading;  // EXIF orientation ignored: as the published numbers were made
+  uint64_t seed = 1;    // of the shuffle
   std::function<void(size_t done, size_t total)> progress;
 };
 

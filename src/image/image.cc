@@ -7,24 +7,24 @@
 
 #include "base/error.h"
 #include "image/codec.h"
+#include "image/orientation.h"
 
 namespace revenant {
 namespace codec {
 
-Image allocate(const Source& source, int64_t width, int64_t height) {
-  const auto& limits = source.limits;
-  if (width < 1 || height < 1 || width > limits.max_side || height > limits.max_side ||
-      width * height > limits.max_pixels) {
-    throw Error("image", source.name,
-                "1 to " + std::to_string(limits.max_side) + " pixels a side and at most " +
-                    std::to_string(limits.max_pixels) + " in all",
+void check_size(const Source& source, int64_t width, int64_t height) {
+  const int64_t bound = std::min(source.options.max_pixels, most_pixels);
+  if (width < 1 || height < 1 || width > bound / height)
+    throw Error("image", source.name, "1 to " + std::to_string(bound) + " pixels (max-pixels)",
                 std::to_string(width) + " x " + std::to_string(height));
-  }
-  return blank_image(int(width), int(height));
 }
 
-void fail(const Source& source, const std::string& format, const std::string& why) {
-  throw Error("image", source.name, "broken " + format + ": " + why);
+void fail(const Source& source, const std::string& format, const std::string& found) {
+  throw Error("image", source.name, "a readable " + format + " file", found);
+}
+
+void fail_short(const Source& source, const std::string& format) {
+  throw Error("image", source.name, "a whole " + format + " file", "one that ends too early");
 }
 
 }  // namespace codec
@@ -33,6 +33,10 @@ namespace {
 
 using codec::Source;
 using namespace std::string_view_literals;
+
+bool is_jpeg(std::string_view head) { return head.starts_with("\xff\xd8\xff"); }
+
+bool is_png(std::string_view head) { return head.starts_with("\x89PNG\r\n\x1a\n"); }
 
 bool is_webp(std::string_view head) {
   return head.starts_with("RIFF") && head.substr(0, 12).ends_with("WEBP");
@@ -63,6 +67,14 @@ std::string kind_of(std::string_view bytes) {
   return looks_like_text(bytes) ? "text" : "unknown data";
 }
 
+Image decoded(const Source& source) {
+  const std::string_view head = source.text();
+  if (is_jpeg(head)) return codec::decode_jpeg(source);
+  if (is_png(head)) return codec::decode_png(source);
+  if (is_webp(head)) return codec::decode_webp(source);
+  throw Error("image", source.name, "a JPEG, PNG or WebP picture", kind_of(head));
+}
+
 }  // namespace
 
 Image blank_image(int width, int height, uint8_t level) {
@@ -70,18 +82,30 @@ Image blank_image(int width, int height, uint8_t level) {
   return {width, height, std::vector<uint8_t>(size_t(width) * size_t(height) * 3, level)};
 }
 
-Image decode_image(std::span<const std::byte> bytes, const std::string& name, DecodeLimits limits) {
-  const Source source{bytes, name, limits};
-  const std::string_view head(reinterpret_cast<const char*>(bytes.data()), bytes.size());
-  if (head.starts_with("\xff\xd8\xff")) return codec::decode_jpeg(source);
-  if (head.starts_with("\x89PNG\r\n\x1a\n")) return codec::decode_png(source);
-  if (is_webp(head)) return codec::decode_webp(source);
-  throw Error("image", name, "a JPEG, PNG or WebP picture", kind_of(head));
+std::optional<Exif> exif_named(std::string_view name) {
+  if (name == "ignore") return Exif::ignore;
+  if (name == "apply") return Exif::apply;
+  return {};
 }
 
-Image read_image(const Path& path, DecodeLimits limits) {
+Image decode_image(std::span<const std::byte> bytes, const std::string& name,
+                   const ReadOptions& options) {
+  Image image = decoded({bytes, name, options});
+  const int orientation = options.exif == Exif::apply ? exif_orientation(bytes) : 1;
+  return orientation == 1 ? image : turned(image, orientation);
+}
+
+Image read_image(const Path& path, const ReadOptions& options) {
   const MappedFile file(path);
-  return decode_image(file.bytes(), path.string(), limits);
+  return decode_image(file.bytes(), path.string(), options);
+}
+
+int exif_orientation(std::span<const std::byte> bytes) {
+  const std::string_view file(reinterpret_cast<const char*>(bytes.data()), bytes.size());
+  return orientation_in(is_jpeg(file)   ? codec::exif_of_jpeg(file)
+                        : is_png(file)  ? codec::exif_of_png(file)
+                        : is_webp(file) ? codec::exif_of_webp(file)
+                                        : "");
 }
 
 std::string encode_png(const Image& image) {

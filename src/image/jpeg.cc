@@ -1,4 +1,5 @@
 // JPEG by libjpeg-turbo with its defaults (ISLOW, fancy upsampling), as Pillow uses it.
+#include <algorithm>
 #include <csetjmp>
 #include <cstdio>
 // jpeglib.h needs stdio's types first.
@@ -11,6 +12,8 @@
 namespace revenant::codec {
 namespace {
 
+using namespace std::string_view_literals;
+
 constexpr int max_scans = 200;  // a progressive file may ask for thousands of passes
 
 // libjpeg reports by longjmp; the jumps stay inside functions that own nothing.
@@ -20,6 +23,7 @@ struct Reader {
   jpeg_progress_mgr progress{};
   std::jmp_buf escape;
   char message[JMSG_LENGTH_MAX] = "";
+  bool ended = false;  // before the last pixel
 
   Reader() = default;
   Reader(const Reader&) = delete;
@@ -34,10 +38,13 @@ Reader& reader_of(j_common_ptr info) { return *static_cast<Reader*>(info->client
   std::longjmp(reader.escape, 1);
 }
 
-// libjpeg fills what is missing with grey and only warns; like Pillow, refuse instead. Other
-// warnings (extra bytes before a marker and the like) are harmless.
+// libjpeg fills what is missing with grey and only warns; like Pillow, refuse instead, also if only
+// the end marker is missing. Other warnings (extra bytes before a marker and the like) are heeded
+// by nobody.
 void on_message(j_common_ptr info, int level) {
-  if (level < 0 && info->err->msg_code == JWRN_JPEG_EOF) give_up(info);
+  if (level >= 0 || info->err->msg_code != JWRN_JPEG_EOF) return;
+  reader_of(info).ended = true;
+  give_up(info);
 }
 
 void on_progress(j_common_ptr info) {
@@ -62,48 +69,73 @@ bool read_header(Reader& reader, const Source& source) {
   return true;
 }
 
-bool read_rows(Reader& reader, uint8_t* pixels, size_t stride) {
-  auto& info = reader.info;
-  if (setjmp(reader.escape)) return false;
-  jpeg_start_decompress(&info);
-  while (info.output_scanline < info.output_height) {
-    JSAMPROW row = pixels + info.output_scanline * stride;
-    jpeg_read_scanlines(&info, &row, 1);
-  }
-  return true;
-}
-
 int scaled(int a, int b) {  // a * b / 255, rounded, as Pillow's MULDIV255
   const int t = a * b + 128;
   return ((t >> 8) + t) >> 8;
 }
 
 // Pillow takes every four-component file for Adobe's, which stores 255 - ink.
-Image from_inverted_cmyk(const std::vector<uint8_t>& cmyk, Image image) {
-  for (size_t i = 0; i < cmyk.size() / 4; ++i) {
+void from_inverted_cmyk(const uint8_t* cmyk, uint8_t* rgb, size_t width) {
+  for (size_t i = 0; i < width; ++i) {
     const int white = cmyk[4 * i + 3];
     for (size_t c = 0; c < 3; ++c)
-      image.rgb[3 * i + c] = uint8_t(white - scaled(255 - cmyk[4 * i + c], white));
+      rgb[3 * i + c] = uint8_t(white - scaled(255 - cmyk[4 * i + c], white));
   }
-  return image;
+}
+
+// `cmyk` has room for a row of four components, or is null.
+bool read_rows(Reader& reader, uint8_t* rgb, uint8_t* cmyk) {
+  auto& info = reader.info;
+  if (setjmp(reader.escape)) return false;
+  jpeg_start_decompress(&info);
+  while (info.output_scanline < info.output_height) {
+    uint8_t* to = rgb + size_t(info.output_scanline) * info.output_width * 3;
+    JSAMPROW row = cmyk ? cmyk : to;
+    jpeg_read_scanlines(&info, &row, 1);
+    if (cmyk) from_inverted_cmyk(cmyk, to, info.output_width);
+  }
+  return true;
+}
+
+[[noreturn]] void refuse(const Source& source, const Reader& reader) {
+  if (reader.ended) fail_short(source, "JPEG");
+  fail(source, "JPEG", reader.message);
 }
 
 }  // namespace
 
 Image decode_jpeg(const Source& source) {
   Reader reader;
-  if (!read_header(reader, source)) fail(source, "JPEG", reader.message);
+  if (!read_header(reader, source)) refuse(source, reader);
   auto& info = reader.info;
-  Image image = allocate(source, info.image_width, info.image_height);
+  check_size(source, info.image_width, info.image_height);
   const int parts = info.num_components;
   if (parts != 1 && parts != 3 && parts != 4)
     throw Error("image", source.name, "1, 3 or 4 JPEG components", std::to_string(parts));
   info.out_color_space = parts == 4 ? JCS_CMYK : JCS_RGB;
-  const size_t stride = size_t(image.width) * (parts == 4 ? 4 : 3);
-  std::vector<uint8_t> cmyk(parts == 4 ? stride * size_t(image.height) : 0);
-  if (!read_rows(reader, parts == 4 ? cmyk.data() : image.rgb.data(), stride))
-    fail(source, "JPEG", reader.message);
-  return parts == 4 ? from_inverted_cmyk(cmyk, std::move(image)) : image;
+  Image image = blank_image(int(info.image_width), int(info.image_height));
+  std::vector<uint8_t> cmyk(parts == 4 ? size_t(image.width) * 4 : 0);
+  if (!read_rows(reader, image.rgb.data(), parts == 4 ? cmyk.data() : nullptr))
+    refuse(source, reader);
+  return image;
+}
+
+// The first APP1 segment that says Exif, before the first scan.
+std::string_view exif_of_jpeg(std::string_view file) {
+  for (size_t at = 2; (at = file.find('\xff', at)) != file.npos;) {
+    at = std::min(file.find_first_not_of('\xff', at), file.size());
+    if (file.size() - at < 3) break;
+    const auto byte = [&](size_t i) { return uint8_t(file[at + i]); };
+    const bool alone = byte(0) <= 0x01 || (byte(0) >= 0xd0 && byte(0) <= 0xd8);
+    if (byte(0) == 0xda || byte(0) == 0xd9) break;  // scan, end
+    const size_t length = alone ? 0 : size_t(byte(1)) << 8 | byte(2);
+    const std::string_view body = file.substr(at + 1, length);
+    if (byte(0) == 0xe1 && body.size() == length && length >= 8 &&
+        body.substr(2, 6) == "Exif\0\0"sv)
+      return body.substr(2);
+    at += 1 + length;
+  }
+  return {};
 }
 
 }  // namespace revenant::codec

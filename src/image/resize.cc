@@ -2,21 +2,25 @@
 
 #include <algorithm>
 #include <cmath>
+#include <deque>
+#include <optional>
 
 #include "base/error.h"
 
 namespace revenant {
 namespace {
 
-// One axis of a resize: output i is the sum over t < count[i] of weight[i][t] * input[first[i] +
-// t], in fixed point with `bits` fractional bits.
+// One output along an axis: the sum over t of weights[t] * input[first + t], in fixed point.
 struct Taps {
-  int bits = 0;
-  size_t width = 0;  // of a row of `weights`
-  std::vector<int> first, count;
+  int first = 0;
   std::vector<int32_t> weights;
+};
 
-  const int32_t* row(size_t i) const { return weights.data() + i * width; }
+// One axis of a resize, with `bits` fractional bits. Taps are made one by one: together they would
+// be four for every pixel of the side that shrinks, and sides may be hundreds of millions long.
+struct Axis {
+  int in, out, bits;
+  Taps (*taps)(const Axis& axis, int output);
 };
 
 double cubic(double x, double a) {
@@ -29,24 +33,43 @@ double cubic(double x, double a) {
 int32_t round_half_away(double x) { return int32_t(x < 0 ? x - 0.5 : x + 0.5); }
 
 // Pillow's precompute_coeffs and normalize_coeffs_8bpc (Resample.c), operation by operation.
-Taps taps_pillow(int in, int out) {
-  const double scale = double(in) / out, stretch = std::max(scale, 1.0), support = 2 * stretch;
-  Taps taps{22, size_t(std::ceil(support)) * 2 + 1, {}, {}, {}};
-  taps.weights.resize(taps.width * size_t(out));
-  std::vector<double> exact(taps.width);
-  for (int i = 0; i < out; ++i) {
-    const double centre = (i + 0.5) * scale, shrink = 1 / stretch;
-    const int first = std::max(int(centre - support + 0.5), 0);
-    const int count = std::min(int(centre + support + 0.5), in) - first;
-    double sum = 0;
-    for (int t = 0; t < count; ++t)
-      sum += exact[size_t(t)] = cubic((t + first - centre + 0.5) * shrink, -0.5);
-    for (int t = 0; t < count; ++t)
-      taps.weights[size_t(i) * taps.width + size_t(t)] =
-          round_half_away((sum != 0 ? exact[size_t(t)] / sum : exact[size_t(t)]) * (1 << 22));
-    taps.first.push_back(first);
-    taps.count.push_back(count);
+Taps taps_pillow(const Axis& axis, int output) {
+  const double scale = double(axis.in) / axis.out, stretch = std::max(scale, 1.0);
+  const double support = 2 * stretch, centre = (output + 0.5) * scale, shrink = 1 / stretch;
+  const int first = std::max(int(centre - support + 0.5), 0);
+  std::vector<double> exact(size_t(std::min(int(centre + support + 0.5), axis.in) - first));
+  double sum = 0;
+  for (size_t t = 0; t < exact.size(); ++t)
+    sum += exact[t] = cubic((int(t) + first - centre + 0.5) * shrink, -0.5);
+  Taps taps{first, {}};
+  for (const double w : exact)
+    taps.weights.push_back(round_half_away((sum != 0 ? w / sum : w) * (1 << axis.bits)));
+  return taps;
+}
+
+Axis axis_pillow(int in, int out) { return {in, out, 22, taps_pillow}; }
+
+struct ExactTaps {
+  int first;
+  std::vector<double> weights;
+};
+
+ExactTaps exact_taps_torch(int in, int out, int output) {
+  const double source = (output + 0.5) * (double(in) / out) - 0.5, base = std::floor(source);
+  const int first = std::clamp(int(base) - 1, 0, in - 1);
+  ExactTaps taps{first, std::vector<double>(size_t(std::min(4, in - first)))};
+  for (int t = 0; t < 4; ++t) {  // taps outside merge into the edge pixel
+    const int at = std::clamp(int(base) - 1 + t, 0, in - 1);
+    taps.weights[size_t(at - first)] += cubic(source - (base - 1 + t), -0.75);
   }
+  return taps;
+}
+
+Taps taps_torch(const Axis& axis, int output) {
+  const ExactTaps exact = exact_taps_torch(axis.in, axis.out, output);
+  Taps taps{exact.first, {}};
+  for (const double w : exact.weights)
+    taps.weights.push_back(round_half_away(w * (1 << axis.bits)));
   return taps;
 }
 
@@ -57,84 +80,124 @@ int precision_torch(double largest) {
   return bits;
 }
 
-Taps taps_torch(int in, int out) {
-  const double scale = double(in) / out;
-  Taps taps{0, 4, {}, {}, {}};
-  std::vector<double> exact(4 * size_t(out), 0.0);
-  for (int i = 0; i < out; ++i) {
-    const double source = (i + 0.5) * scale - 0.5, base = std::floor(source);
-    const int first = std::clamp(int(base) - 1, 0, in - 1);
-    for (int t = 0; t < 4; ++t) {  // taps outside merge into the edge pixel
-      const int at = std::clamp(int(base) - 1 + t, 0, in - 1);
-      exact[size_t(4 * i + at - first)] += cubic(source - (base - 1 + t), -0.75);
-    }
-    taps.first.push_back(first);
-    taps.count.push_back(std::min(4, in - first));
-  }
-  taps.bits = precision_torch(*std::ranges::max_element(exact));
-  for (const double w : exact) taps.weights.push_back(round_half_away(w * (1 << taps.bits)));
-  return taps;
+Axis axis_torch(int in, int out) {
+  double largest = 0;
+  for (int i = 0; i < out; ++i)
+    for (const double w : exact_taps_torch(in, out, i).weights) largest = std::max(largest, w);
+  return {in, out, precision_torch(largest), taps_torch};
 }
 
 uint8_t to_level(int32_t sum, int bits) { return uint8_t(std::clamp(sum >> bits, 0, 255)); }
 
-Image resize_rows(const Image& image, const Taps& taps) {
-  Image out = blank_image(int(taps.first.size()), image.height);
-  const int32_t half = 1 << (taps.bits - 1);
-  uint8_t* to = out.rgb.data();
-  for (int y = 0; y < image.height; ++y) {
-    const uint8_t* row = image.rgb.data() + size_t(y) * size_t(image.width) * 3;
-    for (size_t x = 0; x < taps.first.size(); ++x, to += 3) {
-      const uint8_t* from = row + size_t(taps.first[x]) * 3;
-      const int32_t* weight = taps.row(x);
-      int32_t r = half, g = half, b = half;
-      for (int t = 0; t < taps.count[x]; ++t, from += 3) {
-        r += weight[t] * from[0];
-        g += weight[t] * from[1];
-        b += weight[t] * from[2];
-      }
-      to[0] = to_level(r, taps.bits);
-      to[1] = to_level(g, taps.bits);
-      to[2] = to_level(b, taps.bits);
-    }
+// The horizontal pass.
+class Across {
+ public:
+  explicit Across(const Axis& axis) : axis_(axis), row_(size_t(axis.out) * 3) {
+    if (axis.in > longest_kept) return;
+    for (int x = 0; x < axis.out; ++x) kept_.push_back(axis.taps(axis, x));
   }
-  return out;
-}
-
-Image resize_columns(const Image& image, const Taps& taps) {
-  Image out = blank_image(image.width, int(taps.first.size()));
-  const size_t stride = size_t(image.width) * 3;
-  std::vector<int32_t> sums(stride);
-  for (size_t y = 0; y < taps.first.size(); ++y) {
-    std::ranges::fill(sums, 1 << (taps.bits - 1));
-    for (int t = 0; t < taps.count[y]; ++t) {
-      const uint8_t* from = image.rgb.data() + size_t(taps.first[y] + t) * stride;
-      const int32_t weight = taps.row(y)[t];
-      for (size_t x = 0; x < stride; ++x) sums[x] += weight * from[x];
+  // The resized row; it stands until the next call.
+  const uint8_t* operator()(const uint8_t* row) {
+    for (int x = 0; x < axis_.out; ++x) {
+      if (kept_.empty())
+        put(row, axis_.taps(axis_, x), x);
+      else
+        put(row, kept_[size_t(x)], x);
     }
-    uint8_t* to = out.rgb.data() + y * stride;
-    for (size_t x = 0; x < stride; ++x) to[x] = to_level(sums[x], taps.bits);
+    return row_.data();
   }
-  return out;
-}
 
-template <class Make>
-Image resize(const Image& image, int width, int height, Make taps) {
+ private:
+  static constexpr int longest_kept = 1 << 20;  // pixels; longer rows are few, and make them anew
+
+  void put(const uint8_t* row, const Taps& taps, int x) {
+    const uint8_t* from = row + size_t(taps.first) * 3;
+    int32_t r = 1 << (axis_.bits - 1), g = r, b = r;
+    for (const int32_t weight : taps.weights) {
+      r += weight * from[0];
+      g += weight * from[1];
+      b += weight * from[2];
+      from += 3;
+    }
+    uint8_t* to = &row_[size_t(x) * 3];
+    to[0] = to_level(r, axis_.bits);
+    to[1] = to_level(g, axis_.bits);
+    to[2] = to_level(b, axis_.bits);
+  }
+
+  Axis axis_;
+  std::vector<Taps> kept_;
+  std::vector<uint8_t> row_;
+};
+
+// The vertical pass. It is given the rows one after the other, so that what lies between the passes
+// is never there as a whole: for a picture one pixel wide that would be hundreds of its size.
+class Down {
+ public:
+  Down(const Axis& axis, Image& out) : axis_(axis), out_(out) {}
+
+  void operator()(const uint8_t* row) {
+    while (begun_ < axis_.out && (running_.empty() || running_.back().taps.first <= row_)) begin();
+    for (Running& output : running_) {
+      if (output.taps.first > row_) break;
+      const int32_t weight = output.taps.weights[size_t(row_ - output.taps.first)];
+      for (size_t x = 0; x < output.sums.size(); ++x) output.sums[x] += weight * row[x];
+    }
+    ++row_;
+    while (!running_.empty() && running_.front().end() <= row_) finish();
+  }
+
+ private:
+  struct Running {
+    Taps taps;
+    std::vector<int32_t> sums;
+    int end() const { return taps.first + int(taps.weights.size()); }
+  };
+
+  void begin() {
+    running_.push_back({axis_.taps(axis_, begun_++),
+                        std::vector<int32_t>(size_t(out_.width) * 3, 1 << (axis_.bits - 1))});
+  }
+  void finish() {
+    for (const int32_t sum : running_.front().sums) out_.rgb[done_++] = to_level(sum, axis_.bits);
+    running_.pop_front();
+  }
+
+  Axis axis_;
+  Image& out_;
+  std::deque<Running> running_;  // outputs on their way, and the next one
+  int row_ = 0, begun_ = 0;      // inputs; outputs
+  size_t done_ = 0;              // levels
+};
+
+Image resize(const Image& image, int width, int height, Axis (*axis)(int in, int out)) {
   CHECK(image.width > 0 && image.height > 0 && width > 0 && height > 0);
   if (width == image.width && height == image.height) return image;
-  if (width == image.width) return resize_columns(image, taps(image.height, height));
-  const Image wide = resize_rows(image, taps(image.width, width));
-  return height == image.height ? wide : resize_columns(wide, taps(image.height, height));
+  Image out = blank_image(width, height);
+  std::optional<Across> across;
+  if (width != image.width) across.emplace(axis(image.width, width));
+  std::optional<Down> down;
+  if (height != image.height) down.emplace(axis(image.height, height), out);
+  const size_t stride = size_t(image.width) * 3, out_stride = size_t(width) * 3;
+  for (size_t y = 0; y < size_t(image.height); ++y) {
+    const uint8_t* row = image.rgb.data() + y * stride;
+    if (across) row = (*across)(row);
+    if (down)
+      (*down)(row);
+    else
+      std::copy_n(row, out_stride, out.rgb.begin() + ptrdiff_t(y * out_stride));
+  }
+  return out;
 }
 
 }  // namespace
 
 Image resize_bicubic(const Image& image, int width, int height) {
-  return resize(image, width, height, taps_pillow);
+  return resize(image, width, height, axis_pillow);
 }
 
 Image resize_bicubic_torch(const Image& image, int width, int height) {
-  return resize(image, width, height, taps_torch);
+  return resize(image, width, height, axis_torch);
 }
 
 }  // namespace revenant

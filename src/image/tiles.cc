@@ -108,7 +108,7 @@ Image contact_sheet(const Tiles& tiles) {
   return sheet;
 }
 
-Image concatenate(std::span<const Image> images, DecodeLimits limits) {
+Image concatenate(std::span<const Image> images, const ReadOptions& options) {
   CHECK(!images.empty());
   constexpr int margin = 10;
   int64_t width = -margin, height = 0;
@@ -116,10 +116,10 @@ Image concatenate(std::span<const Image> images, DecodeLimits limits) {
     width += image.width + margin;
     height = std::max<int64_t>(height, image.height);
   }
-  if (width > limits.max_side || width * height > limits.max_pixels)
+  const int64_t bound = std::min(options.max_pixels, most_pixels);
+  if (width > bound / height)
     throw Error("image", std::to_string(images.size()) + " pictures side by side",
-                "at most " + std::to_string(limits.max_side) + " pixels a side and " +
-                    std::to_string(limits.max_pixels) + " in all",
+                "at most " + std::to_string(bound) + " pixels (max-pixels)",
                 std::to_string(width) + " x " + std::to_string(height));
   Image out = blank_image(int(width), int(height));
   int left = 0;

@@ -49,7 +49,7 @@ std::vector<float> normalise(std::span<const Image> tiles, const TileRule& rule)
 Image contact_sheet(const Tiles& tiles);
 
 // Several pictures as one: side by side, 10 black pixels between, centred vertically. The result
-// must be within `limits` as well.
-Image concatenate(std::span<const Image> images, DecodeLimits limits = {});
+// must be within the bound of a picture that is read.
+Image concatenate(std::span<const Image> images, const ReadOptions& options = {});
 
 }  // namespace revenant

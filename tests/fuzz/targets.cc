@@ -99,8 +99,8 @@ void config(std::string_view bytes) {
 
 // Pictures; small ones, so that many can be tried.
 void picture(std::string_view bytes) {
-  constexpr DecodeLimits limits{1 << 18, 4096};
-  const Image image = decode_image(as_bytes(bytes), subject, limits);
+  constexpr ReadOptions options{1 << 18, Exif::apply};
+  const Image image = decode_image(as_bytes(bytes), subject, options);
   CHECK(image.rgb.size() == size_t(image.width) * size_t(image.height) * 3);
 }
 

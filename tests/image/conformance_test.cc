@@ -43,6 +43,7 @@ TEST_F(ImageGoldens, DecodedPixels) {
 TEST_F(ImageGoldens, GridTables) {
   for (const auto& [table, rule] :
        {std::pair("grid_table_448", rule_448), {"grid_table_28", rule_28}}) {
+    if (const auto why = golden.lacks_key(table)) GTEST_SKIP() << *why;
     ASSERT_GE(golden.expected[table].size(), 1u);
     for (const auto& row : golden.expected[table])
       EXPECT_EQ(choose_grid(row[0], row[1], rule), (Grid{row[2], row[3]})) << table << row;
@@ -75,10 +76,13 @@ Image rows_by_8(const Image& image) {
 
 TEST_F(ImageGoldens, ResizedRows) {
   if (const auto why = lacks("images/expected_448")) GTEST_SKIP() << *why;
-  for (const std::string file : {"rgb_4x3.png", "rgb_tall.jpg", "rgb_wide.png"}) {
+  size_t compared = 0;
+  for (const std::string& file : golden.files()) {  // those that have rows there
+    const auto stem = golden.root / "expected_448" / file.substr(0, file.find('.'));
+    if (!std::filesystem::exists(stem.string() + ".rows_by_8.png")) continue;
+    ++compared;
     const Image image = golden.read(file);
     const Grid grid = choose_grid(image.width, image.height, rule_448);
-    const auto stem = golden.root / "expected_448" / file.substr(0, file.find('.'));
     EXPECT_TRUE(rows_by_8(resize_bicubic(image, 448 * grid.columns, 448 * grid.rows)) ==
                 read_image(stem.string() + ".rows_by_8.png"))
         << file;
@@ -86,9 +90,11 @@ TEST_F(ImageGoldens, ResizedRows) {
                 read_image(stem.string() + ".thumbnail_rows_by_8.png"))
         << file;
   }
+  EXPECT_GE(compared, 1u);
 }
 
 TEST_F(ImageGoldens, Concatenation) {
+  if (const auto why = golden.lacks_key("concatenation")) GTEST_SKIP() << *why;
   std::vector<Image> images;
   for (const auto& file : golden.expected["concatenation"]["inputs"])
     images.push_back(golden.read(file));
@@ -100,14 +106,15 @@ TEST_F(ImageGoldens, ClipPath) {
   if (const auto why = lacks("images/clip_expected.json")) GTEST_SKIP() << *why;
   const auto expected = read_json(golden.root / "clip_expected.json");
   const auto tensors = golden::open(golden.root / "clip_expected.safetensors");
-  for (const auto& file : golden.files()) {
+  ASSERT_GE(expected["images"].size(), 1u);
+  for (const auto& [file, entry] : expected["images"].items()) {
     SCOPED_TRACE(file);
     const Image image = golden.read(file);
     const Tiles small = tile(image, clip_rule(70)), full = tile(image, clip_rule(490));
     ASSERT_EQ(full.tiles.size(), 1u);
     EXPECT_EQ(planar(small.tiles[0]), tensors.u8(file + "/u8_70"));
-    EXPECT_EQ(sha256(planar(small.tiles[0])), expected["images"][file]["u8_sha256_70"]);
-    EXPECT_EQ(sha256(planar(full.tiles[0])), expected["images"][file]["u8_sha256_490"]);
+    EXPECT_EQ(sha256(planar(small.tiles[0])), entry["u8_sha256_70"]);
+    EXPECT_EQ(sha256(planar(full.tiles[0])), entry["u8_sha256_490"]);
     const auto index = tensors.i64(file + "/sample_index_490");  // channel, y, x
     const auto levels = tensors.u8(file + "/sample_u8_490");
     const auto samples = tensors.f32(file + "/sample_value_490");

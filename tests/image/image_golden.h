@@ -27,6 +27,11 @@ struct Images {
     for (const auto& [name, entry] : expected["images"].items()) names.push_back(name);
     return names;
   }
+  // Why a test that reads `key` of expected.json is to be skipped: another folder may lack it.
+  std::optional<std::string> lacks_key(const std::string& key) const {
+    if (!other_folder() || expected.contains(key)) return {};
+    return "REVENANT_CONFORMANCE: no \"" + key + "\" in " + (root / "expected.json").string();
+  }
   Image read(const std::string& file) const { return read_image(root / "files" / file); }
 };
 

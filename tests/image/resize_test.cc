@@ -3,19 +3,11 @@
 
 #include <cmath>
 
-#include "base/error.h"
-#include "base/random.h"
+#include "encoders.h"
 #include "image/resize.h"
 
 namespace revenant {
 namespace {
-
-Image noise(int width, int height, uint64_t seed) {
-  Random random(seed);
-  Image image = blank_image(width, height);
-  for (auto& level : image.rgb) level = uint8_t(random.below(256));
-  return image;
-}
 
 double cubic(double x, double a) {  // Keys 1981, the textbook form
   x = std::fabs(x);
@@ -96,6 +88,28 @@ TEST(Resize, EqualsThePlainTwinWithinOneLevel) {
                                  twin(image, width, height, weight_torch)),
               2);
   }
+}
+
+// The vertical pass is fed row by row, and taps of long rows are made anew: nothing of that may
+// show.
+TEST(Resize, BothPassesAreTheSameAsOneAfterTheOther) {
+  Random random(8);
+  for (int n = 0; n < 40; ++n) {
+    const auto side = [&] { return int(1 + random.below(90)); };
+    const Image image = noise(side(), side(), random.next());
+    const int width = side(), height = side();
+    for (const auto resize : {resize_bicubic, resize_bicubic_torch})
+      EXPECT_TRUE(resize(image, width, height) ==
+                  resize(resize(image, width, image.height), width, height));
+  }
+}
+
+TEST(Resize, LongRowsAreResizedLikeColumns) {
+  const Image row = noise((1 << 20) + 77, 1, 4);
+  Image column = row;
+  std::swap(column.width, column.height);
+  for (const auto resize : {resize_bicubic, resize_bicubic_torch})
+    EXPECT_EQ(resize(row, 5, 1).rgb, resize(column, 1, 5).rgb);
 }
 
 TEST(Resize, SameSizeIsTheSamePicture) {
