@@ -15,8 +15,15 @@ std::string shortened(const std::string& text, size_t most) {
   return text.size() <= most ? text : text.substr(0, most - 3) + "...";
 }
 
-// Before anything is built, and without a call a level.
-void check_depth(std::string_view text, const Place& place, size_t max_levels) {
+std::string path_of(const std::vector<std::string>& path) {
+  std::string text;
+  for (const std::string& step : path) text += (text.empty() || step.empty() ? "" : ".") + step;
+  return text;
+}
+
+}  // namespace
+
+void check_json_depth(std::string_view text, const Place& place, size_t max_levels) {
   size_t levels = 0;
   bool quoted = false;
   for (size_t i = 0; i < text.size(); ++i) {
@@ -32,16 +39,8 @@ void check_depth(std::string_view text, const Place& place, size_t max_levels) {
   }
 }
 
-std::string path_of(const std::vector<std::string>& path) {
-  std::string text;
-  for (const std::string& step : path) text += (text.empty() || step.empty() ? "" : ".") + step;
-  return text;
-}
-
-}  // namespace
-
 json parse_json(std::string_view text, const Place& place, size_t max_levels) {
-  check_depth(text, place, max_levels);
+  check_json_depth(text, place, max_levels);
   std::vector<std::set<std::string>> keys;  // of the values that are open
   std::vector<std::string> path;            // the key in each of them
   const auto watch = [&](int, json::parse_event_t event, json& value) {

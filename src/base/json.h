@@ -13,6 +13,10 @@ namespace revenant {
 // A tree of this depth may be copied, compared and written by functions that call themselves.
 constexpr size_t most_json_levels = 512;
 
+// Fails at the byte where `text` is nested deeper than that. Builds nothing, without a call a
+// level.
+void check_json_depth(std::string_view text, const Place& place, size_t max_levels);
+
 nlohmann::json parse_json(std::string_view text, const Place& place,
                           size_t max_levels = most_json_levels);
 

@@ -19,8 +19,9 @@ bool stands_alone(std::string_view text, size_t begin, size_t end) {
   return !left && !right;
 }
 
-size_t spaces_before(std::string_view text, size_t i) {
-  while (i > 0 && is_space(code_at(text, previous(text, i)).value)) i = previous(text, i);
+// Not below `low`: what is taken already need not be looked at again.
+size_t spaces_before(std::string_view text, size_t low, size_t i) {
+  while (i > low && is_space(code_at(text, previous(text, i)).value)) i = previous(text, i);
   return i;
 }
 
@@ -65,9 +66,10 @@ std::vector<Segment> AddedMatcher::split(std::string_view text, std::span<const 
       const AddedToken& token = tokens[size_t(found)];
       const size_t end = i + contents_.text_of(found).size();
       if (!token.single_word || stands_alone(text, i, end)) {
-        const size_t from = std::max(done, token.lstrip ? spaces_before(text, i) : i);
+        const size_t from = std::max(done, token.lstrip ? spaces_before(text, done, i) : i);
         if (done < from) segments.push_back({done, from});
-        done = std::max(from, token.rstrip ? spaces_after(text, end) : end);
+        done = std::max(from, end);
+        if (token.rstrip) done = spaces_after(text, done);
         segments.push_back({from, done, found});
       }
       i = end;

@@ -98,6 +98,7 @@ SentencePiece read_piece(Message m) {
 void read_trainer(Message m, SentencePieceModel& model) {
   while (m.next()) {
     if (m.field == 3) model.model_type = m.number();
+    if (m.field == 24) model.spaces_as_suffix = m.number() != 0;
     if (m.field == 35) model.byte_fallback = m.number() != 0;
     if (m.field == 40) model.unknown = m.number();
     if (m.field == 41) model.bos = m.number();
@@ -114,6 +115,11 @@ void read_normaliser(Message m, SentencePieceModel& model) {
   }
 }
 
+void read_denormaliser(Message m, SentencePieceModel& model) {
+  while (m.next())
+    if (m.field == 2) model.decoding_map = !m.bytes.empty();
+}
+
 }  // namespace
 
 SentencePieceModel read_sentencepiece(std::string_view data, const std::string& file) {
@@ -123,6 +129,7 @@ SentencePieceModel read_sentencepiece(std::string_view data, const std::string& 
     if (m.field == 1) model.pieces.push_back(read_piece(m.message()));
     if (m.field == 2) read_trainer(m.message(), model);
     if (m.field == 3) read_normaliser(m.message(), model);
+    if (m.field == 5) read_denormaliser(m.message(), model);
   }
   return model;
 }

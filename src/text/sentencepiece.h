@@ -16,10 +16,11 @@ struct SentencePiece {
 
 struct SentencePieceModel {
   std::vector<SentencePiece> pieces;
-  int model_type = 1;  // 1 unigram, 2 BPE
+  int model_type = 1;  // 1 unigram, 2 BPE, 3 word, 4 char
   bool byte_fallback = false;
   bool dummy_prefix = true, remove_extra_spaces = true, escape_spaces = true;
-  bool character_map = false;
+  bool spaces_as_suffix = false;
+  bool character_map = false, decoding_map = false;
   int unknown = 0, bos = 1, eos = 2;
 };
 

@@ -13,6 +13,8 @@
 
 namespace revenant {
 
+constexpr int32_t largest_id = (1 << 24) - 1;  // far above any vocabulary; bounds what an id costs
+
 class StringTable {
  public:
   // False if the text or the id is taken already.

@@ -23,6 +23,10 @@ std::string spelt_in_letters(std::string_view bytes) {
   return out;
 }
 
+void add_unknown(const Vocabulary& v, Ids& ids, bool after_unknown) {
+  if (!(after_unknown && v.fuse_unknown)) ids.push_back(v.unknown);
+}
+
 // Characters that the vocabulary has as tokens, the others as bytes, else as the unknown token.
 Ids symbols_of_characters(const Vocabulary& v, std::string_view word) {
   Ids ids;
@@ -31,13 +35,13 @@ Ids symbols_of_characters(const Vocabulary& v, std::string_view word) {
     const auto character = word.substr(i, size_t(code_at(word, i).size));
     i += character.size();
     const int32_t id = v.plain_id(character);
-    bool bytes = id < 0;
+    bool bytes = id < 0 && v.byte_fallback;
     for (const char b : character) bytes = bytes && v.bytes[uint8_t(b)] >= 0;
     const bool unknown = id < 0 && !bytes;
     if (id >= 0) ids.push_back(id);
     if (bytes)
       for (const char b : character) ids.push_back(v.bytes[uint8_t(b)]);
-    if (unknown && !(after_unknown && v.fuse_unknown)) ids.push_back(v.unknown);
+    if (unknown) add_unknown(v, ids, after_unknown);
     after_unknown = unknown;
   }
   return ids;
@@ -45,9 +49,11 @@ Ids symbols_of_characters(const Vocabulary& v, std::string_view word) {
 
 Ids symbols_of_bytes(const Vocabulary& v, std::string_view word) {
   Ids ids;
+  bool after_unknown = false;
   for (const char b : word) {
     const int32_t id = v.bytes[uint8_t(b)];
-    ids.push_back(id >= 0 ? id : v.unknown);
+    id >= 0 ? ids.push_back(id) : add_unknown(v, ids, after_unknown);
+    after_unknown = id < 0;
   }
   return ids;
 }
@@ -73,8 +79,7 @@ Ids encode_plain(const Vocabulary& v, std::string_view text, bool first) {
   if (text.empty()) return {};
   std::string own;
   if (v.metaspace) text = own = with_marks(v, text, first);
-  if (v.prefix_space && !is_space(code_at(text, 0).value))
-    text = own = std::string(" ").append(text);
+  if (v.prefix_space && text[0] != ' ') text = own = std::string(" ").append(text);
   Ids ids;
   for (const auto word : split_words(text, v.pattern))
     ids = append(std::move(ids), encode_word(v, word));
@@ -84,9 +89,9 @@ Ids encode_plain(const Vocabulary& v, std::string_view text, bool first) {
 // The trusted ranges that lie in [begin, end), counted from `begin`.
 std::vector<Range> clipped(std::span<const Range> ranges, size_t begin, size_t end) {
   std::vector<Range> out;
-  for (const auto& [low, high] : ranges)
-    if (low < end && high > begin)
-      out.push_back({std::max(low, begin) - begin, std::min(high, end) - begin});
+  for (auto r = std::ranges::upper_bound(ranges, begin, {}, &Range::second);
+       r != ranges.end() && r->first < end; ++r)
+    out.push_back({std::max(r->first, begin) - begin, std::min(r->second, end) - begin});
   return out;
 }
 
@@ -195,9 +200,10 @@ std::string Tokenizer::bytes_of(int32_t id) const {
     }
     return out;
   }
-  if (id >= 0 && token.size() == 6 && token.starts_with("<0x"))
+  if (vocabulary_->bytes_decoded && id >= 0 && token.size() == 6 && token.starts_with("<0x"))
     for (int b = 0; b < 256; ++b)
       if (vocabulary_->bytes[size_t(b)] == id) return std::string(1, char(b));
+  if (!vocabulary_->marks_decoded) return std::string(token);
   for (size_t i = 0; i < token.size();) {
     const bool mark = token.substr(i).starts_with(space_mark);
     out += mark ? ' ' : token[i];
@@ -221,7 +227,9 @@ std::string StreamDecoder::push(int32_t id) {
   std::string bytes = tokenizer_.bytes_of(id);
   if (!started_ && !bytes.empty()) {
     started_ = true;
-    if (tokenizer_.vocabulary_->strip_first && bytes[0] == ' ') bytes.erase(0, 1);
+    const FirstSpace first = tokenizer_.vocabulary_->first_space;
+    if (first == FirstSpace::drop_one && bytes[0] == ' ') bytes.erase(0, 1);
+    if (first == FirstSpace::drop_all) std::erase(bytes, ' ');
   }
   pending_ += bytes;
   std::string out;

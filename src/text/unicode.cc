@@ -4,9 +4,9 @@
 #include <utf8proc.h>
 
 #include <algorithm>
-#include <cstdlib>
-#include <memory>
-#include <new>
+#include <span>
+
+#include "base/error.h"
 
 namespace revenant {
 namespace {
@@ -36,8 +36,8 @@ int well_formed(std::string_view bytes, Lead lead) {
   return n;
 }
 
-// utf8proc orders marks by swapping neighbours, quadratic in a run of them; sorted runs cost it
-// nothing. Sorting before decomposition is canonically equivalent.
+// Canonical order: marks by class, equal ones as they stood. (utf8proc's own sort is quadratic in a
+// run of marks.)
 void sort_marks(std::vector<utf8proc_int32_t>& codes) {
   const auto rank = [](utf8proc_int32_t c) { return utf8proc_get_property(c)->combining_class; };
   for (size_t i = 0; i < codes.size();) {
@@ -47,6 +47,24 @@ void sort_marks(std::vector<utf8proc_int32_t>& codes) {
                      [&](auto a, auto b) { return rank(a) < rank(b); });
     i = j + 1;
   }
+}
+
+std::vector<utf8proc_int32_t> decomposed(std::string_view text) {
+  constexpr utf8proc_ssize_t most = 8;  // code points of one; 4 suffice to date
+  constexpr auto form = utf8proc_option_t(UTF8PROC_STABLE | UTF8PROC_DECOMPOSE);
+  std::vector<utf8proc_int32_t> codes;
+  codes.reserve(text.size() + most);
+  for (size_t i = 0; i < text.size();) {
+    const Code c = code_at(text, i);
+    utf8proc_int32_t parts[most];
+    int boundary = 0;
+    const auto count =
+        utf8proc_decompose_char(utf8proc_int32_t(c.value), parts, most, form, &boundary);
+    CHECK(count > 0 && count <= most);
+    codes.insert(codes.end(), parts, parts + count);
+    i += size_t(c.size);
+  }
+  return codes;
 }
 
 }  // namespace
@@ -98,23 +116,15 @@ std::string repaired(std::string_view bytes) {
 std::string nfc(std::string_view text) {
   if (std::all_of(text.begin(), text.end(), [](char c) { return uint8_t(c) < 0x80; }))
     return std::string(text);
-  std::vector<utf8proc_int32_t> codes;
-  codes.reserve(text.size());
-  for (size_t i = 0; i < text.size();) {
-    const Code c = code_at(text, i);
-    codes.push_back(utf8proc_int32_t(c.value));
-    i += size_t(c.size);
-  }
+  std::vector<utf8proc_int32_t> codes = decomposed(text);
   sort_marks(codes);
-  std::string sorted, out;
-  for (const auto c : codes) append_code(sorted, char32_t(c));
-  utf8proc_uint8_t* result = nullptr;
-  const auto size = utf8proc_map(reinterpret_cast<const utf8proc_uint8_t*>(sorted.data()),
-                                 utf8proc_ssize_t(sorted.size()), &result,
-                                 utf8proc_option_t(UTF8PROC_STABLE | UTF8PROC_COMPOSE));
-  const std::unique_ptr<utf8proc_uint8_t, decltype(&std::free)> hold(result, &std::free);
-  if (size < 0) throw std::bad_alloc();  // valid UTF-8 leaves no other failure
-  return std::string(reinterpret_cast<const char*>(result), size_t(size));
+  const auto count =
+      utf8proc_normalize_utf32(codes.data(), utf8proc_ssize_t(codes.size()),
+                               utf8proc_option_t(UTF8PROC_STABLE | UTF8PROC_COMPOSE));
+  CHECK(count >= 0);
+  std::string out;
+  for (const auto c : std::span(codes).first(size_t(count))) append_code(out, char32_t(c));
+  return out;
 }
 
 bool is_space(char32_t c) {

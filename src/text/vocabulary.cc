@@ -6,8 +6,6 @@
 namespace revenant {
 namespace {
 
-constexpr int32_t largest_id = (1 << 24) - 1;  // far above any vocabulary; bounds what an id costs
-
 struct Letters {
   std::array<char32_t, 256> of_byte{};
   std::array<int16_t, 512> of_letter{};

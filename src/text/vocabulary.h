@@ -21,6 +21,9 @@ struct NormalStep {
 
 enum class SpaceMark { none, first, always };  // Metaspace: where U+2581 is put before a text
 
+// Spaces at the start of a decoded text, or all in its first token.
+enum class FirstSpace { keep, drop_one, drop_all };
+
 struct Vocabulary {
   StringTable tokens;
   PairTable merges;
@@ -36,8 +39,11 @@ struct Vocabulary {
   bool prefix_space = false;   // byte-level: a space before a text that starts without one
   bool byte_level = false;     // tokens are spelt in the 256-letter byte alphabet
   bool ignore_merges = false;  // a word that is a token is that token
-  bool strip_first = false;    // decoding drops one leading space
-  bool fuse_unknown = false;
+  bool byte_fallback = false;  // characters that are no token are spelt in <0xXX> tokens
+  bool fuse_unknown = false;   // unknown characters in a row are one token
+  bool bytes_decoded = false;  // <0xXX> tokens decode to bytes
+  bool marks_decoded = true;   // U+2581 decodes to a space
+  FirstSpace first_space = FirstSpace::keep;
   int32_t unknown = -1, bos = -1, eos = -1;
   std::array<int32_t, 256> bytes;  // id of a byte: alphabet letter, or <0xXX>; -1 if none
 

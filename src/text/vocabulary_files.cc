@@ -3,6 +3,7 @@
 
 #include "base/error.h"
 #include "text/sentencepiece.h"
+#include "text/side_files.h"
 #include "text/unicode.h"
 #include "text/vocabulary_json.h"
 
@@ -15,7 +16,12 @@ void refuse_unsupported(const SentencePieceModel& model, const std::string& file
   };
   refuse(model.pieces.empty(), "a SentencePiece model", "no pieces");
   refuse(model.pieces.size() >= 1 << 24, "less than 16777216 pieces", "more");
-  refuse(model.model_type != 2, "a BPE model (type 2)", "type " + std::to_string(model.model_type));
+  constexpr const char* types[] = {"", " (unigram)", " (BPE)", " (word)", " (char)"};
+  const bool known = model.model_type >= 1 && model.model_type <= 4;
+  refuse(model.model_type != 2, "a BPE model (type 2)",
+         "type " + std::to_string(model.model_type) + types[known ? model.model_type : 0]);
+  refuse(model.spaces_as_suffix, "spaces before words", "treat_whitespace_as_suffix");
+  refuse(model.decoding_map, "decoded text taken as it is", "a denormalisation table");
   refuse(model.character_map, "text taken as it is", "a normalisation table");
   refuse(model.remove_extra_spaces, "all spaces kept", "extra ones removed");
   refuse(!model.escape_spaces, "spaces written as U+2581", "plain ones");
@@ -51,6 +57,8 @@ void add_pieces(Vocabulary& v, const SentencePieceModel& model, const std::strin
       throw Error("tokenizer", file, "pieces of at most 1024 bytes", "longer");
     if (!std::isfinite(p.score)) throw Error("tokenizer", file, "finite scores", "another");
     if (p.type == SentencePiece::unused) throw Error("tokenizer", file, "no unused pieces", "one");
+    if (p.type == SentencePiece::byte && !model.byte_fallback)
+      throw Error("tokenizer", file, "no byte pieces without byte_fallback", std::string(p.text));
     if (!v.tokens.insert(p.text, int32_t(i)))
       throw Error("tokenizer", file, "each piece once", "'" + std::string(p.text) + "' again");
   }
@@ -66,6 +74,15 @@ void add_pieces(Vocabulary& v, const SentencePieceModel& model, const std::strin
   }
 }
 
+// tokenizer_config.json may take the model's space before a text away; it cannot bring one.
+bool dummy_prefix(const SentencePieceModel& model, const Path& directory) {
+  const auto wanted = config_flag(directory, "add_prefix_space");
+  if (wanted.value_or(false) && !model.dummy_prefix)
+    throw Error("tokenizer", (directory / "tokenizer_config.json").string() + ": add_prefix_space",
+                "false, as tokenizer.model has it", "true");
+  return wanted.value_or(model.dummy_prefix);
+}
+
 Vocabulary read_sentencepiece_file(const Path& path, const Path& directory) {
   const MappedFile file(path);
   const SentencePieceModel model = read_sentencepiece(file.text(), path.string());
@@ -73,15 +90,16 @@ Vocabulary read_sentencepiece_file(const Path& path, const Path& directory) {
   Vocabulary v;
   add_pieces(v, model, path.string());
   add_merges(v, model);
-  v.strip_first = model.dummy_prefix;
+  const bool prefix = dummy_prefix(model, directory);
+  v.first_space = prefix ? FirstSpace::drop_one : FirstSpace::keep;
   if (config_flag(directory, "legacy").value_or(true)) {
-    if (model.dummy_prefix)
-      v.normaliser.push_back({NormalStep::prepend, "", std::string(space_mark)});
+    if (prefix) v.normaliser.push_back({NormalStep::prepend, "", std::string(space_mark)});
     v.normaliser.push_back({NormalStep::replace, " ", std::string(space_mark)});
   } else {
     v.metaspace = true;
-    v.mark = model.dummy_prefix ? SpaceMark::first : SpaceMark::none;
+    v.mark = prefix ? SpaceMark::first : SpaceMark::none;
   }
+  v.byte_fallback = v.bytes_decoded = model.byte_fallback;
   fill_bytes(v);
   v.fuse_unknown = true;
   v.unknown = model.unknown;
@@ -99,8 +117,7 @@ Vocabulary read_main_file(const Path& d) {
   const auto has = [&](const char* name) { return std::filesystem::is_regular_file(d / name); };
   if (has("tokenizer.json")) return read_tokenizer_json(d / "tokenizer.json");
   if (has("tokenizer.model")) return read_sentencepiece_file(d / "tokenizer.model", d);
-  if (has("vocab.json") && has("merges.txt"))
-    return read_vocab_and_merges(d / "vocab.json", d / "merges.txt");
+  if (has("vocab.json") && has("merges.txt")) return read_vocab_and_merges(d);
   throw Error("tokenizer", d.string(),
               "tokenizer.json, tokenizer.model, or vocab.json with merges.txt",
               std::filesystem::is_directory(d) ? "none of them" : "no such directory");

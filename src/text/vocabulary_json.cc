@@ -1,341 +1,333 @@
 #include "text/vocabulary_json.h"
 
-#include <simdjson.h>
-
 #include <algorithm>
-#include <charconv>
 
 #include "base/error.h"
+#include "text/side_files.h"
 #include "text/unicode.h"
 
 namespace revenant {
 namespace {
 
-using simdjson::dom::array;
 using simdjson::dom::element;
-using simdjson::dom::object;
 
 std::string in_quotes(std::string_view text) { return std::string("'").append(text).append("'"); }
 
-// A JSON file, the parser that owns it, and access that names the file in errors.
-class Json {
- public:
-  explicit Json(const Path& path) : name(path.string()) {
-    const MappedFile file(path);
-    if (file.text().empty()) fail("JSON", "an empty file");
-    const auto error = parser_.parse(file.text().data(), file.text().size()).get(root);
-    if (error) throw Error("tokenizer", name, "JSON", simdjson::error_message(error));
+// The step itself, or all steps of {"type": "Sequence", KEY: [...]}, also within one another.
+std::vector<Node> steps_of(const Node& whole, std::string_view key) {
+  std::vector<Node> open = {whole}, steps;
+  while (!open.empty()) {
+    const Node step = open.back();
+    open.pop_back();
+    if (step.type() != "Sequence") {
+      steps.push_back(step);
+      continue;
+    }
+    step.allow({"type", key});
+    const std::vector<Node> inner = step.required(key).items();
+    open.insert(open.end(), inner.rbegin(), inner.rend());
   }
-  [[noreturn]] void fail(const std::string& expected, const std::string& found) const {
-    throw Error("tokenizer", name, expected, found);
-  }
-  template <class T>
-  T as(element e, const char* expected) const {
-    T value;
-    if (e.get(value)) fail(expected, describe(e));
-    return value;
-  }
-  int32_t id(element e) const {
-    const int64_t id = as<int64_t>(e, "a token id");
-    if (id < 0 || id >= 1 << 24) fail("a token id below 16777216", std::to_string(id));
-    return int32_t(id);
-  }
-  std::string text(element e) const { return std::string(as<std::string_view>(e, "a string")); }
-
-  element root;
-  std::string name;
-
- private:
-  static std::string describe(element e) {
-    const std::string text = simdjson::minify(e);
-    return text.size() > 60 ? repaired(text.substr(0, 60)) + "..." : text;
-  }
-  simdjson::dom::parser parser_;
-};
-
-// A member that is there and not null.
-std::optional<element> member(element e, std::string_view key) {
-  element value;
-  if (e.at_key(key).get(value) || value.is_null()) return std::nullopt;
-  return value;
-}
-
-bool flag(const Json& json, element e, std::string_view key, bool otherwise = false) {
-  const auto value = member(e, key);
-  return value ? json.as<bool>(*value, "true or false") : otherwise;
-}
-
-std::string type_of(const Json& json, element e) {
-  const auto type = member(e, "type");
-  return type ? json.text(*type) : "";
-}
-
-// The element itself, or the elements of {"type": "Sequence", KEY: [...]}.
-std::vector<element> steps_of(const Json& json, element e, std::string_view key) {
-  if (type_of(json, e) != "Sequence") return {e};
-  const auto list = member(e, key);
-  if (!list) json.fail("a list " + in_quotes(key), "none");
-  std::vector<element> steps;
-  for (const element step : json.as<array>(*list, "a list")) steps.push_back(step);
   return steps;
 }
 
-std::string pattern_text(const Json& json, element step, const char* kind) {
-  const auto pattern = member(step, "pattern");
-  const auto text = pattern ? member(*pattern, kind) : std::nullopt;
-  if (!text) json.fail(std::string("a pattern of kind ") + kind, "another");
-  return json.text(*text);
-}
-
-std::string required_text(const Json& json, element step, const char* key) {
-  const auto value = member(step, key);
-  if (!value) json.fail("a member " + in_quotes(key), "none");
-  return json.text(*value);
+std::string pattern_text(const Node& step, const char* kind) {
+  const Node pattern = step.required("pattern");
+  const auto text = pattern.member(kind);
+  if (!text) pattern.place().fail(std::string("a pattern of kind ") + kind, "another");
+  return text->text();
 }
 
 // Replacements multiply: a few that each make one letter sixteen would ask for any memory.
-void check_growth(const Json& json, const Vocabulary& v) {
+void check_growth(const Place& place, const Vocabulary& v) {
   constexpr double most = 1000;
   double growth = 1;
   for (const NormalStep& step : v.normaliser)
     if (step.kind == NormalStep::replace)
       growth *= std::max(1.0, double(step.to.size()) / double(step.from.size()));
-  if (growth > most)
-    json.fail("a normalizer that makes a text at most 1000 times as long", "a longer one");
+  if (growth > most) place.fail("steps that make a text at most 1000 times as long", "more");
 }
 
-void read_normaliser(const Json& json, element normaliser, Vocabulary& v) {
-  for (const element step : steps_of(json, normaliser, "normalizers")) {
-    const std::string type = type_of(json, step);
+void read_normaliser(const Node& normaliser, Vocabulary& v) {
+  for (const Node& step : steps_of(normaliser, "normalizers")) {
+    const std::string type = step.type();
+    step.allow({"type", "prepend", "pattern", "content"});
     if (type == "NFC") {
       v.normaliser.push_back({NormalStep::nfc, "", ""});
     } else if (type == "Prepend") {
-      v.normaliser.push_back({NormalStep::prepend, "", required_text(json, step, "prepend")});
+      v.normaliser.push_back({NormalStep::prepend, "", step.required("prepend").text()});
     } else if (type == "Replace") {
-      const std::string from = pattern_text(json, step, "String");
-      if (from.empty()) json.fail("something to replace", "nothing");
-      v.normaliser.push_back({NormalStep::replace, from, required_text(json, step, "content")});
+      const std::string from = pattern_text(step, "String");
+      if (from.empty()) step.place().fail("something to replace", "nothing");
+      v.normaliser.push_back({NormalStep::replace, from, step.required("content").text()});
     } else {
-      json.fail("normalizer NFC, Prepend or Replace", in_quotes(type));
+      step.place().fail("normalizer NFC, Prepend or Replace", in_quotes(type));
     }
   }
-  check_growth(json, v);
+  check_growth(normaliser.place(), v);
 }
 
-void read_metaspace(const Json& json, element step, Vocabulary& v) {
-  if (flag(json, step, "split", true)) json.fail("Metaspace without split", "with");
-  v.metaspace = true;
-  const auto scheme = member(step, "prepend_scheme");
-  const std::string name = scheme ? json.text(*scheme) : "always";
-  v.mark = name == "first"   ? SpaceMark::first
-           : name == "never" ? SpaceMark::none
-                             : SpaceMark::always;
+SpaceMark mark_of(const Node& metaspace) {
+  metaspace.allow(
+      {"type", "replacement", "add_prefix_space", "prepend_scheme", "split", "str_rep"});
+  if (const Node mark = metaspace.required("replacement"); mark.text() != space_mark)
+    mark.place().fail("U+2581", in_quotes(mark.text()));
+  const auto scheme = metaspace.member("prepend_scheme");
+  const std::string name = scheme ? scheme->text() : "always";
+  if (name != "first" && name != "never" && name != "always")
+    scheme->place().fail("first, never or always", in_quotes(name));
+  if (name != "never" && !metaspace.flag("add_prefix_space", true))
+    metaspace.place().fail("prepend_scheme never, as add_prefix_space is false", in_quotes(name));
+  return name == "first" ? SpaceMark::first : name == "never" ? SpaceMark::none : SpaceMark::always;
 }
 
-void read_pre_tokeniser(const Json& json, element pre, Vocabulary& v) {
-  for (const element step : steps_of(json, pre, "pretokenizers")) {
-    const std::string type = type_of(json, step);
-    if (type == "ByteLevel") {
-      v.byte_level = true;
-      v.prefix_space = flag(json, step, "add_prefix_space", true);
-      if (flag(json, step, "use_regex", true)) v.pattern = WordPattern::gpt2;
+void read_byte_level(const Node& step, Vocabulary& v) {
+  step.allow({"type", "add_prefix_space", "trim_offsets", "use_regex"});
+  v.byte_level = true;
+  v.prefix_space = step.flag("add_prefix_space", true);
+  if (v.prefix_space && v.pattern != WordPattern::whole)
+    step.place().fail("no add_prefix_space after a Split", "true");
+  if (!step.flag("use_regex", true)) return;
+  if (v.pattern != WordPattern::whole)
+    step.place().fail("one step that cuts words", "use_regex after a Split");
+  v.pattern = WordPattern::gpt2;
+}
+
+// Both patterns cover every text, so that what is done with the rest does not matter: only matches
+// that are thrown away or joined again would.
+void read_split(const Node& step, Vocabulary& v) {
+  step.allow({"type", "pattern", "behavior", "invert"});
+  const std::string expression = pattern_text(step, "Regex");
+  if (expression != qwen2_expression && expression != llama3_expression)
+    step.place().fail("the word pattern of Qwen2 or Llama 3", in_quotes(expression));
+  const Node behaviour = step.required("behavior");
+  const std::string name = behaviour.text();
+  const bool known = name == "Isolated" || name == "MergedWithPrevious" || name == "MergedWithNext";
+  if (!known && !(name == "Removed" && step.flag("invert")))
+    behaviour.place().fail("Isolated, or Removed with invert", in_quotes(name));
+  if (v.pattern != WordPattern::whole || v.byte_level)
+    step.place().fail("one Split, before ByteLevel", "another order");
+  v.pattern = expression == qwen2_expression ? WordPattern::qwen2 : WordPattern::llama3;
+}
+
+void read_pre_tokeniser(const Node& pre, Vocabulary& v) {
+  const std::vector<Node> steps = steps_of(pre, "pretokenizers");
+  for (const Node& step : steps) {
+    const std::string type = step.type();
+    if (type == "ByteLevel" && !v.byte_level) {
+      read_byte_level(step, v);
     } else if (type == "Split") {
-      const std::string expression = pattern_text(json, step, "Regex");
-      if (expression != qwen2_expression && expression != llama3_expression)
-        json.fail("the word pattern of Qwen2 or Llama 3", in_quotes(expression));
-      v.pattern = expression == qwen2_expression ? WordPattern::qwen2 : WordPattern::llama3;
-    } else if (type == "Metaspace") {
-      read_metaspace(json, step, v);
+      read_split(step, v);
+    } else if (type == "Metaspace" && steps.size() == 1) {
+      v.metaspace = true;
+      v.mark = mark_of(step);
+      if (step.flag("split", true)) step.place().fail("Metaspace without split", "with");
     } else {
-      json.fail("pre_tokenizer ByteLevel, Split or Metaspace", in_quotes(type));
+      step.place().fail("pre_tokenizer ByteLevel, Split or Metaspace, once", in_quotes(type));
     }
   }
+  if (v.pattern != WordPattern::whole && !v.byte_level)
+    pre.place().fail("ByteLevel after Split", "none");
 }
 
-// Both decoder families come down to bytes a token (Tokenizer::bytes_of); what is left to read is
-// whether one leading space is dropped.
-void read_decoder(const Json& json, element decoder, Vocabulary& v) {
-  for (const element step : steps_of(json, decoder, "decoders")) {
-    const std::string type = type_of(json, step);
-    const bool replace = type == "Replace" && pattern_text(json, step, "String") == space_mark;
-    const bool plain = type == "ByteFallback" || type == "Fuse" || type == "ByteLevel";
-    if (type == "Strip" || (type == "Metaspace" && v.mark != SpaceMark::none)) v.strip_first = true;
-    if (!replace && !plain && type != "Strip" && type != "Metaspace")
-      json.fail("decoder ByteLevel, Metaspace, Replace, ByteFallback, Fuse or Strip",
-                in_quotes(type));
-  }
+void read_strip(const Node& step, bool fused, Vocabulary& v) {
+  step.allow({"type", "content", "start", "stop"});
+  const auto start = step.required("start").as<int64_t>("a number"),
+             stop = step.required("stop").as<int64_t>("a number");
+  if (step.required("content").text() != " " || start < 0 || start > 1 || stop != 0 || !fused)
+    step.place().fail("Strip of one space at the start, after Fuse", "another");
+  if (start == 1) v.first_space = FirstSpace::drop_one;
 }
 
-void read_template(const Json& json, element processor, Vocabulary& v) {
-  for (const element step : steps_of(json, processor, "processors")) {
-    if (type_of(json, step) != "TemplateProcessing") continue;  // ByteLevel moves offsets only
-    const auto single = member(step, "single");
-    if (!single) json.fail("a template 'single'", "none");
-    bool text_seen = false;
-    for (const element part : json.as<array>(*single, "a list")) {
-      const auto special = member(part, "SpecialToken");
-      text_seen |= !special;
-      if (!special) continue;
-      const std::string name = required_text(json, *special, "id");
-      const auto at = v.added_names.find(name);
-      if (at == v.added_names.end()) json.fail("an added token", in_quotes(name));
-      (text_seen ? v.after : v.before).push_back(v.added[size_t(at->second)].id);
+// What a SentencePiece vocabulary's tokens are decoded by.
+void read_decoder(const Node& decoder, Vocabulary& v) {
+  v.marks_decoded = false;
+  bool fused = false;
+  for (const Node& step : steps_of(decoder, "decoders")) {
+    const std::string type = step.type();
+    if (type == "Replace") {
+      step.allow({"type", "pattern", "content"});
+      if (pattern_text(step, "String") != space_mark || step.required("content").text() != " ")
+        step.place().fail("Replace of U+2581 by a space", "another");
+      v.marks_decoded = true;
+    } else if (type == "Metaspace") {
+      v.marks_decoded = true;
+      if (mark_of(step) != SpaceMark::none) v.first_space = FirstSpace::drop_all;
+    } else if (type == "ByteFallback") {
+      v.bytes_decoded = true;
+    } else if (type == "Fuse") {
+      fused = true;
+    } else if (type == "Strip") {
+      read_strip(step, fused, v);
+    } else {
+      step.place().fail("decoder Metaspace, Replace, ByteFallback, Fuse or Strip", in_quotes(type));
     }
   }
+  if (v.byte_fallback && !v.bytes_decoded)
+    decoder.place().fail("ByteFallback, as the model has it", "none");
 }
 
-AddedToken added_token(const Json& json, element e, int32_t id) {
-  AddedToken token;
-  token.id = id;
-  token.content = required_text(json, e, "content");
-  token.special = flag(json, e, "special");
-  token.lstrip = flag(json, e, "lstrip");
-  token.rstrip = flag(json, e, "rstrip");
-  token.single_word = flag(json, e, "single_word");
-  token.normalized = flag(json, e, "normalized", !token.special);
-  return token;
+void check_byte_level_decoder(const Node& decoder) {
+  for (const Node& step : steps_of(decoder, "decoders"))
+    if (step.type() != "ByteLevel" && step.type() != "Fuse")
+      step.place().fail("decoder ByteLevel, as the pre_tokenizer", in_quotes(step.type()));
 }
 
-void read_vocab(const Json& json, element vocab, Vocabulary& v) {
-  const auto tokens = json.as<object>(vocab, "an object of tokens");
+void read_template(const Node& step, Vocabulary& v) {
+  step.allow({"type", "single", "pair", "special_tokens"});
+  bool text_seen = false;
+  for (const Node& part : step.required("single").items()) {
+    const auto special = part.member("SpecialToken");
+    if (!special) {
+      if (text_seen || part.required("Sequence").required("id").text() != "A")
+        part.place().fail("the text 'A' once", "another");
+      text_seen = true;
+      continue;
+    }
+    const std::string name = special->required("id").text();
+    for (const Node& id : step.required("special_tokens").required(name).required("ids").items())
+      (text_seen ? v.after : v.before).push_back(id.id());
+  }
+  if (!text_seen) step.place().fail("a template with the text 'A'", "none");
+}
+
+// ["<s>", 1]
+int32_t id_of_pair(const Node& pair) {
+  const std::vector<Node> items = pair.items();
+  if (items.size() != 2) pair.place().fail("a token and its id", "something else");
+  return items[1].id();
+}
+
+void read_post_processor(const Node& processor, Vocabulary& v) {
+  bool adds = false;
+  for (const Node& step : steps_of(processor, "processors")) {
+    const std::string type = step.type();
+    if (type == "ByteLevel") continue;  // moves offsets only
+    const bool pair = type == "BertProcessing" || type == "RobertaProcessing";
+    if (adds || (!pair && type != "TemplateProcessing"))
+      step.place().fail(
+          "ByteLevel and one of TemplateProcessing, BertProcessing, RobertaProcessing",
+          in_quotes(type));
+    adds = true;
+    if (!pair) {
+      read_template(step, v);
+      continue;
+    }
+    step.allow({"type", "sep", "cls", "trim_offsets", "add_prefix_space"});
+    v.before = {id_of_pair(step.required("cls"))};
+    v.after = {id_of_pair(step.required("sep"))};
+  }
+}
+
+void read_vocab(const Node& vocab, Vocabulary& v) {
+  const auto tokens = vocab.as<simdjson::dom::object>("an object of tokens");
   v.tokens.reserve(tokens.size());
-  for (const auto [name, id] : tokens)
-    if (!v.tokens.insert(name, json.id(id)))
-      json.fail("each token and id once", in_quotes(name) + " again");
+  for (const auto [name, value] : tokens) {
+    int64_t id = -1;
+    const bool good = !value.get(id) && id >= 0 && id <= largest_id;
+    // No place is made for the good ones: there are hundreds of thousands.
+    if (!good) Node(value, vocab.place() / name).id();
+    if (!v.tokens.insert(name, int32_t(id)))
+      vocab.place().fail("each token and id once", in_quotes(name) + " again");
+  }
   v.added_at.assign(size_t(v.tokens.size()), -1);
 }
 
-void add_merge(Vocabulary& v, const std::string& file, std::string_view left,
-               std::string_view right, int32_t rank) {
+void add_merge(Vocabulary& v, const Place& place, std::string_view left, std::string_view right,
+               int32_t rank) {
   const int32_t l = v.tokens.find(left), r = v.tokens.find(right);
   thread_local std::string both;  // a merge file has hundreds of thousands of lines
   const int32_t joined = v.tokens.find(both.assign(left).append(right));
   if (l < 0 || r < 0 || joined < 0)
-    throw Error("tokenizer", file, "merges of known tokens",
-                in_quotes(left) + " + " + in_quotes(right));
+    place[size_t(rank)].fail("merges of known tokens", in_quotes(left) + " + " + in_quotes(right));
   v.merges.insert(l, r, {rank, joined});
 }
 
-void add_merge_line(Vocabulary& v, const std::string& file, std::string_view line, int32_t rank) {
+void add_merge_line(Vocabulary& v, const Place& place, std::string_view line, int32_t rank) {
   const size_t space = line.find(' ');
   if (space == line.npos || line.find(' ', space + 1) != line.npos)
-    throw Error("tokenizer", file, "a merge of two tokens", in_quotes(line));
-  add_merge(v, file, line.substr(0, space), line.substr(space + 1), rank);
+    place[size_t(rank)].fail("a merge of two tokens", in_quotes(line));
+  add_merge(v, place, line.substr(0, space), line.substr(space + 1), rank);
 }
 
-void read_merges(const Json& json, element merges, Vocabulary& v) {
+void read_merges(const Node& merges, Vocabulary& v) {
   int32_t rank = 0;
-  const auto list = json.as<array>(merges, "a list of merges");
+  const auto list = merges.as<simdjson::dom::array>("a list of merges");
   v.merges.reserve(list.size());
   for (const element merge : list) {
-    if (merge.is_string()) {
-      add_merge_line(v, json.name, merge.get_string().value(), rank++);
+    std::string_view left, right;
+    simdjson::dom::array pair;
+    if (!merge.get(left)) {
+      add_merge_line(v, merges.place(), left, rank++);
       continue;
     }
-    const auto pair = json.as<array>(merge, "a merge");
-    if (pair.size() != 2)
-      json.fail("a merge of two tokens", "one of " + std::to_string(pair.size()));
-    add_merge(v, json.name, json.as<std::string_view>(pair.at(0), "a token"),
-              json.as<std::string_view>(pair.at(1), "a token"), rank++);
+    if (merge.get(pair) || pair.size() != 2 || pair.at(0).get(left) || pair.at(1).get(right))
+      merges.place()[size_t(rank)].fail("a merge of two tokens", simdjson::minify(merge));
+    add_merge(v, merges.place(), left, right, rank++);
   }
 }
 
-void refuse_unsupported(const Json& json, element model) {
-  const std::string type = type_of(json, model);
-  if (type != "BPE" && !(type.empty() && member(model, "merges")))
-    json.fail("a BPE model", in_quotes(type));
-  for (const char* key : {"dropout", "continuing_subword_prefix", "end_of_word_suffix"}) {
-    const auto value = member(model, key);
-    if (value && !(value->is_string() && value->get_string().value().empty()))
-      json.fail("no " + in_quotes(key), "one");
-  }
+// Null, "" and 0 are what tools write for "none".
+void refuse_value(const Node& model, const char* key) {
+  const auto value = model.member(key);
+  if (!value) return;
+  const bool none = value->is<std::string_view>() ? value->text().empty()
+                                                  : value->as<double>("no value or 0") == 0;
+  if (!none) value->place().fail("none", "one");
 }
 
-void read_model(const Json& json, element model, Vocabulary& v) {
-  refuse_unsupported(json, model);
-  const auto vocab = member(model, "vocab"), merges = member(model, "merges");
-  if (!vocab || !merges) json.fail("a model with vocab and merges", "none");
-  read_vocab(json, *vocab, v);
-  read_merges(json, *merges, v);
-  v.ignore_merges = flag(json, model, "ignore_merges");
-  v.fuse_unknown = flag(json, model, "fuse_unk");
-  if (const auto unknown = member(model, "unk_token"))
-    v.unknown = v.tokens.find(json.text(*unknown));
+void read_model(const Node& model, Vocabulary& v) {
+  if (const std::string type = model.type(); type != "BPE" && !type.empty())
+    model.place().fail("a BPE model", in_quotes(type));
+  model.allow({"type", "dropout", "unk_token", "continuing_subword_prefix", "end_of_word_suffix",
+               "fuse_unk", "byte_fallback", "ignore_merges", "vocab", "merges"});
+  for (const char* key : {"dropout", "continuing_subword_prefix", "end_of_word_suffix"})
+    refuse_value(model, key);
+  read_vocab(model.required("vocab"), v);
+  read_merges(model.required("merges"), v);
+  v.ignore_merges = model.flag("ignore_merges");
+  v.fuse_unknown = model.flag("fuse_unk");
+  v.byte_fallback = model.flag("byte_fallback");
+  if (const auto unknown = model.member("unk_token")) v.unknown = v.tokens.find(unknown->text());
 }
 
-void read_added_list(const Json& json, Vocabulary& v) {
-  const auto list = member(json.root, "added_tokens");
-  if (!list) return;
-  for (const element e : json.as<array>(*list, "a list of added tokens")) {
-    const auto id = member(e, "id");
-    if (!id) json.fail("an added token with an id", "none");
-    add_token(v, added_token(json, e, json.id(*id)), json.name);
-  }
-}
-
-// A token of special_tokens_map.json or tokenizer_config.json: a string, or an object with content.
-std::string token_name(const Json& json, element e) {
-  return e.is_string() ? json.text(e) : required_text(json, e, "content");
-}
-
-void mark_special(Vocabulary& v, const std::string& name, const std::string& file) {
-  const auto known = v.added_names.find(name);
-  AddedToken token;
-  token.content = name;
-  token.id = known != v.added_names.end() ? v.added[size_t(known->second)].id : v.tokens.find(name);
-  token.special = true;
-  if (token.id >= 0) add_token(v, token, file);
-}
-
-void read_named_tokens(const Json& json, Vocabulary& v) {
-  for (const char* key : {"bos_token", "eos_token", "unk_token", "pad_token"}) {
-    const auto value = member(json.root, key);
-    if (!value) continue;
-    const std::string name = token_name(json, *value);
-    mark_special(v, name, json.name);
-    const auto at = v.added_names.find(name);
-    if (at == v.added_names.end()) continue;
-    if (std::string_view(key) == "bos_token") v.bos = v.added[size_t(at->second)].id;
-    if (std::string_view(key) == "eos_token") v.eos = v.added[size_t(at->second)].id;
-  }
-  if (const auto more = member(json.root, "additional_special_tokens"))
-    for (const element e : json.as<array>(*more, "a list of tokens"))
-      mark_special(v, token_name(json, e), json.name);
-}
-
-int32_t id_of_key(const Json& json, std::string_view key) {
-  int32_t id = -1;
-  const auto [end, error] = std::from_chars(key.data(), key.data() + key.size(), id);
-  if (error != std::errc() || end != key.data() + key.size())
-    json.fail("token ids as keys", in_quotes(key));
-  return id;
+void require_every_byte(const Vocabulary& v, const Place& place) {
+  const bool bytes = v.byte_level != v.byte_fallback;
+  const bool spelt = bytes && std::ranges::find(v.bytes, -1) == v.bytes.end();
+  if (v.byte_level && v.byte_fallback) place.fail("no byte_fallback beside ByteLevel", "it");
+  if (!spelt && v.unknown < 0) place.fail("a token for every byte, or an unk_token", "neither");
 }
 
 }  // namespace
 
 Vocabulary read_tokenizer_json(const Path& file) {
-  const Json json(file);
+  const JsonFile json(file);
+  const Node root = json.root();
+  // What transformers sets anew for every call changes no ids: truncation, padding.
+  root.allow({"version", "truncation", "padding", "added_tokens", "normalizer", "pre_tokenizer",
+              "post_processor", "decoder", "model"});
   Vocabulary v;
-  const auto model = member(json.root, "model");
-  if (!model) json.fail("a member 'model'", "none");
-  read_model(json, *model, v);
-  read_added_list(json, v);
-  if (const auto e = member(json.root, "normalizer")) read_normaliser(json, *e, v);
-  if (const auto e = member(json.root, "pre_tokenizer")) read_pre_tokeniser(json, *e, v);
-  if (const auto e = member(json.root, "decoder")) read_decoder(json, *e, v);
-  if (const auto e = member(json.root, "post_processor")) read_template(json, *e, v);
+  read_model(root.required("model"), v);
+  if (const auto list = root.member("added_tokens"))
+    for (const Node& e : list->items())
+      add_token(v, added_token(e, e.required("id").id()), json.name());
+  if (const auto e = root.member("normalizer")) read_normaliser(*e, v);
+  if (const auto e = root.member("pre_tokenizer")) read_pre_tokeniser(*e, v);
+  const Node decoder = root.required("decoder");  // without one, tokens would be joined by spaces
+  v.byte_level ? check_byte_level_decoder(decoder) : read_decoder(decoder, v);
+  if (const auto e = root.member("post_processor")) read_post_processor(*e, v);
   fill_bytes(v);
-  if (v.unknown < 0 && std::count(v.bytes.begin(), v.bytes.end(), -1) > 0)
-    json.fail("a token for every byte, or an unk_token", "neither");
+  require_every_byte(v, root.place());
   return v;
 }
 
-// Without tokenizer.json nothing says which words; Qwen2 is the one family that ships this form.
-Vocabulary read_vocab_and_merges(const Path& vocab, const Path& merges) {
-  const Json json(vocab);
+// Without tokenizer.json the class says which words. No class: Qwen2, the one family here that
+// ships this form.
+Vocabulary read_vocab_and_merges(const Path& directory) {
+  const JsonFile json(directory / "vocab.json");
   Vocabulary v;
-  read_vocab(json, json.root, v);
-  const MappedFile file(merges);
+  read_vocab(json.root(), v);
+  const MappedFile file(directory / "merges.txt");
+  const Place place{"tokenizer", (directory / "merges.txt").string()};
   std::string_view rest = file.text();
   int32_t rank = 0;
   while (!rest.empty()) {
@@ -344,15 +336,23 @@ Vocabulary read_vocab_and_merges(const Path& vocab, const Path& merges) {
     rest.remove_prefix(std::min(end + 1, rest.size()));
     if (line.ends_with('\r')) line.remove_suffix(1);
     if (line.empty() || line.starts_with("#version")) continue;
-    if (!is_utf8(line)) throw Error("tokenizer", merges.string(), "UTF-8", "something else");
-    add_merge_line(v, merges.string(), line, rank++);
+    if (!is_utf8(line)) place[size_t(rank)].fail("UTF-8", "something else");
+    add_merge_line(v, place, line, rank++);
   }
-  v.normaliser.push_back({NormalStep::nfc, "", ""});
-  v.pattern = WordPattern::qwen2;
   v.byte_level = true;
+  const std::string name = config_text(directory, "tokenizer_class").value_or("Qwen2Tokenizer");
+  if (name.starts_with("Qwen2Tokenizer")) {
+    v.normaliser.push_back({NormalStep::nfc, "", ""});
+    v.pattern = WordPattern::qwen2;
+  } else if (name.starts_with("GPT2Tokenizer")) {
+    v.pattern = WordPattern::gpt2;
+    v.prefix_space = config_flag(directory, "add_prefix_space").value_or(false);
+  } else {
+    Place{"tokenizer", (directory / "tokenizer_config.json").string(), "tokenizer_class"}.fail(
+        "Qwen2Tokenizer or GPT2Tokenizer beside vocab.json", in_quotes(name));
+  }
   fill_bytes(v);
-  if (std::count(v.bytes.begin(), v.bytes.end(), -1) > 0)
-    json.fail("a token for every byte", "some without");
+  require_every_byte(v, json.root().place());
   return v;
 }
 
@@ -366,37 +366,6 @@ void fill_bytes(Vocabulary& v) {
       name = {'<', '0', 'x', digits[b >> 4], digits[b & 15], '>'};
     v.bytes[size_t(b)] = v.tokens.find(name);
   }
-}
-
-void read_side_files(Vocabulary& v, const Path& directory) {
-  const Path config = directory / "tokenizer_config.json", added = directory / "added_tokens.json",
-             special = directory / "special_tokens_map.json";
-  std::optional<Json> settings;
-  if (std::filesystem::exists(config)) settings.emplace(config);
-  if (const auto list = settings ? member(settings->root, "added_tokens_decoder") : std::nullopt)
-    for (const auto [key, e] : settings->as<object>(*list, "an object of added tokens"))
-      add_token(v, added_token(*settings, e, id_of_key(*settings, key)), settings->name);
-  if (std::filesystem::exists(added)) {
-    const Json json(added);
-    for (const auto [name, id] : json.as<object>(json.root, "an object of added tokens")) {
-      AddedToken token;
-      token.content = name;
-      token.id = json.id(id);
-      token.normalized = true;  // until special_tokens_map.json says that it is special
-      add_token(v, token, json.name);
-    }
-  }
-  if (std::filesystem::exists(special)) read_named_tokens(Json(special), v);
-  if (settings) read_named_tokens(*settings, v);
-}
-
-std::optional<bool> config_flag(const Path& directory, const std::string& key) {
-  const Path config = directory / "tokenizer_config.json";
-  if (!std::filesystem::exists(config)) return std::nullopt;
-  const Json json(config);
-  const auto value = member(json.root, key);
-  if (!value) return std::nullopt;
-  return json.as<bool>(*value, "true or false");
 }
 
 }  // namespace revenant

@@ -92,7 +92,8 @@ struct Scanner {
     if (letter(i)) return run(i, CharKind::letter);
     if (!is(i, CharKind::newline) && !is(i, CharKind::number) && letter(i + 1))
       return run(i + 1, CharKind::letter);
-    if (is(i, CharKind::number)) return std::min(run(i, CharKind::number), i + digits);
+    if (is(i, CharKind::number))
+      return run(i, [&](size_t k) { return k < i + digits && is(k, CharKind::number); });
     const size_t first = c[i].code == ' ' && other(i + 1) ? i + 1 : i;
     if (other(first)) return run(run(first, CharKind::other), CharKind::newline);
     const size_t end = run(i, [&](size_t k) { return blank(k); });

@@ -1,64 +1,20 @@
 // Tokenizers small enough to write down: every flag, and every way to be malformed.
 #include "text/tokenizer.h"
 
-#include <gtest/gtest.h>
-
-#include <unistd.h>
-
-#include <cmath>
-#include <cstring>
-#include <nlohmann/json.hpp>
-
 #include "base/error.h"
-#include "base/random.h"
-#include "text/train_bpe.h"
+#include "small_tokenizers.h"
 
 namespace revenant {
 namespace {
 
-using Json = nlohmann::json;
-using Ids = std::vector<int32_t>;
-
-class Directory {
- public:
-  Directory() {
-    std::string name = (std::filesystem::temp_directory_path() / "revenant_tok_XXXXXX").string();
-    EXPECT_NE(mkdtemp(name.data()), nullptr);
-    path = name;
-  }
-  ~Directory() { std::filesystem::remove_all(path); }
-  void write(const std::string& name, const std::string& text) { write_file(path / name, text); }
-  Tokenizer open() { return Tokenizer::open(path); }
-  Path path;
-};
-
-// "abc" merges to ab + c, then abc; a byte-fallback vocabulary in Llama's form.
-Json small() {
-  Json vocab = {{"<unk>", 0}, {"<s>", 1}, {"</s>", 2}};
-  constexpr char digits[] = "0123456789ABCDEF";
-  for (int b = 0; b < 256; ++b)
-    vocab[std::string("<0x") + digits[b >> 4] + digits[b & 15] + ">"] = 3 + b;
-  int id = 259;
-  for (const char* t : {"\u2581", "a", "b", "c", "ab", "abc", "<", "s", ">", "<s"}) vocab[t] = id++;
-  const auto special = [](int i, const char* text) {
-    return Json{{"id", i}, {"content", text}, {"special", true}, {"normalized", false}};
-  };
-  return {
-      {"model",
-       {{"type", "BPE"},
-        {"unk_token", "<unk>"},
-        {"byte_fallback", true},
-        {"vocab", vocab},
-        {"merges", {"a b", "ab c", "< s", "<s >"}}}},
-      {"normalizer", {{"type", "Replace"}, {"pattern", {{"String", " "}}}, {"content", "\u2581"}}},
-      {"decoder",
-       {{"type", "Sequence"}, {"decoders", {{{"type", "ByteFallback"}}, {{"type", "Fuse"}}}}}},
-      {"added_tokens", {special(0, "<unk>"), special(1, "<s>"), special(2, "</s>")}}};
-}
+using small::Directory;
+using small::error_of;
+using small::Ids;
+using small::Json;
 
 // The ids of `text` with one added token "[T]" (id 300) that has the given flags.
 Ids with_flags(const Json& flags, const std::string& text) {
-  Json file = small();
+  Json file = small::sentencepiece();
   Json token = {{"id", 300}, {"content", "[T]"}, {"special", false}, {"normalized", false}};
   token.update(flags);
   file["added_tokens"].push_back(token);
@@ -71,7 +27,7 @@ constexpr int space = 259, a = 260, b = 261, abc = 264;
 
 TEST(Tokenizer, MergesByRank) {
   Directory d;
-  Json file = small();
+  Json file = small::sentencepiece();
   d.write("tokenizer.json", file.dump());
   EXPECT_EQ(d.open().encode("abc", Specials::as_text), Ids{abc});
   file["model"]["vocab"]["bc"] = 270;
@@ -107,7 +63,7 @@ TEST(Tokenizer, NormalizedToken) {
 // Merges that spell a special token exist in InternLM2's file: text must not reach it.
 TEST(Tokenizer, MergesCannotSpellSpecialTokens) {
   Directory d;
-  d.write("tokenizer.json", small().dump());
+  d.write("tokenizer.json", small::sentencepiece().dump());
   const Tokenizer t = d.open();
   EXPECT_EQ(t.encode("<s>", Specials::as_tokens), Ids{1});
   EXPECT_EQ(t.encode("<s>", Specials::as_text), (Ids{268, 267}));
@@ -116,7 +72,7 @@ TEST(Tokenizer, MergesCannotSpellSpecialTokens) {
 
 TEST(Tokenizer, IgnoreMerges) {
   Directory d;
-  Json file = small();
+  Json file = small::sentencepiece();
   file["model"]["vocab"]["cab"] = 270;
   d.write("tokenizer.json", file.dump());
   EXPECT_EQ(d.open().encode("cab", Specials::as_text).size(), 2u);
@@ -127,9 +83,12 @@ TEST(Tokenizer, IgnoreMerges) {
 
 TEST(Tokenizer, MetaspaceMarksTheFirstWord) {
   Directory d;
-  Json file = small();
+  Json file = small::sentencepiece();
   file["normalizer"] = nullptr;
-  file["pre_tokenizer"] = {{"type", "Metaspace"}, {"prepend_scheme", "first"}, {"split", false}};
+  file["pre_tokenizer"] = {{"type", "Metaspace"},
+                           {"replacement", "\u2581"},
+                           {"prepend_scheme", "first"},
+                           {"split", false}};
   d.write("tokenizer.json", file.dump());
   EXPECT_EQ(d.open().encode("a<s>a b", Specials::as_tokens), (Ids{space, a, 1, a, space, b}));
   file["pre_tokenizer"]["prepend_scheme"] = "always";
@@ -139,7 +98,7 @@ TEST(Tokenizer, MetaspaceMarksTheFirstWord) {
 
 TEST(Tokenizer, SideFiles) {
   Directory d;
-  d.write("tokenizer.json", small().dump());
+  d.write("tokenizer.json", small::sentencepiece().dump());
   d.write("added_tokens.json", R"({"<img>": 269, "plain": 270})");
   d.write("special_tokens_map.json",
           R"({"eos_token": "</s>", "additional_special_tokens": ["<img>"]})");
@@ -156,9 +115,82 @@ TEST(Tokenizer, SideFiles) {
   EXPECT_EQ(t.with_token("<image>").id_of("<image>"), 272);
 }
 
+// The flags of tokenizer_config.json count more than those of tokenizer.json, as in transformers.
+TEST(Tokenizer, ConfigReplacesTheFlagsOfAnAddedToken) {
+  Json file = small::sentencepiece();
+  file["added_tokens"].push_back({{"id", 269}, {"content", "[T]"}, {"special", true}});
+  Directory d;
+  d.write("tokenizer.json", file);
+  const Json entry = {
+      {"content", "[T]"}, {"rstrip", true}, {"special", false}, {"normalized", false}};
+  d.write("tokenizer_config.json", Json{{"added_tokens_decoder", {{"269", entry}}}});
+  EXPECT_EQ(d.open().encode("[T] a", Specials::as_tokens), (Ids{269, a}));
+  EXPECT_FALSE(d.open().is_special(269));
+  d.write("special_tokens_map.json", R"({"pad_token": "[T]"})");
+  EXPECT_TRUE(d.open().is_special(269));
+  EXPECT_EQ(d.open().encode("[T] a", Specials::as_tokens), (Ids{269, a}));
+}
+
+// Every key under which transformers 4 and 5 name special tokens.
+TEST(Tokenizer, NamedTokensAreSpecial) {
+  const char* configs[] = {
+      R"({"bos_token": "abc"})",
+      R"({"eos_token": "abc"})",
+      R"({"unk_token": "abc"})",
+      R"({"sep_token": "abc"})",
+      R"({"pad_token": "abc"})",
+      R"({"cls_token": "abc"})",
+      R"({"mask_token": {"content": "abc", "lstrip": false, "__type": "AddedToken"}})",
+      R"({"image_token": "abc"})",
+      R"({"additional_special_tokens": ["abc"]})",
+      R"({"extra_special_tokens": ["abc"]})",
+      R"({"extra_special_tokens": {"image_token": "abc"}})",
+      R"({"model_specific_special_tokens": {"image_token": "abc"}})"};
+  for (const char* config : configs)
+    for (const char* name : {"tokenizer_config.json", "special_tokens_map.json"}) {
+      Directory d;
+      d.write("tokenizer.json", small::sentencepiece());
+      d.write(name, std::string(config));
+      EXPECT_TRUE(d.open().is_special(abc)) << config;
+      EXPECT_EQ(d.open().size(), 269) << config;
+    }
+  Directory d;
+  d.write("tokenizer.json", small::sentencepiece());
+  d.write("tokenizer_config.json", std::string(R"({"pad_token": "[PAD]", "eos_token": null,
+      "extra_special_tokens": null, "add_bos_token": true, "model_max_length": 1e30,
+      "chat_template": "x", "tokenizer_class": "TokenizersBackend", "backend": "tokenizers",
+      "clean_up_tokenization_spaces": true, "padding_side": "left", "sp_model_kwargs": {}})"));
+  EXPECT_EQ(d.open().size(), 269);
+  EXPECT_EQ(d.open().eos(), -1);
+}
+
+// vocab.json and merges.txt do not say which words: the class does.
+TEST(Tokenizer, VocabAndMergesByClass) {
+  const Json file = small::byte_level();
+  Directory d;
+  d.write("vocab.json", file["model"]["vocab"]);
+  d.write("merges.txt", std::string("#version: 0.2\na b\r\n\u0120 a\nb c\n\n\u0120a b"));
+  const std::string text = "ab e\u0301'S\n";
+  const Ids qwen2 = {256, ' ', 0xC3, 0xA9, '\'', 'S', '\n'};
+  EXPECT_EQ(d.open().encode(text, Specials::as_text), qwen2);
+  EXPECT_EQ(small::opened(file).encode(text, Specials::as_text), qwen2);
+  for (const char* name : {"Qwen2Tokenizer", "Qwen2TokenizerFast"}) {
+    d.write("tokenizer_config.json", Json{{"tokenizer_class", name}, {"add_prefix_space", false}});
+    EXPECT_EQ(d.open().encode(text, Specials::as_text), qwen2);
+  }
+  d.write("tokenizer_config.json", Json{{"tokenizer_class", "GPT2Tokenizer"}});
+  EXPECT_EQ(d.open().encode(text, Specials::as_text),
+            (Ids{256, ' ', 'e', 0xCC, 0x81, '\'', 'S', '\n'}));
+  d.write("tokenizer_config.json",
+          Json{{"tokenizer_class", "GPT2TokenizerFast"}, {"add_prefix_space", true}});
+  EXPECT_EQ(d.open().encode("ab", Specials::as_text), (Ids{' ', 256}));
+  d.write("tokenizer_config.json", Json{{"tokenizer_class", "CLIPTokenizer"}});
+  EXPECT_THROW(d.open(), Error);
+}
+
 TEST(Tokenizer, StreamNeverSplitsACharacter) {
   Directory d;
-  d.write("tokenizer.json", small().dump());
+  d.write("tokenizer.json", small::sentencepiece().dump());
   StreamDecoder stream(d.open(), true);
   EXPECT_EQ(stream.push(3 + 0xE2), "");
   EXPECT_EQ(stream.push(3 + 0x82), "");
@@ -171,185 +203,87 @@ TEST(Tokenizer, StreamNeverSplitsACharacter) {
 
 TEST(Tokenizer, BrokenInputBecomesReplacementCharacters) {
   Directory d;
-  d.write("tokenizer.json", small().dump());
+  d.write("tokenizer.json", small::sentencepiece().dump());
   const Tokenizer t = d.open();
   EXPECT_EQ(t.encode("a\xFF\xE2\x82", Specials::as_text),
             t.encode("a\uFFFD\uFFFD", Specials::as_text));
   EXPECT_EQ(t.decode(Ids{a, -1, 1 << 30}, true), "a");
 }
 
-std::string error_of(const Directory& d) {
-  try {
-    Tokenizer::open(d.path);
-  } catch (const Error& e) {
-    return e.what();
-  }
-  return "no error";
+// One change to a byte-level file; $S is the Split step, $B the ByteLevel one.
+// Sequences within sequences, as deep as JSON may be.
+TEST(Tokenizer, NestedSequences) {
+  Json file = small::sentencepiece();
+  for (int i = 0; i < 200; ++i)
+    file["normalizer"] = {{"type", "Sequence"}, {"normalizers", Json::array({file["normalizer"]})}};
+  EXPECT_EQ(small::opened(file).encode("a a", Specials::as_text), (Ids{a, space, a}));
 }
 
-TEST(TokenizerErrors, MissingNamesDirectoryAndFiles) {
+TEST(Tokenizer, AByteOrderMarkIsPassedOver) {
   Directory d;
-  const std::string what = error_of(d);
-  for (const char* part : {"tokenizer.json", "tokenizer.model", "vocab.json", "merges.txt"})
-    EXPECT_NE(what.find(part), what.npos) << what;
-  EXPECT_NE(what.find(d.path.string()), what.npos);
+  d.write("tokenizer.json", "\xEF\xBB\xBF" + small::sentencepiece().dump());
+  d.write("tokenizer_config.json", std::string("\xEF\xBB\xBF{\"eos_token\": \"</s>\"}"));
+  EXPECT_EQ(d.open().eos(), 2);
 }
 
-// One change to a good file, and a word that the message must hold.
-struct Fault {
-  const char *pointer, *value, *word;
-};
-
-TEST(TokenizerErrors, EachFaultIsOneLine) {
-  const Fault faults[] = {
-      {"/model/type", R"("Unigram")", "BPE"},
-      {"/model/merges/0", R"("a zz")", "zz"},
-      {"/model/merges/0", R"("ab")", "merge"},
-      {"/model/merges/0", R"("a b c")", "merge"},
-      {"/model/merges/0", R"(["a"])", "merge"},
-      {"/model/merges/0", "7", "merge"},
-      {"/model/merges/0", R"("b a")", "'b' + 'a'"},
-      {"/model/merges", R"({"a": 1})", "list"},
-      {"/model/vocab/a", "-1", "id"},
-      {"/model/vocab/a", "5000000000", "id"},
-      {"/model/vocab/a", R"("x")", "id"},
-      {"/model/vocab/a", "261", "once"},
-      {"/model/vocab", "[]", "object"},
-      {"/model/dropout", "0.1", "dropout"},
-      {"/model/end_of_word_suffix", R"("</w>")", "suffix"},
-      {"/added_tokens/0/id", "2000000000", "id"},
-      {"/added_tokens/0/id", "1", "token"},
-      {"/added_tokens/0/content", "3", "string"},
-      {"/normalizer/type", R"("Lowercase")", "Lowercase"},
-      {"/normalizer/pattern", R"({"String": ""})", "replace"},
-      {"/pre_tokenizer", R"({"type": "Digits"})", "Digits"},
-      {"/pre_tokenizer", R"({"type": "Split", "pattern": {"Regex": "x"}})", "pattern"},
-      {"/decoder/decoders/0/type", R"("CTC")", "CTC"},
-      {"/model", "null", "model"},
+// What a post-processor puts around a text.
+TEST(Tokenizer, Frames) {
+  const std::pair<const char*, Ids> cases[] = {
+      {"null", {a}},
+      {R"({"type": "ByteLevel", "trim_offsets": false})", {a}},
+      {R"({"type": "BertProcessing", "sep": ["</s>", 2], "cls": ["<s>", 1]})", {1, a, 2}},
+      {R"({"type": "RobertaProcessing", "sep": ["</s>", 2], "cls": ["<s>", 1],
+           "trim_offsets": true, "add_prefix_space": false})",
+       {1, a, 2}},
+      {R"({"type": "Sequence", "processors": [{"type": "ByteLevel"}, {"type": "TemplateProcessing",
+           "single": [{"SpecialToken": {"id": "X", "type_id": 0}},
+                      {"Sequence": {"id": "A", "type_id": 0}}],
+           "pair": [], "special_tokens": {"X": {"id": "X", "ids": [1, 1], "tokens": ["s", "s"]}}}]})",
+       {1, 1, a}},
   };
-  for (const Fault& fault : faults) {
-    Json file = small();
-    file[Json::json_pointer(fault.pointer)] = Json::parse(fault.value);
-    Directory d;
-    d.write("tokenizer.json", file.dump());
-    const std::string what = error_of(d);
-    EXPECT_NE(what.find(fault.word), what.npos) << fault.pointer << fault.value << ": " << what;
-    EXPECT_TRUE(what.starts_with("[tokenizer]")) << what;
-    EXPECT_EQ(what.find('\n'), what.npos) << what;
+  for (const auto& [processor, framed] : cases) {
+    Json file = small::sentencepiece();
+    file["post_processor"] = Json::parse(processor);
+    EXPECT_EQ(small::opened(file).with_frame({a}), framed) << processor;
   }
 }
 
-TEST(TokenizerErrors, TruncatedJson) {
-  const std::string good = small().dump();
-  for (size_t size = 0; size < good.size(); size += 97) {
-    Directory d;
-    d.write("tokenizer.json", good.substr(0, size));
-    EXPECT_TRUE(error_of(d).starts_with("[tokenizer]")) << size;
-  }
-}
-
-std::string varint(uint64_t x) {
-  std::string out;
-  for (; x >= 128; x >>= 7) out += char((x & 127) | 128);
-  return out + char(x);
-}
-
-std::string field(int number, const std::string& bytes) {
-  return varint(uint64_t(number) << 3 | 2) + varint(bytes.size()) + bytes;
-}
-
-std::string field(int number, int value) {
-  return varint(uint64_t(number) << 3) + varint(uint64_t(value));
-}
-
-std::string piece(const std::string& text, float score, int type) {
-  std::string bits(4, 0);
-  std::memcpy(bits.data(), &score, 4);
-  return field(1, field(1, text) + varint(2 << 3 | 5) + bits + field(3, type));
-}
-
-std::string small_model(const std::string& normaliser = field(3, 1) + field(4, 0), int type = 2) {
-  std::string model = piece("<unk>", 0, 2) + piece("<s>", 0, 3) + piece("</s>", 0, 3);
-  int i = 0;
-  for (const char* t : {"ab", "bc", "\u2581a", "\u2581", "a", "b", "c"})
-    model += piece(t, float(--i), 1);
-  return model + field(2, field(3, type)) + field(3, normaliser);
-}
-
-TEST(SentencePiece, MergesByScore) {
-  Directory d;
-  d.write("tokenizer.model", small_model());
-  const Tokenizer t = d.open();
-  EXPECT_EQ(t.encode("abc", Specials::as_text), (Ids{6, 3, 9}));  // U+2581, ab, c
-  EXPECT_EQ(t.encode("x<s>", Specials::as_tokens), (Ids{6, 0, 1}));
-  EXPECT_EQ(t.decode(Ids{6, 3, 9}, true), "abc");
-  EXPECT_EQ(t.with_frame({9}), (Ids{1, 9}));
-  d.write("tokenizer_config.json", R"({"add_bos_token": false, "legacy": false})");
-  EXPECT_EQ(d.open().with_frame({9}), Ids{9});
-  EXPECT_EQ(d.open().encode("a<s>a", Specials::as_tokens), (Ids{5, 1, 7}));
-}
-
-TEST(SentencePieceErrors, EachFaultIsOneLine) {
-  const std::string good = small_model();
-  const std::pair<std::string, const char*> faults[] = {
-      {small_model(field(3, 1) + field(4, 0), 1), "type 1"},
-      {small_model(field(3, 1) + field(4, 1)), "spaces"},
-      {small_model(field(2, "table") + field(4, 0)), "normalisation"},
-      {"", "no pieces"},
-      {good + piece("ab", 0, 1), "again"},
-      {good + piece("\xFF", 0, 1), "UTF-8"},
-      {good + piece("new", NAN, 1), "finite"},
-      {good + varint(1 << 3 | 2) + varint(5'000'000'000), "5000000000 more bytes"},
-      {good + std::string(11, '\xFF'), "longer"},
-      {good + "\x0B", "field type"},
+// Decoders: HF's own results for the same files.
+TEST(Tokenizer, DecodersOfSentencePiece) {
+  const std::string mark =
+                        R"({"type": "Replace", "pattern": {"String": "\u2581"}, "content": " "})",
+                    rest = R"({"type": "ByteFallback"}, {"type": "Fuse"})",
+                    strip = R"({"type": "Strip", "content": " ", "start": 1, "stop": 0})",
+                    meta = R"({"type": "Metaspace", "replacement": "\u2581", "prepend_scheme": )";
+  const std::pair<std::string, const char*> cases[] = {
+      {mark + "," + rest, "   a ab"},         {mark + "," + rest + "," + strip, "  a ab"},
+      {rest, "\u2581\u2581\u2581a\u2581ab"},  {meta + "\"never\"}," + rest, "   a ab"},
+      {meta + "\"first\"}," + rest, " a ab"},
   };
-  for (const auto& [model, word] : faults) {
-    Directory d;
-    d.write("tokenizer.model", model);
-    const std::string what = error_of(d);
-    EXPECT_NE(what.find(word), what.npos) << word << ": " << what;
+  for (const auto& [decoders, text] : cases) {
+    Json file = small::sentencepiece();
+    file["model"]["vocab"]["\u2581\u2581"] = 269;
+    file["decoder"]["decoders"] = Json::parse("[" + decoders + "]");
+    EXPECT_EQ(small::opened(file).decode(Ids{269, 259, 260, 259, 263}, true), text) << decoders;
   }
+  Json file = small::sentencepiece();  // no bytes: they are texts like others
+  file["model"]["byte_fallback"] = false;
+  file["decoder"]["decoders"] = Json::parse("[" + mark + "]");
+  EXPECT_EQ(small::opened(file).decode(Ids{3 + 'x', 260}, true), "<0x78>a");
 }
 
-TEST(SentencePieceErrors, TruncatedOrFlippedNeverCrashes) {
-  const std::string good = small_model();
-  Random random(7);
+// A byte-level vocabulary without some bytes.
+TEST(Tokenizer, UnknownBytes) {
+  Json file = small::byte_level();
+  file["model"]["vocab"].erase("x");
+  file["model"]["vocab"].erase("y");
   Directory d;
-  for (int i = 0; i < 200; ++i) {
-    std::string bad = good.substr(0, random.below(good.size() + 1));
-    if (!bad.empty()) bad[random.below(bad.size())] = char(random.below(256));
-    d.write("tokenizer.model", bad);
-    const std::string what = error_of(d);
-    EXPECT_TRUE(what == "no error" || what.starts_with("[tokenizer]")) << what;
-  }
-}
-
-const std::vector<std::string> texts = {"the cat and the hat, the end.\n",
-                                        "The cat's 12 caf\u00e9s", "the \u732b sat; \u732b \u732b"};
-const std::vector<std::string> specials = {"<|endoftext|>", "<img>"};
-
-TEST(TrainBpe, OpensAndRoundTrips) {
-  Directory d;
-  d.write("tokenizer.json", train_byte_bpe(texts, 264, specials));
-  const Tokenizer t = d.open();
-  EXPECT_EQ(t.size(), 264);
-  EXPECT_EQ(t.id_of("a"), 'a');
-  EXPECT_EQ(t.id_of("<img>"), 263);
-  EXPECT_TRUE(t.is_special(262));
-  for (const std::string& text : texts) {
-    const Ids ids = t.encode(text, Specials::as_text);
-    EXPECT_LT(ids.size(), text.size());
-    EXPECT_EQ(t.decode(ids, true), text);
-  }
-  EXPECT_EQ(t.token_of(256), "he");  // 5 times, before "th" and " t" by its ids
-}
-
-TEST(TrainBpe, IsDeterministicAndBounded) {
-  EXPECT_EQ(train_byte_bpe(texts, 300, specials), train_byte_bpe(texts, 300, specials));
-  Directory d;
-  d.write("tokenizer.json", train_byte_bpe(texts, 5000, specials));
-  EXPECT_LT(d.open().size(), 400);
-  EXPECT_THROW(train_byte_bpe(texts, 257, specials), Error);
+  d.write("tokenizer.json", file);
+  EXPECT_NE(error_of(d).find("unk_token"), std::string::npos);
+  file["model"]["unk_token"] = "z";
+  EXPECT_EQ(small::opened(file).encode("axyb", Specials::as_text), (Ids{'a', 'z', 'z', 'b'}));
+  file["model"]["fuse_unk"] = true;
+  EXPECT_EQ(small::opened(file).encode("axyb", Specials::as_text), (Ids{'a', 'z', 'b'}));
 }
 
 }  // namespace
