@@ -99,8 +99,13 @@ TrainingData read_training_data(const std::vector<RecipeData>& entries, bool pai
 }
 
 BatchOptions batch_options(const Recipe& r) {
-  return {r.questions_per_picture,     r.conversation_share,          r.objective.takes_pairs(),
-          r.objective.count_end_token, r.rows == Recipe::Rows::infer, r.max_length};
+  return {r.questions_per_picture,
+          r.conversation_share,
+          r.objective.takes_pairs(),
+          r.objective.count_end_token,
+          r.rows == Recipe::Rows::infer,
+          r.max_length,
+          r.exif};
 }
 
 std::vector<Pick> picks_of_step(const TrainingData& data, const Recipe& recipe, int step) {
@@ -136,7 +141,8 @@ void BatchMaker::add_group(TorchBatch& batch, const Pick& pick, std::vector<floa
   try {
     std::vector<float> values;
     for (const Path& path : rows[pick.group.begin].images) {
-      const Tiles tiles = tile(augmented(read_image(path), pick.set->recipe, random), tile_rule);
+      const Image image = read_image(path, {.exif = options.exif});
+      const Tiles tiles = tile(augmented(image, pick.set->recipe, random), tile_rule);
       const std::vector<float> more = normalise(tiles.tiles, tile_rule);
       values.insert(values.end(), more.begin(), more.end());
       tokens.push_back(int(tiles.tiles.size()) * config.tokens_per_tile());

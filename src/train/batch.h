@@ -44,6 +44,7 @@ struct BatchOptions {
   bool count_end_token = true;  // whether what ends an answer is a target
   bool as_inferred = false;     // each turn by itself, its answer as if generated (TroL: one pass)
   int max_length = 0;           // longer sequences are left out; 0: none is
+  Exif exif = Exif::ignore;
 };
 BatchOptions batch_options(const Recipe& recipe);
 

@@ -5,6 +5,7 @@
 #include "base/error.h"
 #include "base/json.h"
 #include "base/sha256.h"
+#include "image/orientation.h"
 #include "text/tokenizer_files.h"
 #include "text/train_bpe.h"
 #include "train/reference.h"
@@ -116,12 +117,22 @@ void start(const Recipe& recipe, const Json& config, const Tell& tell, Run& run)
   run.optimizer.emplace(recipe, run.model);
 }
 
+void tell_orientations(const Recipe& recipe, const Preparation& p, const Tell& tell) {
+  std::set<Path> pictures;
+  for (const TrainingData* data : {&p.data, &p.eval_data})
+    for (const TrainingSet& set : data->sets)
+      for (const Row& row : set.rows) pictures.insert(row.images.begin(), row.images.end());
+  const std::string note = orientation_note(pictures, recipe.exif);
+  if (!note.empty()) tell(note);
+}
+
 }  // namespace
 
 std::unique_ptr<Preparation> prepare(const Recipe& recipe, const Tell& tell) {
   auto p = std::make_unique<Preparation>();
   p->data = read_training_data(recipe.data, recipe.objective.takes_pairs());
   p->eval_data = read_training_data(recipe.eval_data, recipe.objective.takes_pairs());
+  tell_orientations(recipe, *p, tell);
   Json config = config_of(recipe);
   const Config parsed = parse_config(config, config_file_of(recipe).string());
   p->rule = &prompt_rule(prompt_family(parsed));

@@ -161,6 +161,7 @@ Fields fields_of(Recipe& r, const std::string& subject) {
       {"tokenizer_vocab", value(r.tokenizer_vocab)},
       {"data", changeable(list(r.data, "data", subject, fields_of_data))},
       {"eval_data", changeable(list(r.eval_data, "eval_data", subject, fields_of_data))},
+      {"exif", choice(r.exif, {"ignore", "apply"})},
       {"objective", choice(r.objective.kind, {"sft", "po", "simpo", "dpo", "ipo"})},
       {"beta", value(r.objective.beta)},
       {"gamma", value(r.objective.gamma)},

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "base/file.h"
+#include "image/image.h"
 #include "train/objective_config.h"
 
 namespace revenant {
@@ -35,6 +36,7 @@ struct Recipe {
   Path tokenizer;  // directory; empty: trained from the data
   int tokenizer_vocab = 1024;
   std::vector<RecipeData> data, eval_data;
+  Exif exif = Exif::ignore;  // the data's pictures as stored, or turned as their EXIF says
   ObjectiveConfig objective;
   Path reference;  // of DPO and IPO: directory of the reference model; empty: what the run began as
   std::vector<std::string> trainable = {"all"};

@@ -29,7 +29,8 @@ std::string key_of(const std::string& model, const TrainingSet& set, const Batch
     for (const Path& image : row.images)
       digest.add(std::to_string(std::filesystem::file_size(image)) + " ");
   digest.add(std::to_string(options.count_end_token) + std::to_string(options.as_inferred) +
-             std::to_string(options.max_length) + std::to_string(bf16));
+             std::to_string(options.max_length) + std::to_string(bf16) +
+             std::to_string(int(options.exif)));
   return digest.digits().substr(0, 24);
 }
 
