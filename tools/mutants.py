@@ -176,9 +176,8 @@ def write_docs(faults, results):
                     f"{table(faults, results)}\n<!-- mutants end -->{tail}")
 
 
-def demand_green(build, faults):
+def demand_green(build, runs):
     """Without a fault everything must build and pass, or a caught fault would mean nothing."""
-    runs = list(dict.fromkeys(run for fault in faults for run in fault.runs))
     print(f"without a fault: {'; '.join(runs)}", flush=True)
     if complaint := build.make(runs) or build.failure(runs):
         sys.exit(f"the tree without a fault fails: {complaint}")
@@ -215,12 +214,14 @@ def main():
     if waiting:
         copy_tree()
     for torch in (False, True):
-        group = sorted((f for f in waiting if f.torch == torch), key=lambda f: f.file)
+        group = sorted((f for f in waiting if f.torch == torch), key=lambda f: (f.runs, f.file))
         if not group:
             continue
-        build = Build(torch, args.cmake.split())
-        demand_green(build, group)
+        build, green = Build(torch, args.cmake.split()), set()
         for fault in group:
+            if unknown := [run for run in fault.runs if run not in green]:
+                demand_green(build, unknown)
+                green.update(unknown)
             began = time.time()
             results[fault.key()] = found = try_fault(build, fault)
             print(f"{fault.name} {fault.title} ({fault.file}): {found['result']} {found['by']}"
