@@ -575,6 +575,35 @@ TEST_F(TrainTest, EvaluationKeepsTheBestCheckpoint) {
   EXPECT_NEAR(loss.loss, best, 1e-4);
 }
 
+// In TroL an answer that is measured passes each layer once, as when it is generated, though those
+// that are trained on traverse.
+TEST_F(TrainTest, EvaluationIsAsInferred) {
+  Json config = small_config();
+  config["revenant"] = {{"phantom", false}, {"trol", true}, {"max_tiles", 1}};
+  write_file(root_ / "trol.json", config.dump());
+  Recipe r = recipe("trol");
+  r.config = root_ / "trol.json";
+  r.eval_data = r.data, r.eval_steps = 3, r.max_steps = 3, r.learning_rate = 3e-2;
+  ASSERT_TRUE(train(r));
+  double logged = 0;
+  for (const Json& line : log_of(r.output_dir))
+    if (line.contains("eval_loss")) logged = line["eval_loss"];
+  const TorchModel model = load_torch_model(r.output_dir / "checkpoint-3");
+  const Tokenizer tokenizer = Tokenizer::open(r.output_dir);
+  const TrainingData data = read_training_data(r.data, false);
+  const auto loss = [&](bool as_inferred) {
+    BatchMaker maker{model.config, tokenizer, prompt_rule(prompt_family(model.config)),
+                     tile_rule_of(model.config), batch_options(r)};
+    maker.options.as_inferred = as_inferred;
+    std::vector<TorchBatch> batches;
+    for (const auto& picks : picks_in_order(data, 8)) batches.push_back(maker.make(picks));
+    SideBySide threads(1);
+    return measure(model, objective_of({}), batches, false, threads).loss;
+  };
+  EXPECT_NEAR(logged, loss(true), 1e-5);
+  EXPECT_GT(std::abs(logged - loss(false)), 1e-4);
+}
+
 TEST_F(TrainTest, TheLogShowsWhatMechanismsDo) {
   Recipe r = recipe("mechanisms");
   r.max_steps = 1;
