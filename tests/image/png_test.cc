@@ -184,6 +184,9 @@ TEST_F(PngQuirks, NorDoWrongChecksumsOfPixels) {
   std::string file = with("");
   file[file.size() - 13] ^= 1;  // before the 12 bytes of IEND: the checksum of IDAT
   EXPECT_TRUE(reads(file));
+  std::string first = png_chunk("IDAT", zlib.substr(0, 100));  // and of one with pixels behind it
+  first.back() ^= 1;
+  EXPECT_TRUE(reads(png_file(form, first + png_chunk("IDAT", zlib.substr(100)))));
   zlib.back() ^= 1;  // but zlib's own says that the pixels are others
   EXPECT_EQ(refusal(with("")),
             "[image] it: expected a readable PNG file, found IDAT: incorrect data check");
