@@ -5,7 +5,9 @@
 
 #include <filesystem>
 #include <nlohmann/json.hpp>
+#include <sstream>
 
+#include "base/error.h"
 #include "base/file.h"
 #include "base/random.h"
 #include "image/image.h"
@@ -59,6 +61,28 @@ class Noise : public testing::Test {
   const Temporary place_;
   const Path root_ = place_.path;
 };
+
+// The lines of a run's log.
+inline std::vector<nlohmann::json> log_of(const Path& output) {
+  std::vector<nlohmann::json> lines;
+  std::istringstream text(read_file(output / "train.jsonl"));
+  for (std::string line; std::getline(text, line);) lines.push_back(nlohmann::json::parse(line));
+  return lines;
+}
+
+// What train() refuses with; empty: nothing.
+inline std::string refusal(const Recipe& r) {
+  try {
+    train(r);
+  } catch (const Error& error) {
+    return error.what();
+  }
+  return "";
+}
+
+inline bool has(const std::string& text, const std::string& part) {
+  return text.find(part) != std::string::npos;
+}
 
 // A model after one step, its tokenizer and data, and what makes batches for it.
 struct OneStep {
