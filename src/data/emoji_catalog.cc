@@ -74,6 +74,15 @@ constexpr std::pair<Style, const char*> kOtherThings[] = {
 
 }  // namespace
 
+const std::vector<Style>& whole_styles() {
+  static const std::vector<Style> all = [] {
+    std::vector<Style> styles(std::begin(kTrainStyles), std::end(kTrainStyles));
+    styles.insert(styles.end(), std::begin(kTestStyles), std::end(kTestStyles));
+    return styles;
+  }();
+  return all;
+}
+
 std::string name_of(Style style) {
   const std::string folder = folder_of(style);
   return folder.starts_with("fluent-") ? folder.substr(7) : folder;
@@ -104,7 +113,7 @@ std::vector<Emoji> read_emoji(const Path& sources) {
                         entry.at("group"), entry.at("subgroup")};
       if (emoji.group == kComponents || emoji.group == kFlags) continue;
       const auto drawn = [&](Style style) { return draws(sources, emoji, style); };
-      if (std::ranges::all_of(kNeededStyles, drawn)) all.push_back(emoji);
+      if (std::ranges::all_of(whole_styles(), drawn)) all.push_back(emoji);
     }
   } catch (const nlohmann::json::exception& error) {
     throw Error("data", file.string(), json_reason(error.what()));

@@ -36,6 +36,8 @@ inline constexpr Style kMoreTrainStyles[] = {Style::emojione, Style::emojione_mo
                                              Style::streamline};  // each lacks some
 inline constexpr Style kTestStyles[] = {Style::fluent_modern, Style::openmoji, Style::noto};
 
+const std::vector<Style>& whole_styles();  // kTrainStyles and kTestStyles: those lack nothing
+
 std::string name_of(Style style);  // "modern"
 // Whether it has a drawing of that thing; what only shares the name is none.
 bool draws(const Path& sources, const Emoji& emoji, Style style);
@@ -44,10 +46,7 @@ inline bool is_ink(Style style) {  // black on nothing
 }
 Path sprite_path(const Path& sources, const Emoji& emoji, Style style);
 
-inline constexpr Style kNeededStyles[] = {Style::twemoji, Style::fluent_flat, Style::fluent_modern,
-                                          Style::openmoji, Style::noto};
-
-// Emoji without skin tones, flags and components that all kNeededStyles draw, in Unicode's order.
+// Emoji without skin tones, flags and components that all whole_styles draw, in Unicode's order.
 std::vector<Emoji> read_emoji(const Path& sources);
 
 }  // namespace revenant

@@ -18,6 +18,7 @@ struct MakeOptions {
   Path directory = "data";
   uint64_t seed = 1;
   size_t limit = 0;   // pictures a split at most; 0 = all
+  int threads = 0;    // 0: as many as the machine runs at once; never shows in what is made
   Path fetch_script;  // brings what sources lack; empty: absent sources are an error
   std::function<void(size_t done, size_t total, const std::string& label)> progress;
 };

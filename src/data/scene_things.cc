@@ -58,7 +58,7 @@ constexpr size_t kFewest = 20;
 Thing thing_of(const Path& sources, const Entry& entry, const Emoji& emoji) {
   const std::string name = entry.name ? entry.name : entry.label;
   Thing thing{name, entry.plural ? entry.plural : plural_of(name), {}};
-  for (Style style : kNeededStyles)
+  for (Style style : whole_styles())
     thing.sprites[style] = trimmed(read_sprite(sprite_path(sources, emoji, style)));
   return thing;
 }

@@ -41,7 +41,10 @@ Question question_of(const Path& file, const nlohmann::json& entry, Random& rand
   throw Error("data", file.string(), "one of easy-VQA's 13 answers", answer);
 }
 
-std::map<size_t, std::vector<Question>> questions_of(const Path& file, uint64_t seed) {
+// A picture's number, and its official questions.
+using Asked = std::pair<size_t, std::vector<Question>>;
+
+std::vector<Asked> questions_of(const Path& file, uint64_t seed) {
   std::map<size_t, std::vector<Question>> by_picture;
   size_t index = 0;
   try {
@@ -52,7 +55,7 @@ std::map<size_t, std::vector<Question>> questions_of(const Path& file, uint64_t 
   } catch (const nlohmann::json::exception& error) {
     throw Error("data", file.string(), json_reason(error.what()));
   }
-  return by_picture;
+  return {by_picture.begin(), by_picture.end()};
 }
 
 // "a red triangle", where the picture's official questions name the colour and the shape.
@@ -62,17 +65,13 @@ std::vector<Question> described(Random& random, const std::vector<Question>& off
     if (question.task == "color") color = question.answer;
     if (question.task == "shape") shape = question.answer;
   }
-  std::vector<Question> questions;
-  const auto put = [&](const Wordings& wordings, const std::string& task, const std::string& answer,
-                       const std::string& rejected) {
-    questions.push_back(worded(random, test, wordings, {}, task, answer, rejected));
-  };
-  if (!color.empty()) put(kColor, "color", color, other_answer(random, "color", color));
-  if (!shape.empty()) put(kShape, "shape", shape, other_answer(random, "shape", shape));
-  if (color.empty() || shape.empty()) return questions;
-  put(caption_wordings(), "caption", with_article(color + " " + shape),
-      with_article(other_answer(random, "color", color) + " " + shape));
-  return questions;
+  Asker asker(random, test);
+  if (!color.empty()) asker.put(kColor, {}, "color", color, other_answer(random, "color", color));
+  if (!shape.empty()) asker.put(kShape, {}, "shape", shape, other_answer(random, "shape", shape));
+  if (!color.empty() && !shape.empty())
+    asker.put(caption_wordings(), {}, "caption", with_article(color + " " + shape),
+              with_article(other_answer(random, "color", color) + " " + shape));
+  return asker.questions();
 }
 
 }  // namespace
@@ -81,25 +80,22 @@ void make_easy_vqa(const Path& sources, const MakeOptions& options, SetWriter& w
   for (const std::string split : {"train", "test"}) {
     const bool test = split == "test";
     const Path folder = sources / "easy-vqa" / split;
-    const auto by_picture = questions_of(folder / "questions.json", options.seed);
-    const size_t total =
-        options.limit ? std::min(options.limit, by_picture.size()) : by_picture.size();
-    size_t done = 0;
-    for (const auto& [picture, questions] : by_picture) {
-      if (done == total) break;
-      const Path file = folder / "images" / (std::to_string(picture) + ".png");
-      const Image image = read_image(file);
-      const std::string png = read_file(file);
-      Random random = random_for(options.seed, "easy-vqa described " + split, picture);
-      const std::vector<Question> own = described(random, questions, test);
-      std::vector<Question> asked = questions;
-      if (!test)
-        asked.insert(asked.end(), own.begin(), own.end());
-      else if (!own.empty())
-        writer.add("test_described", image, own, png);
-      writer.add(split, image, asked, png);
-      writer.progress(++done, total, split);
-    }
+    const std::vector<Asked> all = questions_of(folder / "questions.json", options.seed);
+    const auto own = [&](size_t i) {
+      Random random = random_for(options.seed, "easy-vqa described " + split, all[i].first);
+      return described(random, all[i].second, test);
+    };
+    const auto item = [&](size_t i, std::vector<Question> questions) -> Item {
+      const Path file = folder / "images" / (std::to_string(all[i].first) + ".png");
+      return {read_image(file), std::move(questions), read_file(file)};
+    };
+    if (test)
+      writer.add_all("test_described", all.size(), [&](size_t i) { return item(i, own(i)); });
+    writer.add_all(split, all.size(), [&](size_t i) {
+      std::vector<Question> asked = all[i].second;
+      if (!test) std::ranges::copy(own(i), std::back_inserter(asked));
+      return item(i, std::move(asked));
+    });
   }
 }
 

@@ -67,15 +67,20 @@ std::vector<Style> train_styles(const Path& sources, const std::vector<Emoji>& a
   return styles;
 }
 
+struct Drawing {
+  Style style;
+  Path file;
+};
+
 // Turn by turn through the styles that draw it.
-Path sprite_of(const Path& sources, const Emoji& emoji, std::span<const Style> styles, size_t turn,
-               Style& style) {
-  std::vector<std::pair<Style, Path>> drawings;
-  for (const Style one : styles)
-    if (draws(sources, emoji, one)) drawings.emplace_back(one, sprite_path(sources, emoji, one));
+Drawing drawing_of(const Path& sources, const Emoji& emoji, std::span<const Style> styles,
+                   size_t turn) {
+  std::vector<Drawing> drawings;
+  for (const Style style : styles)
+    if (draws(sources, emoji, style))
+      drawings.push_back({style, sprite_path(sources, emoji, style)});
   CHECK(!drawings.empty());
-  style = drawings[turn % drawings.size()].first;
-  return drawings[turn % drawings.size()].second;
+  return drawings[turn % drawings.size()];
 }
 
 const Emoji& other_of(Random& random, const std::vector<Emoji>& all, const Emoji& emoji,
@@ -89,25 +94,18 @@ const Emoji& other_of(Random& random, const std::vector<Emoji>& all, const Emoji
   }
 }
 
-class Asker {
+class EmojiAsker : public Asker {
  public:
-  Asker(Random& random, const std::vector<Emoji>& all, const Emoji& emoji, bool test)
-      : random_(random), all_(all), emoji_(emoji), test_(test) {}
-
-  std::vector<Question> ask() {
+  EmojiAsker(Random& random, bool test, const std::vector<Emoji>& all, const Emoji& emoji)
+      : Asker(random, test), all_(all), emoji_(emoji) {
     choose();
     if (!test_) choose();
     put(kName, {}, "name", emoji_.name, other(true).name);
-    if (test_ || random_.below(2) == 0) group();
-    if (test_ || random_.below(2) == 0) whether();
-    return questions_;
+    if (asks_this_time()) group();
+    if (asks_this_time()) whether();
   }
 
  private:
-  void put(const Wordings& wordings, const Words& words, const std::string& task,
-           const std::string& answer, const std::string& rejected) {
-    questions_.push_back(worded(random_, test_, wordings, words, task, answer, rejected));
-  }
   const Emoji& other(bool same_group) {
     return other_of(random_, all_, emoji_, same_group && has_kin());
   }
@@ -118,17 +116,13 @@ class Asker {
   }
 
   void choose() {
-    std::vector<std::string> options = {emoji_.name};
-    while (options.size() < 4) {
-      const std::string& name = other(random_.below(2) == 0).name;
-      if (std::find(options.begin(), options.end(), name) == options.end()) options.push_back(name);
-    }
+    std::vector<std::string> options =
+        distinct(emoji_.name, 4, [&] { return other(random_.below(2) == 0).name; });
     // Training asks among fewer too: with one it is mere copying, and that must be learnt first.
     const size_t count = test_ || random_.below(2) == 0 ? 4 : 1 + random_.below(3);
     const std::string rejected = options[1 + random_.below(count > 1 ? count - 1 : 3)];
     options.resize(count);
-    random_.shuffle(options);
-    put(kChoose, {{"options", lines_of(options)}}, "choice", emoji_.name, rejected);
+    put_choice(kChoose, options, rejected);
   }
 
   void group() {
@@ -141,28 +135,20 @@ class Asker {
   void whether() {
     const bool yes = random_.below(2) == 0;
     const std::string& asked = yes ? emoji_.name : other(random_.below(2) == 0).name;
-    put(kWhether, {{"name", asked}}, "yesno", yes ? "yes" : "no", yes ? "no" : "yes");
+    put_yes_no(kWhether, {{"name", asked}}, "yesno", yes);
   }
 
-  Random& random_;
   const std::vector<Emoji>& all_;
   const Emoji& emoji_;
-  bool test_;
-  std::vector<Question> questions_;
 };
 
 // Training sees each drawing in many guises, greyed, stretched and mirrored ones too, so that it
 // cannot rest on colour or on one outline; tests see it upright and as it is.
 Image picture_of(Random& random, Sprite sprite, Style style, bool test) {
-  if (test)
-    return drawn(plain_backdrop(random, kSide), sprite, {kSide / 2.0, kSide / 2.0, kSide * 0.8});
+  if (test) return drawn_plainly(random, kSide, sprite);
   const double saturation = random.below(8) == 0 ? 0 : 0.6 + 0.8 * random.uniform();
-  sprite = tinted(sprite, saturation, 0.8 + 0.35 * random.uniform());
-  Pose pose{0, 0, kSide * (0.55 + 0.4 * random.uniform())};
-  const double slack = (kSide - pose.size) / 2;
-  pose.x = kSide / 2.0 + slack * (2 * random.uniform() - 1);
-  pose.y = kSide / 2.0 + slack * (2 * random.uniform() - 1);
-  pose.angle = 0.25 * (2 * random.uniform() - 1);
+  sprite = tinted(sprite, saturation, random_brightness(random));
+  Pose pose = random_pose(random, kSide, 0.4, 0.25);
   pose.mirrored = random.below(4) == 0;
   pose.narrowed = 0.75 + 0.25 * random.uniform();
   return drawn(is_ink(style) ? bright_backdrop(random, kSide) : backdrop(random, kSide), sprite,
@@ -172,20 +158,16 @@ Image picture_of(Random& random, Sprite sprite, Style style, bool test) {
 void add_split(const Path& sources, const std::vector<Emoji>& all, const std::string& split,
                std::span<const Style> styles, int each, const MakeOptions& options,
                SetWriter& writer) {
-  const size_t every = all.size() * each;
-  const size_t total = options.limit ? std::min(options.limit, every) : every;
-  for (size_t i = 0; i < total; ++i) {
+  const bool test = split != "train";
+  writer.add_all(split, all.size() * size_t(each), [&](size_t i) -> Item {
     Random random = random_for(options.seed, "emoji " + split, i);
     // Round after round over all emoji, so that a limit keeps variety.
     const Emoji& emoji = all[i % all.size()];
-    Style style;
-    const Path file = sprite_of(sources, emoji, styles, i / all.size(), style);
-    const bool test = split != "train";
-    const Sprite sprite = trimmed(read_sprite(file));
-    const Image picture = picture_of(random, sprite, style, test);
-    writer.add(split, picture, Asker(random, all, emoji, test).ask());
-    writer.progress(i + 1, total, split);
-  }
+    const Drawing drawing = drawing_of(sources, emoji, styles, i / all.size());
+    const Sprite sprite = trimmed(read_sprite(drawing.file));
+    Image picture = picture_of(random, sprite, drawing.style, test);
+    return {std::move(picture), EmojiAsker(random, test, all, emoji).questions()};
+  });
 }
 
 }  // namespace

@@ -83,16 +83,14 @@ void add_split(const Path& folder, const std::string& stem, const std::string& s
   if (pixels.size() != labels.size() * kSide * kSide)
     throw Error("data", image_path.string(), std::to_string(labels.size()) + " pictures",
                 std::to_string(pixels.size() / (kSide * kSide)));
-  const size_t total = options.limit ? std::min(options.limit, labels.size()) : labels.size();
-  for (size_t i = 0; i < total; ++i) {
+  writer.add_all(split, labels.size(), [&](size_t i) -> Item {
     const size_t label = uint8_t(labels[i]);
     if (label >= kClasses.size())
       throw Error("data", label_path.string(), "labels below 10", std::to_string(label));
     Random random = random_for(options.seed, "fashion-mnist " + split, i);
-    writer.add(split, picture(pixels.substr(i * kSide * kSide, kSide * kSide)),
-               questions_about(random, label, split == "test"));
-    writer.progress(i + 1, total, split);
-  }
+    return {picture(pixels.substr(i * kSide * kSide, kSide * kSide)),
+            questions_about(random, label, split == "test")};
+  });
 }
 
 }  // namespace

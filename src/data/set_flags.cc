@@ -87,26 +87,20 @@ std::string phrase_of(const std::string& name) {
   return the ? "the " + name : name;
 }
 
-class Asker {
+class FlagAsker : public Asker {
  public:
-  Asker(Random& random, const std::vector<Country>& all, const Country& country, bool test)
-      : random_(random), all_(all), country_(country), test_(test) {}
-
-  std::vector<Question> ask() {
-    choose();
-    put(kName, {}, "name", lower_case(country_.name), lower_case(other().name));
-    put(kContinent, {}, "continent", country_.continent, unlike(&Country::continent));
-    if (test_ || random_.below(2) == 0)
-      put(kCapital, {}, "capital", country_.capital, unlike(&Country::capital));
-    if (test_ || random_.below(2) == 0) whether();
-    return questions_;
+  FlagAsker(Random& random, bool test, const std::vector<Country>& all, const Country& country)
+      : Asker(random, test), all_(all), country_(country) {
+    const std::string name = lower_case(country.name);
+    const auto options = distinct(name, 4, [&] { return lower_case(other().name); });
+    put_choice(kChoose, options, options[1 + random_.below(3)]);
+    put(kName, {}, "name", name, lower_case(other().name));
+    put(kContinent, {}, "continent", country.continent, unlike(&Country::continent));
+    if (asks_this_time()) put(kCapital, {}, "capital", country.capital, unlike(&Country::capital));
+    if (asks_this_time()) whether();
   }
 
  private:
-  void put(const Wordings& wordings, const Words& words, const std::string& task,
-           const std::string& answer, const std::string& rejected) {
-    questions_.push_back(worded(random_, test_, wordings, words, task, answer, rejected));
-  }
   const Country& other() {
     for (;;)
       if (const Country& found = all_[random_.below(all_.size())]; found.code != country_.code)
@@ -117,39 +111,21 @@ class Asker {
       if (const Country& found = other(); found.*fact != country_.*fact) return found.*fact;
   }
 
-  void choose() {
-    std::vector<std::string> options = {lower_case(country_.name)};
-    while (options.size() < 4) {
-      const std::string name = lower_case(other().name);
-      if (std::find(options.begin(), options.end(), name) == options.end()) options.push_back(name);
-    }
-    const std::string answer = options[0], rejected = options[1 + random_.below(3)];
-    random_.shuffle(options);
-    put(kChoose, {{"options", lines_of(options)}}, "choice", answer, rejected);
-  }
-
   void whether() {
     const bool yes = random_.below(2) == 0;
     const std::string& asked = yes ? country_.name : other().name;
-    put(kWhether, {{"name", phrase_of(asked)}}, "yesno", yes ? "yes" : "no", yes ? "no" : "yes");
+    put_yes_no(kWhether, {{"name", phrase_of(asked)}}, "yesno", yes);
   }
 
-  Random& random_;
   const std::vector<Country>& all_;
   const Country& country_;
-  bool test_;
-  std::vector<Question> questions_;
 };
 
 Image picture_of(Random& random, Sprite sprite, bool test) {
-  if (test)
-    return drawn(plain_backdrop(random, kSide), sprite, {kSide / 2.0, kSide / 2.0, kSide * 0.8});
-  sprite = tinted(sprite, 0.7 + 0.6 * random.uniform(), 0.8 + 0.35 * random.uniform());
-  Pose pose{0, 0, kSide * (0.55 + 0.43 * random.uniform())};
-  const double slack = (kSide - pose.size) / 2;
-  pose.x = kSide / 2.0 + slack * (2 * random.uniform() - 1);
-  pose.y = kSide / 2.0 + slack * (2 * random.uniform() - 1);
-  pose.angle = 0.15 * (2 * random.uniform() - 1);
+  if (test) return drawn_plainly(random, kSide, sprite);
+  const double brightness = random_brightness(random);
+  sprite = tinted(sprite, 0.7 + 0.6 * random.uniform(), brightness);
+  const Pose pose = random_pose(random, kSide, 0.43, 0.15);
   return drawn(backdrop(random, kSide), sprite, pose);
 }
 
@@ -174,15 +150,12 @@ void add_split(const std::vector<Country>& all, const std::vector<Drawing>& draw
                const std::string& split, int variants, const MakeOptions& options,
                SetWriter& writer) {
   const bool test = split != "train";
-  const size_t every = drawings.size() * variants;
-  const size_t total = options.limit ? std::min(options.limit, every) : every;
-  for (size_t i = 0; i < total; ++i) {
+  writer.add_all(split, drawings.size() * size_t(variants), [&](size_t i) -> Item {
     Random random = random_for(options.seed, "flags " + split, i);
     const Drawing& drawing = drawings[i % drawings.size()];
-    const Image picture = picture_of(random, trimmed(read_sprite(drawing.file)), test);
-    writer.add(split, picture, Asker(random, all, *drawing.country, test).ask());
-    writer.progress(i + 1, total, split);
-  }
+    Image picture = picture_of(random, trimmed(read_sprite(drawing.file)), test);
+    return {std::move(picture), FlagAsker(random, test, all, *drawing.country).questions()};
+  });
 }
 
 }  // namespace

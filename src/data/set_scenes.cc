@@ -53,33 +53,21 @@ const std::vector<std::string> kWays = {"left", "right", "up", "down"};
 
 constexpr double kClearLead = 14;
 
-// Asks about one scene; `test` asks half of its questions in wordings that training never uses.
-class Asker {
+class SceneAsker : public Asker {
  public:
-  Asker(Random& random, const Scene& scene, const std::vector<Thing>& things, bool test)
-      : random_(random), scene_(scene), things_(things), kinds_(kinds_of(scene)), test_(test) {
+  SceneAsker(Random& random, bool test, const Scene& scene, const std::vector<Thing>& things)
+      : Asker(random, test), scene_(scene), things_(things), kinds_(kinds_of(scene)) {
     for (int i = 0; i < int(scene.objects.size()); ++i)
       if (count_of(scene, scene.objects[i].kind) == 1) single_.push_back(i);
-  }
-
-  std::vector<Question> ask() {
     caption();
     if (scene_.for_counting) count(kinds_[0]);
     if (scene_.for_counting && kinds_.size() > 1) count_second();
     exists();
     if (!single_.empty()) beside(), corner();
     if (single_.size() > 1) compare(), relation();
-    return questions_;
   }
 
  private:
-  void put(const Wordings& wordings, const Words& words, const std::string& task,
-           const std::string& answer, const std::string& rejected) {
-    questions_.push_back(worded(random_, test_, wordings, words, task, answer, rejected));
-  }
-  void put_yes_no(const Wordings& wordings, const Words& words, const std::string& task, bool yes) {
-    put(wordings, words, task, yes ? "yes" : "no", yes ? "no" : "yes");
-  }
   const std::string& name(int index) const { return things_[scene_.objects[index].kind].name; }
   int any_single() { return single_[random_.below(single_.size())]; }
 
@@ -198,12 +186,10 @@ class Asker {
                "relation", yes);
   }
 
-  Random& random_;
   const Scene& scene_;
   const std::vector<Thing>& things_;
-  std::vector<int> kinds_, single_;
-  bool test_;
-  std::vector<Question> questions_;
+  const std::vector<int> kinds_;
+  std::vector<int> single_;  // objects that are alone of their kind
 };
 
 Image picture_of(Random& random, const Scene& scene, const std::vector<Thing>& things,
@@ -234,16 +220,13 @@ void make_scenes(const Path& sources, const MakeOptions& options, SetWriter& wri
   const Split splits[] = {{"train", 90000, false, kTrainStyles},
                           {"test", 1500, true, kTrainStyles},
                           {"test_unseen_style", 1500, true, kTestStyles}};
-  for (const Split& split : splits) {
-    const size_t total = options.limit ? std::min(options.limit, split.pictures) : split.pictures;
-    for (size_t i = 0; i < total; ++i) {
+  for (const Split& split : splits)
+    writer.add_all(split.name, split.pictures, [&](size_t i) -> Item {
       Random random = random_for(options.seed, "scenes " + split.name, i);
       const Scene scene = random_scene(random, int(things.size()), split.test, options.seed);
-      const Image picture = picture_of(random, scene, things, split.styles);
-      writer.add(split.name, picture, Asker(random, scene, things, split.test).ask());
-      writer.progress(i + 1, total, split.name);
-    }
-  }
+      Image picture = picture_of(random, scene, things, split.styles);
+      return {std::move(picture), SceneAsker(random, split.test, scene, things).questions()};
+    });
 }
 
 }  // namespace revenant

@@ -124,6 +124,17 @@ Sprite tinted(const Sprite& sprite, double saturation, double brightness) {
   return result;
 }
 
+Pose random_pose(Random& random, int side, double sizes, double turn) {
+  Pose pose{0, 0, side * (0.55 + sizes * random.uniform())};
+  const double slack = (side - pose.size) / 2;
+  pose.x = side / 2.0 + slack * (2 * random.uniform() - 1);
+  pose.y = side / 2.0 + slack * (2 * random.uniform() - 1);
+  pose.angle = turn * (2 * random.uniform() - 1);
+  return pose;
+}
+
+double random_brightness(Random& random) { return 0.8 + 0.35 * random.uniform(); }
+
 // Each pixel of the canvas averages a grid of points looked up in the sprite.
 Image drawn(Image canvas, const Sprite& sprite, const Pose& pose) {
   constexpr int kPoints = 3;
@@ -163,6 +174,10 @@ Image backdrop(Random& random, int side) {
   return kind < 0.5   ? plain_backdrop(random, side)
          : kind < 0.7 ? gradient(random, side)
                       : soft_noise(random, side);
+}
+
+Image drawn_plainly(Random& random, int side, const Sprite& sprite) {
+  return drawn(plain_backdrop(random, side), sprite, {side / 2.0, side / 2.0, side * 0.8});
 }
 
 uint64_t pixel_hash(const Image& image) {  // FNV-1a

@@ -31,12 +31,19 @@ struct Pose {
   double narrowed = 1;
 };
 
+// Somewhere inside the canvas: 0.55 to 0.55 + `sizes` of its side, turned by at most `turn`.
+Pose random_pose(Random& random, int side, double sizes, double turn);
+double random_brightness(Random& random);  // 0.8 to 1.15
+
 Image drawn(Image canvas, const Sprite& sprite, const Pose& pose);
 
 // A plain colour, a gradient, or soft large-grained noise.
 Image backdrop(Random& random, int side);
 Image plain_backdrop(Random& random, int side);
 Image bright_backdrop(Random& random, int side);  // plain
+
+// As tests see one thing: upright, in the middle of a plain colour.
+Image drawn_plainly(Random& random, int side, const Sprite& sprite);
 
 uint64_t pixel_hash(const Image& image);
 

@@ -49,7 +49,8 @@ SetWriter::SetWriter(const std::string& name, const MakeOptions& options)
       options_(options),
       place_(options.directory / name),
       folder_(options.directory / (name + ".part")),
-      old_(options.directory / (name + ".old")) {
+      old_(options.directory / (name + ".old")),
+      threads_(options.threads) {
   if (std::filesystem::exists(old_) && !std::filesystem::exists(place_))
     std::filesystem::rename(old_, place_);  // a change of places was interrupted
   if (std::filesystem::exists(place_)) check_own(place_);
@@ -66,13 +67,32 @@ std::string SetWriter::write_image(const std::string& split, size_t index, const
   return image.generic_string();
 }
 
-void SetWriter::add(const std::string& split, const Image& image,
-                    const std::vector<Question>& questions, const std::string& png) {
+SetWriter::Ready SetWriter::ready(Item item) {
+  std::string png = item.png.empty() ? encode_png(item.image) : std::move(item.png);
+  return {std::move(item.questions), std::move(png), pixel_hash(item.image)};
+}
+
+void SetWriter::add_all(const std::string& split, size_t items,
+                        const std::function<Item(size_t)>& make) {
+  constexpr size_t kTogether = 256;  // bounds memory
+  const size_t total = options_.limit ? std::min(options_.limit, items) : items;
+  for (size_t begin = 0; begin < total; begin += kTogether) {
+    std::vector<Ready> made(std::min(kTogether, total - begin));
+    threads_.parallel_for(made.size(), 1, [&](size_t first, size_t end) {
+      for (size_t i = first; i < end; ++i) made[i] = ready(make(begin + i));
+    });
+    for (const Ready& item : made)
+      if (!item.questions.empty()) add(split, item);
+    if (options_.progress) options_.progress(begin + made.size(), total, name_ + " " + split);
+  }
+}
+
+void SetWriter::add(const std::string& split, const Ready& item) {
   const size_t index = report_.pictures[split]++;
-  hashes_[split].push_back(pixel_hash(image));
-  const std::string file = write_image(split, index, png.empty() ? encode_png(image) : png);
+  hashes_[split].push_back(item.hash);
+  const std::string file = write_image(split, index, item.png);
   size_t number = 0;
-  for (const Question& question : questions) {
+  for (const Question& question : item.questions) {
     CHECK(question.answer != question.rejected && !question.rejected.empty());
     TaskReport& task = report_.splits[split][question.task];
     ++task.rows, task.unseen_wordings += question.unseen_wording, ++task.answers[question.answer];
@@ -93,10 +113,6 @@ void SetWriter::add(const std::string& split, const Image& image,
   }
 }
 
-void SetWriter::progress(size_t done, size_t total, const std::string& split) const {
-  if (options_.progress) options_.progress(done, total, name_ + " " + split);
-}
-
 DatasetReport SetWriter::finish(const Path& sources) {
   for (const auto& [split, rows] : rows_) write_file(folder_ / (split + ".json"), rows + "\n]\n");
   write_file(folder_ / "SOURCES.json", read_file(sources));
@@ -107,13 +123,6 @@ DatasetReport SetWriter::finish(const Path& sources) {
   std::filesystem::rename(folder_, place_);
   std::filesystem::remove_all(old_);
   return report_;
-}
-
-Question worded(Random& random, bool test, const Wordings& wordings, const Words& words,
-                const std::string& task, const std::string& answer, const std::string& rejected) {
-  const bool unseen = test && random.below(2) == 0;
-  const std::string& text = pick(random, unseen ? wordings.unseen : wordings.seen);
-  return {filled_in(text, words), answer, rejected, task, unseen};
 }
 
 }  // namespace revenant

@@ -5,21 +5,21 @@
 #include <string>
 #include <vector>
 
+#include "base/threads.h"
+#include "data/asker.h"
 #include "data/make.h"
 #include "data/report.h"
-#include "data/words.h"
 #include "image/image.h"
 
 namespace revenant {
 
-struct Question {
-  std::string text, answer, rejected, task;
-  bool unseen_wording = false;
+// A picture with its questions; they share it and stand together. `png` may hold the picture's file
+// where it exists already.
+struct Item {
+  Image image;
+  std::vector<Question> questions;
+  std::string png = {};
 };
-
-// A question in one of its wordings: a seen one in training, either kind in tests.
-Question worded(Random& random, bool test, const Wordings& wordings, const Words& words,
-                const std::string& task, const std::string& answer, const std::string& rejected);
 
 class SetWriter {
  public:
@@ -27,16 +27,22 @@ class SetWriter {
   // if that place holds files of somebody else: any without a REPORT.json, or beside a set's own.
   SetWriter(const std::string& name, const MakeOptions& options);
 
-  // One picture with its questions; they share it and stand together. `png` may hold the picture's
-  // file where it exists already.
-  void add(const std::string& split, const Image& image, const std::vector<Question>& questions,
-           const std::string& png = "");
-  void progress(size_t done, size_t total, const std::string& split) const;
+  // A split's items, or as many as the limit allows: make(0), make(1) and so on, by several threads
+  // at once, written in this order. One without questions is left out.
+  void add_all(const std::string& split, size_t items, const std::function<Item(size_t)>& make);
 
   // Writes the JSON files, SOURCES.json from `sources` and REPORT.json; replaces an older set.
   DatasetReport finish(const Path& sources);
 
  private:
+  // An item made ready to be written.
+  struct Ready {
+    std::vector<Question> questions;
+    std::string png;
+    uint64_t hash = 0;
+  };
+  static Ready ready(Item item);
+  void add(const std::string& split, const Ready& item);
   std::string write_image(const std::string& split, size_t index, const std::string& png);
 
   std::string name_;
@@ -45,6 +51,7 @@ class SetWriter {
   std::map<std::string, std::string> rows_;  // JSON text a split
   std::map<std::string, std::vector<uint64_t>> hashes_;  // pictures a split, in order
   DatasetReport report_;
+  Threads threads_;
 };
 
 }  // namespace revenant

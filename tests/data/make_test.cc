@@ -20,6 +20,7 @@ class Make : public testing::Test {
   void SetUp() override {
     options.directory = place.path / "data";
     options.limit = 48;
+    options.threads = 1;
     made_up::fashion_mnist(options.directory / ".sources", 60);
     made_up::easy_vqa(options.directory / ".sources", false);
     made_up::emoji(options.directory / ".sources");
@@ -87,6 +88,11 @@ TEST_F(Make, TheSameSeedGivesTheSameBytes) {
     std::filesystem::remove_all(options.directory / set);
   make_all();
   EXPECT_TRUE(first == everything());
+  options.threads = 3;
+  for (const std::string& set : dataset_names())
+    std::filesystem::remove_all(options.directory / set);
+  make_all();
+  EXPECT_TRUE(first == everything()) << "threads show";
   options.seed = 2;
   make_all();
   EXPECT_FALSE(first == everything());
