@@ -26,21 +26,11 @@ struct Args {
 std::vector<Row> rows_of(const std::vector<Path>& files, size_t limit) {
   std::vector<Row> rows;
   for (const Path& file : files) {
-    std::vector<Row> more = read_rows(file);
-    if (limit > 0 && more.size() > limit) more.resize(limit);
+    std::vector<Row> more = read_rows(file, limit);
     std::move(more.begin(), more.end(), std::back_inserter(rows));
   }
   if (rows.empty()) throw Error("eval", files.front().string(), "at least one row", "none");
   return rows;
-}
-
-void tell_failures(const std::vector<Prediction>& predictions) {
-  const auto failed = [](const Prediction& p) { return !p.failure.empty(); };
-  const auto first = std::ranges::find_if(predictions, failed);
-  if (first == predictions.end()) return;
-  tell_warnings({std::to_string(std::ranges::count_if(predictions, failed)) +
-                 " rows failed and count as unparsed, the first of them row " +
-                 std::to_string(first - predictions.begin() + 1) + ": " + first->failure});
 }
 
 std::vector<Prediction> predict_with_progress(const Args& args, const std::vector<Row>& rows) {
@@ -61,7 +51,6 @@ std::vector<Prediction> predict_with_progress(const Args& args, const std::vecto
   for (const Prediction& p : predictions) longest = std::max(longest, p.tokens);
   const std::string warning = length_warning(model.config(), longest);
   if (!warning.empty()) tell_warnings({warning});
-  tell_failures(predictions);
   return predictions;
 }
 
@@ -75,7 +64,8 @@ void eval(const Args& args) {
   const std::vector<Row> rows = rows_of(args.data, args.limit);
   const Majorities majorities =
       args.train.empty() ? majority_answers(rows) : majority_answers(rows_of(args.train, 0));
-  const auto groups = tally(rows, predict_with_progress(args, rows), majorities);
+  const std::vector<Prediction> predictions = predict_with_progress(args, rows);
+  const auto groups = tally(rows, predictions, majorities);
   const char* shown = name_of(args.blank     ? Shown::blank
                               : args.shuffle ? Shown::shuffled
                                              : Shown::own);
@@ -105,6 +95,8 @@ void eval(const Args& args) {
     std::fprintf(stderr, "of %td rows with several turns only the first question is asked\n",
                  later);
   if (!args.json.empty() && args.json != "-") write_file(through_links(args.json), text);
+  const std::string failed = failure_note(predictions);
+  if (!failed.empty()) throw Error("eval", "rows", failed);  // the results are written; exit code 1
 }
 
 }  // namespace
@@ -143,8 +135,10 @@ void add_eval(CLI::App& app) {
                    "write the numbers to this file too; \"-\": to stdout, in place of the table")
       ->type_name("FILE");
   command->footer(
-      "Answers are compared in lower case, without white space around or a final "
-      "period.\nExample: revenant eval -m MODEL --data data/easy-vqa/test.json");
+      "Answers are compared without regard to case, white space around and a final period. A row "
+      "that\ncannot be answered (a damaged picture, say) is left out and counted; the results are "
+      "written,\nand the exit code is 1.\nExample: revenant eval -m MODEL --data "
+      "data/easy-vqa/test.json");
   command->callback([args] { eval(*args); });
 }
 

@@ -1,8 +1,6 @@
 #include "data/dataset.h"
 
-#include <nlohmann/json.hpp>
-
-#include "base/error.h"
+#include "base/json.h"
 #include "text/prompt.h"
 
 namespace revenant {
@@ -10,74 +8,74 @@ namespace {
 
 using Json = nlohmann::json;
 
-// Where we are, for messages.
-struct Place {
-  const Path& file;
-  size_t row;
-};
+constexpr uint64_t kMostBytes = 16'000'000'000;  // the largest public sets have one or two
 
-[[noreturn]] void fail(const Place& at, const std::string& key, const std::string& expected,
-                       const std::string& found) {
-  throw Error("data", at.file.string() + ": row " + std::to_string(at.row) + ": " + key, expected,
-              found);
-}
-
-std::string shown(const Json& value) {
-  const std::string text = value.dump(-1, ' ', false, Json::error_handler_t::replace);
-  return text.size() <= 60 ? text : text.substr(0, 57) + "...";
-}
-
-std::string text_of(const Place& at, const std::string& key, const Json& value) {
-  if (!value.is_string()) fail(at, key, "a string", shown(value));
+std::string text_of(const Place& at, const Json& value) {
+  if (!value.is_string()) at.fail("a string", shown(value));
   return value.get<std::string>();
 }
 
-std::string optional_text(const Place& at, const Json& row, const char* key) {
-  const auto found = row.find(key);
-  return found == row.end() || found->is_null() ? "" : text_of(at, key, *found);
+std::string optional_text(const Place& row, const Json& json, const char* key) {
+  const auto found = json.find(key);
+  return found == json.end() || found->is_null() ? "" : text_of(row / key, *found);
 }
 
 // Some public sets number their rows.
-std::string id_of(const Place& at, const Json& row) {
-  const auto found = row.find("id");
-  if (found != row.end() && found->is_number_integer()) return found->dump();
-  return optional_text(at, row, "id");
+std::string id_of(const Place& row, const Json& json) {
+  const auto found = json.find("id");
+  if (found != json.end() && found->is_number_integer()) return found->dump();
+  return optional_text(row, json, "id");
 }
 
 Path existing_image(const Place& at, const Json& value) {
-  const Path image = at.file.parent_path() / text_of(at, "image", value);
-  if (!std::filesystem::is_regular_file(image)) fail(at, "image", "a file", image.string());
+  const std::string name = text_of(at, value);
+  if (name.find('\0') != name.npos) at.fail("a path", shown(value));
+  const Path image = Path(at.file).parent_path() / name;
+  std::error_code unreadable;
+  if (!std::filesystem::is_regular_file(image, unreadable)) at.fail("a file", image.string());
   return image;
 }
 
-std::vector<Path> images_of(const Place& at, const Json& row) {
-  const auto found = row.find("image");
-  if (found == row.end() || found->is_null()) return {};
+// What other formats show under these keys would be asked about unseen.
+void check_no_other_pictures(const Place& row, const Json& json) {
+  for (const char* key : {"images", "video", "videos", "audio", "audios"})
+    if (const auto found = json.find(key); found != json.end() && !found->empty())
+      (row / key).fail("pictures under \"image\" and nothing here", shown(*found));
+}
+
+std::vector<Path> images_of(const Place& row, const Json& json) {
+  check_no_other_pictures(row, json);
+  const auto found = json.find("image");
+  if (found == json.end() || found->is_null()) return {};
+  const Place at = row / "image";
   if (!found->is_array()) return {existing_image(at, *found)};
   std::vector<Path> images;
-  for (const Json& value : *found) images.push_back(existing_image(at, value));
+  for (const Json& value : *found) images.push_back(existing_image(at[images.size()], value));
   return images;
 }
 
 std::string said_by(const Place& at, const Json& message, const char* name, const char* alias) {
   if (!message.is_object() || !message.contains("from") || !message.contains("value"))
-    fail(at, "conversations", "{\"from\", \"value\"}", shown(message));
-  const std::string from = text_of(at, "conversations: from", message["from"]);
+    at.fail("{\"from\", \"value\"}", shown(message));
+  const std::string from = text_of(at / "from", message["from"]);
   if (from != name && from != alias)
-    fail(at, "conversations: from", "\"" + std::string(name) + "\"", "\"" + from + "\"");
-  return text_of(at, "conversations: value", message["value"]);
+    (at / "from").fail("\"" + std::string(name) + "\"", shown(message["from"]));
+  return text_of(at / "value", message["value"]);
 }
 
-std::vector<Exchange> turns_of(const Place& at, const Json& row) {
-  const Json& talk = row.contains("conversations") ? row["conversations"] : Json();
-  if (!talk.is_array()) fail(at, "conversations", "a list", shown(talk));
+std::vector<Exchange> turns_of(const Place& row, const Json& json) {
+  const Place at = row / "conversations";
+  const auto found = json.find("conversations");
+  static const Json nothing;
+  const Json& talk = found == json.end() ? nothing : *found;
+  if (!talk.is_array()) at.fail("a list", shown(talk));
   if (talk.empty() || talk.size() % 2 != 0)
-    fail(at, "conversations", "pairs of human and gpt", std::to_string(talk.size()) + " messages");
+    at.fail("pairs of human and gpt", std::to_string(talk.size()) + " messages");
   std::vector<Exchange> turns;
   for (size_t i = 0; i < talk.size(); i += 2) {
-    turns.push_back(
-        {said_by(at, talk[i], "human", "user"), said_by(at, talk[i + 1], "gpt", "assistant")});
-    if (turns.back().answer.empty()) fail(at, "conversations: value", "an answer", "\"\"");
+    turns.push_back({said_by(at[i], talk[i], "human", "user"),
+                     said_by(at[i + 1], talk[i + 1], "gpt", "assistant")});
+    if (turns.back().answer.empty()) (at[i + 1] / "value").fail("an answer", "\"\"");
   }
   return turns;
 }
@@ -92,14 +90,15 @@ size_t marks_in(const std::vector<Exchange>& turns) {
 }
 
 Row row_of(const Place& at, const Json& json) {
-  if (!json.is_object()) fail(at, "row", "an object", shown(json));
+  if (!json.is_object()) at.fail("an object", shown(json));
   std::vector<Exchange> turns = turns_of(at, json);
   Row row;
   row.id = id_of(at, json);
   row.images = images_of(at, json);
   if (const size_t marks = marks_in(turns); marks != row.images.size())
-    fail(at, "conversations", std::to_string(row.images.size()) + " <image> marks, one a picture",
-         std::to_string(marks));
+    (at / "conversations")
+        .fail(std::to_string(row.images.size()) + " <image> marks, one a picture",
+              std::to_string(marks));
   row.question = turns.front().question;
   row.answer = turns.front().answer;
   row.later.assign(turns.begin() + 1, turns.end());
@@ -111,22 +110,17 @@ Row row_of(const Place& at, const Json& json) {
   return row;
 }
 
-Json parse(const Path& file) {
-  try {
-    return Json::parse(MappedFile(file).text());
-  } catch (const Json::exception& error) {
-    throw Error("data", file.string(), json_reason(error.what()));
-  }
-}
-
 }  // namespace
 
-std::vector<Row> read_rows(const Path& json) {
-  const Json list = parse(json);
-  if (!list.is_array()) throw Error("data", json.string(), "a list of rows", shown(list));
+std::vector<Row> read_rows(const Path& json, size_t limit) {
+  const Place place{"data", json.string()};
+  const Json list = read_json(json, place.room, kMostBytes);
+  if (!list.is_array()) place.fail("a list of rows", shown(list));
+  const size_t count = limit ? std::min(limit, list.size()) : list.size();
   std::vector<Row> rows;
-  rows.reserve(list.size());
-  for (const Json& row : list) rows.push_back(row_of({json, rows.size() + 1}, row));
+  rows.reserve(count);
+  for (size_t i = 0; i < count; ++i)
+    rows.push_back(row_of(place / ("row " + std::to_string(i + 1)), list[i]));
   return rows;
 }
 

@@ -24,8 +24,9 @@ struct Row {
   std::string rejected, task, split, wording, source;
 };
 
-// Throws Error naming the file, the row (counted from 1) and the key.
-std::vector<Row> read_rows(const Path& json);
+// The first `limit` rows, or all (0). Throws Error naming the file, the row (counted from 1) and
+// the key.
+std::vector<Row> read_rows(const Path& json, size_t limit = 0);
 
 // Rows [begin, end) that follow each other and share their pictures, if they have any.
 struct RowGroup {

@@ -1,10 +1,10 @@
 #include "data/emoji_catalog.h"
 
 #include <algorithm>
-#include <nlohmann/json.hpp>
 
 #include "base/error.h"
-#include "data/words.h"
+#include "data/entries.h"
+#include "text/letter_case.h"
 
 namespace revenant {
 namespace {
@@ -106,18 +106,14 @@ bool draws(const Path& sources, const Emoji& emoji, Style style) {
 std::vector<Emoji> read_emoji(const Path& sources) {
   const Path file = sources / "emoji" / "data.json";
   std::vector<Emoji> all;
-  try {
-    for (const auto& entry : nlohmann::json::parse(MappedFile(file).text())) {
-      if (!entry.contains("group") || !entry.contains("subgroup")) continue;  // lone flag letters
-      const Emoji emoji{name_from(entry.at("label")), code_of(entry.at("hexcode")),
-                        entry.at("group"), entry.at("subgroup")};
-      if (emoji.group == kComponents || emoji.group == kFlags) continue;
-      const auto drawn = [&](Style style) { return draws(sources, emoji, style); };
-      if (std::ranges::all_of(whole_styles(), drawn)) all.push_back(emoji);
-    }
-  } catch (const nlohmann::json::exception& error) {
-    throw Error("data", file.string(), json_reason(error.what()));
-  }
+  for_each_entry(file, [&](const nlohmann::json& entry, size_t) {
+    if (!entry.contains("group") || !entry.contains("subgroup")) return;  // lone flag letters
+    const Emoji emoji{name_from(entry.at("label")), code_of(entry.at("hexcode")), entry.at("group"),
+                      entry.at("subgroup")};
+    if (emoji.group == kComponents || emoji.group == kFlags) return;
+    const auto drawn = [&](Style style) { return draws(sources, emoji, style); };
+    if (std::ranges::all_of(whole_styles(), drawn)) all.push_back(emoji);
+  });
   return all;
 }
 

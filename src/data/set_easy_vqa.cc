@@ -1,10 +1,9 @@
 // easy-VQA (Victor Zhou, MIT): its own pictures, questions and split; and, for training and as a
 // test of their own, questions in other words about what its answers tell.
-#include <nlohmann/json.hpp>
-
 #include <algorithm>
 
 #include "base/error.h"
+#include "data/entries.h"
 #include "data/sets.h"
 #include "data/words.h"
 
@@ -46,15 +45,10 @@ using Asked = std::pair<size_t, std::vector<Question>>;
 
 std::vector<Asked> questions_of(const Path& file, uint64_t seed) {
   std::map<size_t, std::vector<Question>> by_picture;
-  size_t index = 0;
-  try {
-    for (const auto& entry : nlohmann::json::parse(MappedFile(file).text())) {
-      Random random = random_for(seed, file.parent_path().filename().string(), index++);
-      by_picture[entry.at(2).get<size_t>()].push_back(question_of(file, entry, random));
-    }
-  } catch (const nlohmann::json::exception& error) {
-    throw Error("data", file.string(), json_reason(error.what()));
-  }
+  for_each_entry(file, [&](const nlohmann::json& entry, size_t index) {
+    Random random = random_for(seed, file.parent_path().filename().string(), index);
+    by_picture[entry.at(2).get<size_t>()].push_back(question_of(file, entry, random));
+  });
   return {by_picture.begin(), by_picture.end()};
 }
 

@@ -1,14 +1,14 @@
 // Flags with their countries, capitals and continents (all from flag-icons, MIT). Trained on the
 // 4:3 drawings, tested on the square ones and on two other makers' drawings.
-#include <nlohmann/json.hpp>
-
 #include <algorithm>
 #include <set>
 
 #include "base/error.h"
+#include "data/entries.h"
 #include "data/sets.h"
 #include "data/sprite.h"
 #include "data/words.h"
+#include "text/letter_case.h"
 
 namespace revenant {
 namespace {
@@ -48,18 +48,15 @@ Path sprite_of(const Path& sources, const std::string& folder, const Country& co
 std::vector<Country> all_countries(const Path& sources) {
   const Path file = sources / "flags" / "country.json";
   std::vector<Country> countries;
-  try {
-    for (const auto& entry : nlohmann::json::parse(MappedFile(file).text())) {
-      if (!entry.at("iso") || !entry.contains("capital") || !entry.contains("continent")) continue;
-      const Country country{entry.at("code"), entry.at("name"), lower_case(entry.at("capital")),
-                            lower_case(entry.at("continent"))};
-      const size_t spaces = size_t(std::count(country.name.begin(), country.name.end(), ' '));
-      if (spaces >= kWordsInName || country.name.find(',') != std::string::npos) continue;
-      if (std::filesystem::exists(sprite_of(sources, "4x3", country))) countries.push_back(country);
-    }
-  } catch (const nlohmann::json::exception& error) {
-    throw Error("data", file.string(), json_reason(error.what()));
-  }
+  for_each_entry(file, [&](const nlohmann::json& entry, size_t) {
+    if (!entry.at("iso") || !entry.contains("capital") || !entry.contains("continent")) return;
+    const Country country{entry.at("code"), entry.at("name"),
+                          lower_case(entry.at("capital").get<std::string>()),
+                          lower_case(entry.at("continent").get<std::string>())};
+    const size_t spaces = size_t(std::count(country.name.begin(), country.name.end(), ' '));
+    if (spaces >= kWordsInName || country.name.find(',') != std::string::npos) return;
+    if (std::filesystem::exists(sprite_of(sources, "4x3", country))) countries.push_back(country);
+  });
   return countries;
 }
 

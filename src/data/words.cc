@@ -49,12 +49,6 @@ std::string plural_of(const std::string& noun) {
   return noun + "s";
 }
 
-std::string lower_case(std::string text) {
-  for (char& c : text)
-    if (c >= 'A' && c <= 'Z') c = char(c - 'A' + 'a');
-  return text;
-}
-
 std::string lines_of(const std::vector<std::string>& items) {
   std::string text;
   for (const std::string& item : items) text += (text.empty() ? "" : "\n") + item;

@@ -26,7 +26,6 @@ std::string filled_in(std::string text, const Words& words);
 
 std::string with_article(const std::string& noun);  // "an owl"
 std::string plural_of(const std::string& noun);     // regular ones
-std::string lower_case(std::string text);           // ASCII letters only
 
 // One item a line.
 std::string lines_of(const std::vector<std::string>& items);

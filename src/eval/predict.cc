@@ -46,8 +46,9 @@ Request request_for(const Model& model, const Row& row, const Pictures& pictures
 // A group on its way: one session, whose prompts begin alike.
 struct Lane {
   RowGroup group;
-  Pictures pictures;
   Session session;
+  Pictures pictures = {};
+  std::string failure = {};  // of its pictures
 };
 
 // What a lane holds at most: cached rows of prompt and answer, which grow by half at a time, once
@@ -64,6 +65,16 @@ size_t bytes_of(const Model& model, const Lane& lane, std::span<const Row> rows,
   const size_t copies = size_t(c.trol.streams()) + size_t(std::max(1, options.beams)) - 1;
   return tokens * 3 / 2 * copies * cache_row_bytes(c, model.cache_type()) +
          2 * seen * size_t(c.hidden) * sizeof(float);
+}
+
+// What `work` throws as an Error, as text; empty if it comes to its end.
+std::string failure_of(const auto& work) {
+  try {
+    work();
+    return "";
+  } catch (const Error& error) {
+    return error.what();
+  }
 }
 
 class Predictor {
@@ -85,7 +96,8 @@ class Predictor {
     for (size_t held = 0, last = 0; lanes.size() < groups.size(); held += last) {
       if (!lanes.empty() && held + last > options_.memory) break;
       const size_t i = lanes.size();
-      lanes.push_back({groups[i], encode_shown(model_, shown[i], options_), Session(model_)});
+      Lane& lane = lanes.emplace_back(Lane{groups[i], Session(model_)});
+      lane.failure = failure_of([&] { lane.pictures = encode_shown(model_, shown[i], options_); });
       rounds = std::max(rounds, groups[i].end - groups[i].begin);
       last = bytes_of(model_, lanes.back(), rows_, options_);
     }
@@ -101,8 +113,14 @@ class Predictor {
     for (Lane& lane : lanes) {
       const size_t row = lane.group.begin + round;
       if (row >= lane.group.end) continue;
-      requests.push_back(request_for(model_, rows_[row], lane.pictures, lane.session, generate_));
-      asked.push_back(row);
+      ++done_;
+      std::string& failure = predictions_[row].failure;
+      failure = lane.failure;
+      if (!failure.empty()) continue;
+      failure = failure_of([&] {
+        requests.push_back(request_for(model_, rows_[row], lane.pictures, lane.session, generate_));
+        asked.push_back(row);
+      });
     }
     const std::vector<Generated> made = generate(requests);
     for (size_t i = 0; i < made.size(); ++i)
@@ -111,7 +129,6 @@ class Predictor {
           made[i].finish_reason == Finish::stop,
           made[i].timings.prompt_tokens + made[i].timings.generated_tokens,
           made[i].failure ? made[i].failure->what() : ""};
-    done_ += made.size();
     if (options_.progress) options_.progress(done_, rows_.size());
   }
 

@@ -28,11 +28,12 @@ struct PredictOptions {
   std::function<void(size_t done, size_t total)> progress;
 };
 
+// The answer to one row, or why there is none: one row's trouble never ends the others'.
 struct Prediction {
   std::string text;
   bool stopped = false;      // by a stop token, not by the limit
   int tokens = 0;            // of prompt and answer
-  std::string failure = {};  // why there is no answer; it counts as unparsed
+  std::string failure = {};  // what was wrong with the row; empty: it has been answered
 };
 
 // One greedy (or beam search's) answer for the first question of each row. Rows that follow each

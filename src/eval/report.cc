@@ -12,6 +12,10 @@ namespace revenant {
 namespace {
 
 void add(Tally& tally, const Row& row, const Prediction& prediction, const Majorities& majorities) {
+  if (!prediction.failure.empty()) {
+    ++tally.failed;
+    return;
+  }
   const std::string right = normalised(row.answer), given = normalised(prediction.text);
   ++tally.rows;
   tally.right += given == right;
@@ -29,23 +33,27 @@ std::string percent(double share) {
   return text;
 }
 
+int64_t total(const Tally& tally) { return tally.rows + tally.failed; }
+
 double share(int64_t part, int64_t of) { return of ? double(part) / double(of) : 0; }
 
 using Cells = std::vector<std::string>;
 
-Cells cells(const Group& group) {
+Cells cells(const Group& group, bool with_failed) {
   const auto& [key, t] = group;
   const auto shown = [](const std::string& name) { return name.empty() ? "all" : name; };
   const Interval interval = wilson(t.right, t.rows);
-  return {shown(key.source),
-          shown(key.split),
-          shown(key.task),
-          shown(key.wording),
-          std::to_string(t.rows),
-          percent(share(t.right, t.rows)) + " %",
-          percent(interval.low) + " to " + percent(interval.high),
-          t.majority ? percent(share(*t.majority, t.rows)) + " %" : "-",
-          std::to_string(t.unparsed)};
+  Cells all = {shown(key.source),
+               shown(key.split),
+               shown(key.task),
+               shown(key.wording),
+               std::to_string(t.rows),
+               percent(share(t.right, t.rows)) + " %",
+               percent(interval.low) + " to " + percent(interval.high),
+               t.majority ? percent(share(*t.majority, t.rows)) + " %" : "-",
+               std::to_string(t.unparsed)};
+  if (with_failed) all.push_back(std::to_string(t.failed));
+  return all;
 }
 
 constexpr size_t names = 4;  // columns at the left edge; numbers stand at the right one
@@ -92,17 +100,30 @@ std::vector<Group> tally(std::span<const Row> rows, std::span<const Prediction> 
   }
   std::set<GroupKey> repeated;  // by a finer group with all of its rows
   for (const auto& [fine, coarse] : around)
-    if (tallies[fine].rows == tallies[coarse].rows) repeated.insert(coarse);
+    if (total(tallies[fine]) == total(tallies[coarse])) repeated.insert(coarse);
   std::vector<Group> groups;
   for (const auto& [key, t] : tallies)
     if (!repeated.contains(key)) groups.push_back({key, t});
   return groups;
 }
 
+std::string failure_note(std::span<const Prediction> predictions) {
+  const auto failed = [](const Prediction& p) { return !p.failure.empty(); };
+  const auto first = std::ranges::find_if(predictions, failed);
+  if (first == predictions.end()) return "";
+  return std::to_string(std::ranges::count_if(predictions, failed)) + " of " +
+         std::to_string(predictions.size()) +
+         " rows have no answer and are left out, the first of them row " +
+         std::to_string(first - predictions.begin() + 1) + ": " + first->failure;
+}
+
 std::string table_text(std::span<const Group> groups) {
   std::vector<Cells> rows = {
       {"source", "split", "task", "wording", "rows", "accuracy", "95 %", "majority", "unparsed"}};
-  for (const Group& group : groups) rows.push_back(cells(group));
+  const bool failed =
+      std::ranges::any_of(groups, [](const Group& g) { return g.tally.failed > 0; });
+  if (failed) rows[0].push_back("failed");
+  for (const Group& group : groups) rows.push_back(cells(group, failed));
   std::vector<size_t> widths(rows[0].size(), 0);
   for (const Cells& row : rows)
     for (size_t i = 0; i < row.size(); ++i) widths[i] = std::max(widths[i], row[i].size());
@@ -127,7 +148,8 @@ nlohmann::json table_json(std::span<const Group> groups) {
                     {"low", interval.low},
                     {"high", interval.high},
                     {"majority", majority},
-                    {"unparsed", t.unparsed}});
+                    {"unparsed", t.unparsed},
+                    {"failed", t.failed}});
   }
   return list;
 }

@@ -19,7 +19,8 @@ using Majorities = std::map<std::pair<std::string, std::string>, std::string>;
 Majorities majority_answers(std::span<const Row> rows);
 
 struct Tally {
-  int64_t rows = 0, right = 0;
+  int64_t rows = 0, right = 0;         // answered ones
+  int64_t failed = 0;                  // left out of all the other numbers: they have no answer
   int64_t unparsed = 0;                // empty, or not ended within the token limit
   std::optional<int64_t> majority{0};  // right answers of the baseline; nothing if a task has none
 };
@@ -39,6 +40,10 @@ struct Group {
 std::vector<Group> tally(std::span<const Row> rows, std::span<const Prediction> predictions,
                          const Majorities& majorities);
 
+// "2 of 6000 rows have no answer and are left out, the first of them row 7: WHY"; empty if all have one.
+std::string failure_note(std::span<const Prediction> predictions);
+
+// A column of failed rows stands in it only where there are any.
 std::string table_text(std::span<const Group> groups);
 nlohmann::json table_json(std::span<const Group> groups);
 

@@ -3,25 +3,15 @@
 #include <algorithm>
 #include <cmath>
 
+#include "text/letter_case.h"
+#include "text/unicode.h"
+
 namespace revenant {
-namespace {
-
-std::string_view trimmed(std::string_view text) {
-  constexpr std::string_view white = " \t\r\n\v\f";
-  const size_t begin = text.find_first_not_of(white);
-  if (begin == text.npos) return {};
-  return text.substr(begin, text.find_last_not_of(white) - begin + 1);
-}
-
-}  // namespace
-
 std::string normalised(std::string_view answer) {
-  std::string_view core = trimmed(answer);
-  if (core.ends_with('.')) core = trimmed(core.substr(0, core.size() - 1));
-  std::string lower(core);
-  for (char& c : lower)
-    if (c >= 'A' && c <= 'Z') c = char(c - 'A' + 'a');
-  return lower;
+  const std::string valid = repaired(answer);
+  std::string_view core = strip(valid);
+  if (core.ends_with('.')) core = strip(core.substr(0, core.size() - 1));
+  return folded(core);
 }
 
 Interval wilson(int64_t right, int64_t rows) {

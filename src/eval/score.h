@@ -7,7 +7,8 @@
 
 namespace revenant {
 
-// ASCII lower case, without white space around and without one final period.
+// Equal for equal answers: case folded and composed (Unicode), without white space around and
+// without one final period. Broken UTF-8 counts as U+FFFD.
 std::string normalised(std::string_view answer);
 
 // 95 % score interval of a proportion (Wilson 1927); [0, 1] of no rows.

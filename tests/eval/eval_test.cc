@@ -17,7 +17,17 @@ TEST(Score, NormalisesCaseSpaceAndOneFinalPeriod) {
   EXPECT_EQ(normalised("3.5"), "3.5");
   EXPECT_EQ(normalised("yes.."), "yes.");
   EXPECT_EQ(normalised(" . "), "");
-  EXPECT_EQ(normalised("\xC3\x84gypten"), "\xC3\x84gypten");
+  EXPECT_EQ(normalised(""), "");
+  EXPECT_EQ(normalised("U.S.A."), "u.s.a");
+}
+
+TEST(Score, ComparesAsUnicode) {
+  EXPECT_EQ(normalised("ÄGYPTEN"), normalised("ägypten"));
+  EXPECT_EQ(normalised("STRASSE"), normalised("Straße"));
+  EXPECT_EQ(normalised("A\u030Aland Islands"), normalised("Åland islands"));  // composed or not
+  EXPECT_EQ(normalised("\u00A0\u3000yes\u2003."), "yes");                     // blanks of all kinds
+  EXPECT_NE(normalised("éland"), normalised("eland"));
+  EXPECT_EQ(normalised("a\xFFz"), "a\uFFFDz");  // cut within a character
 }
 
 // Newcombe 1998, table I, method 3; the last two by hand.
@@ -95,6 +105,44 @@ TEST(Report, SaysWhereTheBaselineIsUnknown) {
   EXPECT_FALSE(find(groups, {"a", "test", "count", "seen"}).majority);
   EXPECT_EQ(find(groups, {"a", "test", "colour", ""}).majority, 2);
   EXPECT_TRUE(table_json(groups)[0]["majority"].is_null());
+}
+
+TEST(Report, FailedRowsAreLeftOutAndCounted) {
+  std::vector<Prediction> some = predictions;
+  EXPECT_EQ(failure_note(some), "");
+  EXPECT_EQ(table_text(tally(rows, some, {})).find("failed"), std::string::npos);
+  some[0].failure = "no such file", some[5].failure = "broken PNG";
+  EXPECT_EQ(failure_note(some),
+            "2 of 6 rows have no answer and are left out, the first of them row 1: no such file");
+  const auto groups = tally(rows, some, majority_answers(rows));
+  const Tally all = find(groups, {}), colour = find(groups, {"a", "test", "colour", ""});
+  EXPECT_EQ(all.rows, 4);
+  EXPECT_EQ(all.failed, 2);
+  EXPECT_EQ(all.right, 2);
+  EXPECT_EQ(all.unparsed, 2);
+  EXPECT_EQ(all.majority, 3);
+  EXPECT_EQ(colour.rows, 2);
+  EXPECT_EQ(colour.failed, 1);
+  EXPECT_EQ(table_json(groups)[0]["failed"], 2);
+  const std::string text = table_text(groups);
+  EXPECT_NE(text.find("unparsed  failed\n"), std::string::npos) << text;
+}
+
+TEST(Report, JsonHasTheNumbersOfTheTable) {
+  const auto json = table_json(tally(rows, predictions, majority_answers(rows)));
+  ASSERT_EQ(json.size(), 7u);
+  const auto& colour = json[2];
+  EXPECT_EQ(colour["source"], "a");
+  EXPECT_EQ(colour["split"], "test");
+  EXPECT_EQ(colour["task"], "colour");
+  EXPECT_EQ(json[3]["wording"], "new");
+  EXPECT_EQ(colour["rows"], 3);
+  EXPECT_EQ(colour["right"], 2);
+  EXPECT_EQ(colour["unparsed"], 1);
+  EXPECT_DOUBLE_EQ(colour["accuracy"], 2.0 / 3);
+  EXPECT_DOUBLE_EQ(colour["low"], wilson(2, 3).low);
+  EXPECT_DOUBLE_EQ(colour["high"], wilson(2, 3).high);
+  EXPECT_DOUBLE_EQ(colour["majority"], 2.0 / 3);
 }
 
 TEST(Report, TableIsAligned) {
@@ -200,6 +248,59 @@ TEST_F(Predict, BlankAndShuffledPicturesChangeAnswers) {
   EXPECT_NE(texts(shuffled), own);
   EXPECT_EQ(texts(blank)[5], own[5]);
   EXPECT_EQ(texts(shuffled)[5], own[5]);
+}
+
+// Cut off behind its header, so that only decoding finds it.
+TEST_F(Predict, ADamagedPictureFailsItsOwnRowsOnly) {
+  const auto expected = texts({});
+  const Path damaged = directory_ / "0.png";
+  std::filesystem::resize_file(damaged, std::filesystem::file_size(damaged) / 2);
+  std::vector<size_t> done;
+  PredictOptions options;
+  options.progress = [&](size_t n, size_t) { done.push_back(n); };
+  const auto found = predict(Model(directory_ / "model", {{}, 1}), rows_, options);
+  EXPECT_EQ(done, (std::vector<size_t>{4, 6}));
+  for (size_t i = 0; i < rows_.size(); ++i) {
+    EXPECT_EQ(found[i].failure.find("0.png") != std::string::npos, i < 2) << found[i].failure;
+    EXPECT_EQ(found[i].text, i < 2 ? "" : expected[i]) << i;
+  }
+  const auto groups = tally(rows_, found, {});
+  EXPECT_EQ(groups[0].tally.rows, 4);
+  EXPECT_EQ(groups[0].tally.failed, 2);
+  std::filesystem::remove(damaged);  // since it was listed
+  EXPECT_FALSE(predict(Model(directory_ / "model", {{}, 1}), rows_)[1].failure.empty());
+}
+
+TEST_F(Predict, StoppedOnlyByAStopToken) {
+  PredictOptions one, five;
+  one.max_new_tokens = 1, five.max_new_tokens = 5;
+  const Model model(directory_ / "model", {{}, 1});
+  const auto row = std::span(rows_).last(1);  // without a picture
+  const Prediction cut = predict(model, row, one)[0], longer = predict(model, row, five)[0];
+  EXPECT_FALSE(cut.stopped);
+  EXPECT_FALSE(longer.stopped);
+  EXPECT_EQ(longer.tokens, cut.tokens + 4);
+  GenerateOptions first;
+  first.max_new_tokens = 1;
+  const int id = answer(model, {}, rows_.back().question, first).ids.at(0);
+  const Model stops(directory_ / "model", {{"eos_token_id=" + std::to_string(id)}, 1});
+  const Prediction ended = predict(stops, row, five)[0];
+  EXPECT_TRUE(ended.stopped);
+  EXPECT_EQ(ended.text, "");
+  EXPECT_EQ(ended.tokens, cut.tokens);
+}
+
+// The first 3 rows have pictures of 1 and 2 rows: in batches of one picture each row's own is used.
+TEST_F(Predict, EachRowIsShownItsOwnPicture) {
+  const Model model(directory_ / "model", {{}, 1});
+  const auto all = texts({});
+  for (const size_t i : {0, 2, 3}) {
+    std::vector<Row> swapped = {rows_[i]};
+    const auto own = predict(model, swapped)[0].text;
+    EXPECT_EQ(own, all[i]);
+    swapped[0].images = rows_[i == 3 ? 0 : 3].images;
+    EXPECT_NE(predict(model, swapped)[0].text, own) << i;
+  }
 }
 
 TEST_F(Predict, ShuffleNeverShowsTheOwnPicture) {
