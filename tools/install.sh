@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Installs what the project needs on Debian 12: `tools/install.sh run` for the program alone,
 # `test` for the tests and training too (libtorch into .venv, no CUDA toolkit), `data` for what
-# tools/fetch_data.sh calls, `lint` for clang-format and clang-tidy, `fuzz` for tools/fuzz.sh.
+# tools/fetch_data.sh calls, `lint` for clang-format and clang-tidy, `fuzz` for tools/fuzz.sh,
+# `pictures` for tools/readme_pictures.sh.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 mode=${1:-run}
@@ -14,7 +15,8 @@ case $mode in
   data) packages+=(python3 python3-pip npm librsvg2-bin) ;;
   lint) packages+=(clang-format-14 clang-tidy-14 python3) ;;
   fuzz) packages+=(clang libclang-rt-14-dev llvm libyaml-cpp-dev ccache) ;;
-  *) echo "usage: tools/install.sh run|test|data|lint|fuzz" >&2; exit 2 ;;
+  pictures) packages+=(chromium fonts-dejavu-core tmux python3) ;;
+  *) echo "usage: tools/install.sh run|test|data|lint|fuzz|pictures" >&2; exit 2 ;;
 esac
 missing=()
 for package in "${packages[@]}"; do
