@@ -97,8 +97,9 @@ void SetWriter::add(const std::string& split, const Ready& item) {
     CHECK(question.answer != question.rejected && !question.rejected.empty());
     TaskReport& task = report_.splits[split][question.task];
     ++task.rows, task.unseen_wordings += question.unseen_wording, ++task.answers[question.answer];
-    const Json talk = {{{"from", "human"}, {"value", std::string(image_mark) + "\n" + question.text}},
-                       {{"from", "gpt"}, {"value", question.answer}}};
+    const Json talk = {
+        {{"from", "human"}, {"value", std::string(image_mark) + "\n" + question.text}},
+        {{"from", "gpt"}, {"value", question.answer}}};
     std::string& rows = rows_[split];
     rows += rows.empty() ? "[\n" : ",\n";
     rows += Json{

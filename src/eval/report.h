@@ -40,7 +40,8 @@ struct Group {
 std::vector<Group> tally(std::span<const Row> rows, std::span<const Prediction> predictions,
                          const Majorities& majorities);
 
-// "2 of 6000 rows have no answer and are left out, the first of them row 7: WHY"; empty if all have one.
+// "2 of 6000 rows have no answer and are left out, the first of them row 7: WHY"; empty if all have
+// one.
 std::string failure_note(std::span<const Prediction> predictions);
 
 // A column of failed rows stands in it only where there are any.
