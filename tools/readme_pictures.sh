@@ -52,9 +52,9 @@ wait_for_prompts() {
   echo "chat does not come back to its prompt:" >&2; screen >&2; exit 1
 }
 "${screen_of[@]}" new-session -d -s $session -x 78 -y 16 -e HISTFILE= -e XDG_STATE_HOME="$work"
-"${screen_of[@]}" send-keys -t $session "clear; exec $program chat -m $model --image $model/examples/red_triangle.png 2>/dev/null" Enter
+"${screen_of[@]}" send-keys -t $session "clear; exec $program chat -m $model --image $model/examples/red_triangle.png" Enter
 prompts=1
-for question in "What shape is this?" "What color is it?" "Is there a circle?" "Describe the picture."; do
+for question in "What is in this picture?" "What color is it?" "Is there a circle?"; do
   wait_for_prompts $prompts
   "${screen_of[@]}" send-keys -t $session -l "$question"
   "${screen_of[@]}" send-keys -t $session Enter
