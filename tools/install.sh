@@ -8,7 +8,7 @@ cd "$(dirname "$0")/.."
 mode=${1:-run}
 
 packages=(make cmake ninja-build g++ pkg-config nlohmann-json3-dev libsimdjson-dev libcli11-dev
-          libutf8proc-dev libssl-dev libjpeg62-turbo-dev libpng-dev libwebp-dev zlib1g-dev)
+          libutf8proc-dev libssl-dev libedit-dev libjpeg62-turbo-dev libpng-dev libwebp-dev zlib1g-dev)
 case $mode in
   run) ;;
   test) packages+=(libyaml-cpp-dev libgtest-dev ccache python3-venv librsvg2-bin libjemalloc-dev) ;;

@@ -75,6 +75,10 @@ json read_json(const Path& file, const std::string& room, uint64_t max_bytes) {
   return parse_json(mapped.text(), place);
 }
 
+std::string json_text(const json& value, int indent) {
+  return value.dump(indent, ' ', false, json::error_handler_t::replace);
+}
+
 std::string shown(const json& value) {
   return shortened(value.dump(-1, ' ', true, json::error_handler_t::replace), most_shown);
 }

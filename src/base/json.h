@@ -1,5 +1,5 @@
 // JSON of files that others wrote. Size and depth are limited, a key may not stand twice, a byte
-// order mark at the start is passed over.
+// order mark at the start is passed over. And JSON that we write with strings from outside.
 #pragma once
 
 #include <cstdint>
@@ -22,6 +22,9 @@ nlohmann::json parse_json(std::string_view text, const Place& place,
 
 nlohmann::json read_json(const Path& file, const std::string& room = "json",
                          uint64_t max_bytes = 100'000'000);
+
+// What is not UTF-8 in its strings becomes U+FFFD, where dump() would throw. indent < 0: one line.
+std::string json_text(const nlohmann::json& value, int indent = -1);
 
 // One short line of ASCII, whatever the file says.
 std::string shown(const nlohmann::json& value);

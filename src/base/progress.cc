@@ -1,13 +1,31 @@
 #include "base/progress.h"
 
+#include <sys/ioctl.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <cmath>
 #include <cstdio>
+#include <cstdlib>
+#include <string_view>
 #include <utility>
 
 namespace revenant {
+namespace {
+
+// Of the terminal at stderr.
+size_t columns() {
+  struct winsize size {};
+  const bool told = ::ioctl(STDERR_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 0;
+  return told ? size.ws_col : 80;
+}
+
+}  // namespace
+
+bool moves_the_cursor(int file) {
+  const char* type = std::getenv("TERM");
+  return ::isatty(file) && type && *type && std::string_view(type) != "dumb";
+}
 
 std::string duration_text(double seconds) {
   const long s = std::lround(std::max(0.0, seconds));
@@ -22,7 +40,7 @@ std::string duration_text(double seconds) {
 Progress::Progress(std::string label, std::string unit)
     : label_(std::move(label)),
       unit_(std::move(unit)),
-      terminal_(isatty(STDERR_FILENO)),
+      terminal_(moves_the_cursor(STDERR_FILENO)),
       started_(Clock::now()) {}
 
 Progress::~Progress() { finish(); }
@@ -36,17 +54,17 @@ void Progress::show(size_t done, size_t total, const std::string& detail) {
   const double elapsed = std::chrono::duration<double>(now - started_).count();
   const double share = total ? double(done) / double(total) : 0;
   const std::string left = share > 0 ? duration_text(elapsed / share - elapsed) : "?";
+  const std::string counted = std::to_string(done) + "/" + std::to_string(total) + " " + unit_ +
+                              ", " + left + " left" + (detail.empty() ? "" : ", " + detail);
   if (terminal_) {
     constexpr int width = 24;
     std::string bar(size_t(share * width), '#');
     bar.resize(width, '.');
-    std::fprintf(stderr, "\r\033[K%s [%s] %zu/%zu %s, %s left%s%s", label_.c_str(), bar.c_str(),
-                 done, total, unit_.c_str(), left.c_str(), detail.empty() ? "" : ", ",
-                 detail.c_str());
+    const std::string line = label_ + " [" + bar + "] " + counted;
+    std::fprintf(stderr, "\r\033[K%s", line.substr(0, columns() - 1).c_str());  // on one row
     drawn_ = true;
   } else {
-    std::fprintf(stderr, "%s %zu/%zu %s, %s left%s%s\n", label_.c_str(), done, total, unit_.c_str(),
-                 left.c_str(), detail.empty() ? "" : ", ", detail.c_str());
+    std::fprintf(stderr, "%s %s\n", label_.c_str(), counted.c_str());
   }
   std::fflush(stderr);
 }

@@ -28,4 +28,7 @@ class Progress {
 
 std::string duration_text(double seconds);  // "1:02:03" or "2:03"
 
+// It is a terminal, and the variable TERM says that it does more than print line after line.
+bool moves_the_cursor(int file);
+
 }  // namespace revenant

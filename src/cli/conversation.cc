@@ -1,8 +1,10 @@
 #include "cli/conversation.h"
 
+#include <algorithm>
 #include <chrono>
 #include <cstdio>
 #include <cstring>
+#include <iterator>
 #include <utility>
 
 #include "base/error.h"
@@ -54,14 +56,17 @@ std::string TrimmedStream::push(std::string_view text) {
 Conversation::Conversation(const Model& model, const SpeakArgs& args, bool once)
     : model_(model), args_(args), session_(model), once_(once) {}
 
-void Conversation::show(const Path& picture, const GoOn& go_on) {
-  const Image image = read_image(picture, args_.reading);
+void Conversation::show(std::span<const Path> pictures, const GoOn& go_on) {
+  std::vector<Image> images;
+  for (const Path& picture : pictures) images.push_back(read_image(picture, args_.reading));
   const auto begin = std::chrono::steady_clock::now();
-  pictures_.push_back(model_.encode(std::span(&image, 1), go_on));
+  std::vector<Pictures> encoded;
+  for (const Image& image : images) encoded.push_back(model_.encode(std::span(&image, 1), go_on));
   const std::chrono::duration<double> took = std::chrono::steady_clock::now() - begin;
   tower_.seconds += took.count();
-  tower_.rows += pictures_.back().features.rows;
-  ++new_pictures_;
+  for (const Pictures& picture : encoded) tower_.rows += picture.features.rows;
+  new_pictures_ += int(encoded.size());
+  std::ranges::move(encoded, std::back_inserter(pictures_));
 }
 
 void Conversation::reset() {

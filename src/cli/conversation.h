@@ -1,7 +1,7 @@
 // A conversation with a model on stdout: pictures, questions, streamed answers, history.
 #pragma once
 
-#include <atomic>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -16,8 +16,8 @@ class Conversation {
   Conversation(const Model& model, const SpeakArgs& args, bool once = false);
 
   // Where something is stopped or an Error is thrown, the conversation is what it was before.
-  // With the next question; throws Stopped.
-  void show(const Path& picture, const GoOn& go_on = {});
+  // All with the next question, or none; throws Stopped.
+  void show(std::span<const Path> pictures, const GoOn& go_on = {});
   // Streams the answer to stdout, a newline at its end; stopped, what there is of it.
   void ask(const std::string& question, const GoOn& go_on = {});
   void reset();

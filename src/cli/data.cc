@@ -4,6 +4,7 @@
 #include "cli/commands.h"
 #include "cli/make_set.h"
 #include "cli/options.h"
+#include "cli/program.h"
 
 namespace revenant {
 namespace {
@@ -43,6 +44,7 @@ void add_data(CLI::App& app) {
   command->add_option("SET", args->sets, "names as in --list")
       ->check(CLI::IsMember(dataset_names()));
   command->add_option("-o,--output", args->options.directory, "folder of the sets")
+      ->transform(at_home)
       ->capture_default_str();
   command->add_option("--seed", args->options.seed, "of all choices")
       ->check(whole_number(0))
@@ -52,8 +54,9 @@ void add_data(CLI::App& app) {
       ->capture_default_str();
   command
       ->add_option("--fetch-script", args->options.fetch_script,
-                   "fetches the sources; else tools/fetch_data.sh")
-      ->envname("REVENANT_FETCH_SCRIPT");
+                   "fetches the sources; else tools/fetch_data.sh where this program was built")
+      ->envname("REVENANT_FETCH_SCRIPT")
+      ->transform(at_home);
   command->add_flag("--list", args->list, "only names the sets");
   command->footer(example);
   command->callback([args] { make(*args); });

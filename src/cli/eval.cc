@@ -3,6 +3,7 @@
 #include <nlohmann/json.hpp>
 
 #include "base/error.h"
+#include "base/json.h"
 #include "base/progress.h"
 #include "cli/commands.h"
 #include "cli/options.h"
@@ -77,8 +78,7 @@ void eval(const Args& args) {
       {"max_new_tokens", args.predict.max_new_tokens},
       {"beams", std::max(1, args.predict.beams)},
       {"groups", table_json(groups)}};
-  const std::string text =
-      report.dump(1, ' ', false, nlohmann::json::error_handler_t::replace) + "\n";
+  const std::string text = json_text(report, 1) + "\n";
   const std::string out = args.json == "-" ? text : table_text(groups);
   std::fwrite(out.data(), 1, out.size(), stdout);
   std::fprintf(stderr,
@@ -105,8 +105,11 @@ void add_eval(CLI::App& app) {
   auto args = std::make_shared<Args>();
   CLI::App* command = app.add_subcommand("eval", "Accuracy per task, with 95 % intervals");
   add_model_options(*command, args->model);
-  command->add_option("--data", args->data, "question-answer JSON; may repeat")->required();
-  command->add_option("--train", args->train, "take the majority answers from these files");
+  command->add_option("--data", args->data, "question-answer JSON; may repeat")
+      ->required()
+      ->transform(at_home);
+  command->add_option("--train", args->train, "take the majority answers from these files")
+      ->transform(at_home);
   command->add_option("-n,--predict", args->predict.max_new_tokens, "most tokens of an answer")
       ->check(whole_number(1))
       ->capture_default_str();
@@ -133,7 +136,8 @@ void add_eval(CLI::App& app) {
   command
       ->add_option("--json", args->json,
                    "write the numbers to this file too; \"-\": to stdout, in place of the table")
-      ->type_name("FILE");
+      ->type_name("FILE")
+      ->transform(at_home);
   command->footer(
       "Answers are compared without regard to case, white space around and a final period. A row "
       "that\ncannot be answered (a damaged picture, say) is left out and counted; the results are "

@@ -4,7 +4,9 @@
 #include <nlohmann/json.hpp>
 #include <set>
 
+#include "base/json.h"
 #include "cli/commands.h"
+#include "cli/program.h"
 #include "model/weights.h"
 #include "native/network.h"
 #include "native/sequence.h"
@@ -157,7 +159,7 @@ std::string lines(const json& value, const std::string& indent) {
       text += name + (item.empty() ? ": none\n" : ":\n") + lines(item, indent + "  ");
       continue;
     }
-    const std::string shown = item.is_string()           ? item.get<std::string>()
+    const std::string shown = item.is_string()           ? one_line(item.get<std::string>())
                               : item.is_number_integer() ? grouped(item.get<int64_t>())
                                                          : item.dump();
     text += name + (value.is_array() ? " " : ": ") + shown + "\n";
@@ -167,9 +169,7 @@ std::string lines(const json& value, const std::string& indent) {
 
 void inspect(const Args& args) {
   const json report = describe(Network::open(args.directory, args.settings));
-  const std::string text = args.as_json
-                               ? report.dump(1, ' ', false, json::error_handler_t::replace) + "\n"
-                               : lines(report, "");
+  const std::string text = args.as_json ? json_text(report, 1) + "\n" : lines(report, "");
   std::fwrite(text.data(), 1, text.size(), stdout);
 }
 
@@ -179,7 +179,8 @@ void add_inspect(CLI::App& app) {
   auto args = std::make_shared<Args>();
   CLI::App* command = app.add_subcommand("inspect", "What a model directory holds");
   command->add_option("-m,--model", args->directory, "model directory; needs no tokenizer")
-      ->required();
+      ->required()
+      ->transform(at_home);
   command->add_option("--config-set", args->settings, "key=value over config.json; may repeat")
       ->allow_extra_args(false);
   command->add_flag("--json", args->as_json, "as JSON");

@@ -1,5 +1,5 @@
 // revenant: the program. Results go to stdout, everything else to stderr. Exit codes: 0 done,
-// 1 failed, 2 wrong usage, 130 and 143 after SIGINT and SIGTERM.
+// 1 failed, 2 wrong usage, 130, 141 and 143 after SIGINT, SIGPIPE and SIGTERM.
 #include "cli/commands.h"
 #include "cli/program.h"
 

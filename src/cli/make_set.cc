@@ -7,12 +7,11 @@
 namespace revenant {
 namespace {
 
+// Never that of the working directory: it could be anybody's.
 Path fetch_script() {
   const Path bin = std::filesystem::read_symlink("/proc/self/exe").parent_path();
-  for (const Path& place : {Path("tools"), bin / "../../../tools"})
-    if (std::filesystem::exists(place / "fetch_data.sh"))
-      return std::filesystem::absolute(place / "fetch_data.sh");
-  return {};
+  const Path script = (bin / "../../../tools/fetch_data.sh").lexically_normal();
+  return std::filesystem::exists(script) ? script : Path();
 }
 
 }  // namespace

@@ -6,8 +6,8 @@
 
 namespace revenant {
 
-// options.fetch_script empty: tools/fetch_data.sh below the current directory, else where this
-// program was built; options.progress becomes a bar.
+// options.fetch_script empty: tools/fetch_data.sh of the tree in which this program was built;
+// options.progress becomes a bar.
 void make_set(const std::string& name, MakeOptions options);
 
 }  // namespace revenant

@@ -6,6 +6,7 @@
 #include <limits>
 
 #include "base/error.h"
+#include "cli/program.h"
 
 namespace revenant {
 namespace {
@@ -47,7 +48,9 @@ CLI::Validator whole_number(uint64_t least) {
 }
 
 void add_model_options(CLI::App& command, ModelArgs& args) {
-  command.add_option("-m,--model", args.directory, "model directory")->required();
+  command.add_option("-m,--model", args.directory, "model directory")
+      ->required()
+      ->transform(at_home);
   command.add_option("-t,--threads", args.options.threads, "0: as many as the machine has")
       ->check(CLI::Range(0, 1024))
       ->capture_default_str();
@@ -88,7 +91,7 @@ void add_beam_option(CLI::App& command, int& beams) {
 
 void tell_warnings(const std::vector<std::string>& warnings) {
   for (const std::string& warning : warnings)
-    std::fprintf(stderr, "revenant: warning: %s\n", warning.c_str());
+    std::fprintf(stderr, "revenant: warning: %s\n", one_line(warning).c_str());
 }
 
 void add_picture_options(CLI::App& command, ReadOptions& reading) {
@@ -107,7 +110,9 @@ void add_picture_options(CLI::App& command, ReadOptions& reading) {
 
 void add_speak_options(CLI::App& command, SpeakArgs& args) {
   add_model_options(command, args.model);
-  command.add_option("--image", args.images, "picture file; may repeat")->allow_extra_args(false);
+  command.add_option("--image", args.images, "picture file; may repeat")
+      ->allow_extra_args(false)
+      ->transform(at_home);
   add_picture_options(command, args.reading);
   command.add_option("-n,--predict", args.max_new_tokens, "most tokens of an answer")
       ->check(whole_number(1))

@@ -1,5 +1,6 @@
 #include "cli/program.h"
 
+#include <fcntl.h>
 #include <unistd.h>
 
 #include <csignal>
@@ -10,6 +11,7 @@
 #include "base/error.h"
 #include "base/temporary_files.h"
 #include "cli/commands.h"
+#include "cli/terminal.h"
 
 namespace revenant {
 namespace {
@@ -25,19 +27,39 @@ int parsed(CLI::App& app, int argc, char** argv) {
   return 0;
 }
 
-// Whatever a file put into the message, it stays one line without control characters.
-int fail(const CLI::App& app, std::string message) {
-  for (char& c : message)
-    if (uint8_t(c) < 0x20 || c == 0x7f) c = ' ';
-  std::fprintf(stderr, "%s: %s\n", app.get_name().c_str(), message.c_str());
+// A stream that the caller closed stays one that fails: its number must not become a file's.
+void open_closed_streams() {
+  for (const int fd : {STDIN_FILENO, STDOUT_FILENO, STDERR_FILENO})
+    if (::fcntl(fd, F_GETFD) < 0) ::open("/dev/null", fd == STDIN_FILENO ? O_WRONLY : O_RDONLY);
+}
+
+void end_by(int number) {
+  temporary_files::remove_all();
+  terminal::restore();
+  _exit(128 + number);
+}
+
+int fail(const CLI::App& app, const std::string& message) {
+  std::fprintf(stderr, "%s: %s\n", app.get_name().c_str(), one_line(message).c_str());
   return 1;
 }
 
 }  // namespace
 
+std::string one_line(std::string message) {
+  for (char& c : message)
+    if (uint8_t(c) < 0x20 || c == 0x7f) c = ' ';
+  return message;
+}
+
 std::string reason_of(const std::exception& error) {
   if (dynamic_cast<const std::bad_alloc*>(&error)) return "[memory] allocation: not enough memory";
   return json_reason(error.what());
+}
+
+std::string at_home(const std::string& path) {
+  if (path.empty()) throw CLI::ValidationError("expected a path, found an empty one");
+  return expand_home(path).string();
 }
 
 Path through_links(Path path) {
@@ -54,11 +76,10 @@ Path through_links(Path path) {
 
 int run_program(CLI::App& app, int argc, char** argv,
                 std::string (*reason)(const std::exception&)) {
-  for (const int number : {SIGINT, SIGTERM})
-    std::signal(number, [](int n) {
-      temporary_files::remove_all();
-      _exit(128 + n);
-    });
+  open_closed_streams();
+  for (const int number : {SIGINT, SIGTERM}) std::signal(number, end_by);
+  // Nobody reads any more. Whoever had it ignored finds a write that fails.
+  if (std::signal(SIGPIPE, end_by) == SIG_IGN) std::signal(SIGPIPE, SIG_IGN);
   int code = 0;
   try {
     code = parsed(app, argc, argv);

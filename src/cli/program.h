@@ -1,6 +1,6 @@
 // What the two programs do alike: parse, run, and end with an exit code. Results go to stdout, all
-// else to stderr. Exit codes: 0 done, 1 failed, 2 wrong usage, 130 and 143 after SIGINT and
-// SIGTERM.
+// else to stderr. Exit codes: 0 done, 1 failed, 2 wrong usage, 130, 141 and 143 after SIGINT,
+// SIGPIPE and SIGTERM.
 #pragma once
 
 #include <CLI/CLI.hpp>
@@ -14,12 +14,18 @@ namespace revenant {
 // What an exception has to say to a user, in one line or more.
 std::string reason_of(const std::exception& error);
 
+// Whatever a file put into a message, it stays one line without control characters.
+std::string one_line(std::string message);
+
+// For options that are paths: shells leave a ~ after an = alone. An empty one is wrong usage.
+std::string at_home(const std::string& path);
+
 // Where to write a file that somebody named: what a link leads to, be it there or not.
 Path through_links(Path path);
 
 // `reason` may know more kinds of exception than reason_of. Errors become one line on stderr;
-// output that could not be written is one. Where a command does not catch them, SIGINT and SIGTERM
-// end the program at once, and what stands under a temporary name goes.
+// output that could not be written is one. Where a command does not catch them, SIGINT, SIGPIPE and
+// SIGTERM end the program at once, and what stands under a temporary name goes.
 int run_program(CLI::App& app, int argc, char** argv,
                 std::string (*reason)(const std::exception&) = reason_of);
 

@@ -34,7 +34,7 @@ void run(const Args& args) {
   const std::string prompt = read_prompt(args);
   if (prompt.empty()) throw Error("run", "prompt", "text by -p or on stdin", "nothing");
   Conversation conversation(model, args.speak, true);
-  for (const Path& image : args.speak.images) conversation.show(image);
+  conversation.show(args.speak.images);
   conversation.ask(prompt);
 }
 

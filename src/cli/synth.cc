@@ -9,6 +9,7 @@
 #include "base/progress.h"
 #include "cli/commands.h"
 #include "cli/options.h"
+#include "cli/program.h"
 
 namespace revenant {
 namespace {
@@ -48,7 +49,8 @@ void add_synth(CLI::App& app) {
       ->required()
       ->check(CLI::IsMember(released_names()));
   command->add_option("-o,--output", args->directory, "directory to write; new or empty")
-      ->required();
+      ->required()
+      ->transform(at_home);
   add_type_option<DType>(*command, "--dtype", args->options.dtype, "else bf16");
   command->add_option("-s,--seed", args->options.seed, "of the weights")
       ->check(whole_number(0))
@@ -56,9 +58,11 @@ void add_synth(CLI::App& app) {
   command->add_option("-t,--threads", args->options.threads, "0: as many as the machine has")
       ->check(CLI::Range(0, 1024))
       ->capture_default_str();
-  command->add_option("--tokenizer", args->options.tokenizer,
-                      "directory whose tokenizer files are copied; else made-up pieces of the same "
-                      "layout");
+  command
+      ->add_option("--tokenizer", args->options.tokenizer,
+                   "directory whose tokenizer files are copied; else made-up pieces of the same "
+                   "layout")
+      ->transform(at_home);
   command
       ->add_option("--config-set", args->options.settings,
                    "key=value over config.json, for a smaller model; may repeat")

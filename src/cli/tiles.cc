@@ -36,9 +36,9 @@ void show_tiles(const Args& args) {
 void add_tiles(CLI::App& app) {
   auto args = std::make_shared<Args>();
   CLI::App* command = app.add_subcommand("tiles", "How a picture is cut for the vision tower");
-  command->add_option("IMAGE", args->image, "JPEG, PNG or WebP")->required();
+  command->add_option("IMAGE", args->image, "JPEG, PNG or WebP")->required()->transform(at_home);
   command->add_option("-o,--output", args->output, "PNG file that shows the tiles")
-      ->check([](const std::string& file) { return file.empty() ? "expected a file name" : ""; });
+      ->transform(at_home);
   CLI::Option* size = command->add_option("--tile", args->rule.size, "pixels a side")
                           ->check(CLI::Range(1, 4096))
                           ->capture_default_str();
@@ -47,6 +47,7 @@ void add_tiles(CLI::App& app) {
           ->check(CLI::Range(1, 64))
           ->capture_default_str();
   command->add_option("-m,--model", args->model, "take the rule from this model")
+      ->transform(at_home)
       ->excludes(size)
       ->excludes(most);
   add_picture_options(*command, args->reading);

@@ -7,6 +7,7 @@
 #include "base/error.h"
 #include "base/json.h"
 #include "cli/commands.h"
+#include "cli/program.h"
 #include "text/tokenizer.h"
 
 namespace revenant {
@@ -26,10 +27,6 @@ struct Line {
   size_t number = 0;
   std::string subject() const { return "line " + std::to_string(number) + " of the input"; }
 };
-
-std::string json_text(const json& value) {
-  return value.dump(-1, ' ', false, json::error_handler_t::replace);
-}
 
 int32_t id_from(const json& value, const Line& line) {
   const bool fits = value.is_number_integer() && value >= 0 && value <= INT32_MAX;
@@ -110,7 +107,8 @@ void add_tokenize(CLI::App& app) {
   auto args = std::make_shared<Args>();
   CLI::App* command = app.add_subcommand("tokenize", "Text to token ids and back, line by line");
   command->add_option("-m,--model", args->directory, "directory with the tokenizer's files")
-      ->required();
+      ->required()
+      ->transform(at_home);
   command->add_flag("--json", args->as_json,
                     "a JSON string a line in, a JSON array of ids a line out");
   command->add_flag("--special", args->special,

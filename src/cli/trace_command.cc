@@ -123,13 +123,17 @@ void add_trace_command(CLI::App& app, const OpenTraced& open,
   CLI::App* command =
       app.add_subcommand("trace", "Writes every intermediate of a forward under the golden names");
   command->add_option("-m,--model", args->model, "model directory; no tokenizer is needed")
-      ->required();
+      ->required()
+      ->transform(at_home);
   command
       ->add_option(
           "--inputs", args->inputs,
           "safetensors with vision/*, vision_interp/*, prefill/*, text/*, long/*, batch/*, train/*")
-      ->required();
-  command->add_option("-o,--output", args->output, "safetensors to write")->required();
+      ->required()
+      ->transform(at_home);
+  command->add_option("-o,--output", args->output, "safetensors to write")
+      ->required()
+      ->transform(at_home);
   command
       ->add_option("-n", args->new_tokens,
                    "tokens to generate after each prompt, where the inputs hold no continuation to "
@@ -157,7 +161,9 @@ void add_conformance_command(CLI::App& app, const OpenTraced& open,
   auto args = std::make_shared<Args>();
   CLI::App* command =
       app.add_subcommand("conformance", "Compares a model's numbers with the authors'");
-  command->add_option("DIR", args->model, "a golden case, or a folder of them")->required();
+  command->add_option("DIR", args->model, "a golden case, or a folder of them")
+      ->required()
+      ->transform(at_home);
   add_common(*command, *args);
   command->footer(
       "Prints the largest error of each kind in units of its tolerance; exit 1 if one is above 1.\n"

@@ -5,12 +5,14 @@
 #include <nlohmann/json.hpp>
 
 #include "base/error.h"
+#include "base/json.h"
 #include "cli/commands.h"
 #include "cli/options.h"
 #include "cli/program.h"
 #include "engine/generate.h"
 #include "engine/look.h"
 #include "image/resize.h"
+#include "text/unicode.h"
 
 namespace revenant {
 
@@ -90,7 +92,7 @@ json tokens_json(const Model& model, const Look& look) {
 // No character of it can end a script element or begin a comment.
 std::string inside_script(const json& value) {
   std::string out;
-  for (const char c : value.dump()) {
+  for (const char c : json_text(value)) {
     if (c == '<' || c == '>' || c == '&') {
       constexpr char digits[] = "0123456789abcdef";
       out += std::string("\\u00") + digits[c >> 4] + digits[c & 15];
@@ -125,7 +127,7 @@ json gather(const Model& model, const Args& args, std::span<const Image> picture
   const Path directory = std::filesystem::absolute(args.speak.model.directory).lexically_normal();
   out["model"]["name"] =
       (directory.has_filename() ? directory : directory.parent_path()).filename().string();
-  out["question"] = args.prompt;
+  out["question"] = repaired(args.prompt);  // as the model sees it
   out["answer"] = filter_output(
       speech.rule,
       speech.tokenizer.decode(std::span(seen.ids).subspan(size_t(seen.prompt)), false));
@@ -134,6 +136,11 @@ json gather(const Model& model, const Args& args, std::span<const Image> picture
   for (size_t i = 0; i < pictures.size(); ++i)
     out["pictures"].push_back(picture_json(model, pictures[i], prompt.picture_spans[i]));
   return out;
+}
+
+void print_line(std::string_view text) {
+  std::fwrite(text.data(), 1, text.size(), stdout);
+  std::putchar('\n');
 }
 
 void view(const Args& args) {
@@ -148,10 +155,10 @@ void view(const Args& args) {
   const json seen = gather(model, args, pictures);
   write_file(through_links(args.output), page_of(seen, pictures));
   if (args.json_file == "-") {
-    std::printf("%s\n", seen.dump().c_str());
+    print_line(json_text(seen));
   } else {
-    if (!args.json_file.empty()) write_file(through_links(args.json_file), seen.dump() + "\n");
-    std::printf("%s\n", seen["answer"].get_ref<const std::string&>().c_str());
+    if (!args.json_file.empty()) write_file(through_links(args.json_file), json_text(seen) + "\n");
+    print_line(seen["answer"].get_ref<const std::string&>());
   }
   const std::chrono::duration<double> took = std::chrono::steady_clock::now() - begin;
   if (args.speak.verbose)
@@ -169,8 +176,10 @@ void add_view(CLI::App& app) {
   add_speak_options(*command, args->speak);
   command->add_option("-p,--prompt", args->prompt, "the question, plain text")->required();
   command->add_option("-o,--output", args->output, "HTML file, complete in itself")
+      ->transform(at_home)
       ->capture_default_str();
-  command->add_option("--json", args->json_file, "the numbers too; -: to stdout, not the answer");
+  command->add_option("--json", args->json_file, "the numbers too; -: to stdout, not the answer")
+      ->transform(at_home);
   command->add_flag("--heads", args->heads, "attention of every head, not only their mean (large)");
   command->footer(
       "Example: revenant view -m MODEL --image cat.jpg -p \"What is this?\" -o view.html");

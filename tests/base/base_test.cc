@@ -92,6 +92,20 @@ TEST(TemporaryFiles, ThoseBeingWrittenCanBeRemovedAtOnce) {
   std::filesystem::remove(path);
 }
 
+TEST(ExpandHome, IsWhatAShellMakesOfIt) {
+  const char* set = ::getenv("HOME");
+  const std::string before = set ? set : "";
+  ::setenv("HOME", "/somewhere", 1);
+  EXPECT_EQ(expand_home("~"), "/somewhere");
+  EXPECT_EQ(expand_home("~/runs/a"), "/somewhere/runs/a");
+  EXPECT_EQ(expand_home("~root/x"), "/root/x");
+  for (const char* other : {"", "/~/x", "x/~", "./~", "~no such user/x"})
+    EXPECT_EQ(expand_home(other), other);
+  ::unsetenv("HOME");
+  EXPECT_TRUE(expand_home("~/x").is_absolute());  // the password file has one
+  if (set) ::setenv("HOME", before.c_str(), 1);
+}
+
 TEST(MappedFile, MissingFileIsAClearError) {
   try {
     MappedFile file("/nonexistent/file");

@@ -1,63 +1,13 @@
-// The program from outside: exit codes, what goes to stdout and what to stderr, bad input, memory.
+// The program from outside: exit codes, what goes to stdout and what to stderr, memory.
 #include <gtest/gtest.h>
 
 #include <csignal>
-#include <cstring>
-#include <filesystem>
 #include <thread>
 
-#include "cli/program.h"
-#include "image/image.h"
-#include "support/random_checkpoint.h"
+#include "cli/fixture.h"
 
 namespace revenant {
 namespace {
-
-using nlohmann::json;
-using Words = std::vector<std::string>;
-
-class Cli : public testing::Test {
- protected:
-  void SetUp() override {
-    place_ =
-        Path(testing::TempDir()) / ("cli_" + std::to_string(::getpid()) + "_" +
-                                    testing::UnitTest::GetInstance()->current_test_info()->name());
-    std::filesystem::remove_all(place_);
-    write_random_phantom(place_ / "model", 3);
-    model_ = (place_ / "model").string();
-    picture_ = (place_ / "picture.png").string();
-    Image picture = blank_image(120, 60);
-    Random random(1);
-    for (uint8_t& level : picture.rgb) level = uint8_t(random.below(256));
-    write_file(picture_, encode_png(picture));
-  }
-  void TearDown() override { std::filesystem::remove_all(place_); }
-
-  Outcome run(const Words& arguments, const std::string& input = "") const {
-    return run_program(place_, arguments, input);
-  }
-  // Fails with one clear line that has `part`, and says nothing on stdout.
-  void expect_failure(const Words& arguments, const std::string& part) const {
-    const Outcome got = run(arguments, "hello\n");
-    EXPECT_EQ(got.code, 1) << got.err;
-    EXPECT_EQ(got.out, "");
-    EXPECT_TRUE(got.err.starts_with("revenant: [")) << got.err;
-    EXPECT_EQ(got.err.find('\n'), got.err.size() - 1) << got.err;
-    EXPECT_NE(got.err.find(part), std::string::npos) << got.err;
-  }
-  Path weights() const { return place_ / "model" / "model.safetensors"; }
-
-  Path place_;
-  std::string model_, picture_;
-};
-
-bool is_utf8(const std::string& text) {
-  try {
-    return json(text).dump().size() > 0;
-  } catch (const json::exception&) {
-    return false;
-  }
-}
 
 TEST_F(Cli, RunAnswersOnStdoutOnly) {
   const Words ask = {"run", "-m", model_, "--image", picture_, "-n", "40", "-t", "2"};
@@ -233,33 +183,6 @@ TEST_F(Cli, TilesShowTheGrid) {
   EXPECT_EQ(run({"tiles", picture_, "-m", model_}).out, got.out);
 }
 
-// The file that a link leads to is written, be it there or not; the link stays.
-TEST_F(Cli, OutputGoesThroughLinks) {
-  const Path golden = Path(REVENANT_SOURCE_DIR) / "tests/conformance/data/phantom-0.5b";
-  const std::pair<Words, const char*> commands[] = {
-      {{"tiles", picture_, "-o"}, "sheet.png"},
-      {{"trace", "-m", golden.string(), "--inputs", (golden / "golden.safetensors").string(), "-o"},
-       "trace.safetensors"}};
-  for (const auto& [command, name] : commands) {
-    const Path target = place_ / name, near = place_ / "near", far = place_ / "far";
-    std::filesystem::create_symlink(target.filename(), near);
-    std::filesystem::create_symlink(near, far);
-    Words words = command;
-    words.push_back(far.string());
-    for (int time = 0; time < 2; ++time) {
-      const Outcome got = run(words);
-      EXPECT_EQ(got.code, 0) << got.err;
-      EXPECT_TRUE(std::filesystem::is_symlink(far) && std::filesystem::is_symlink(near));
-      EXPECT_GT(std::filesystem::file_size(target), 0u);
-    }
-    std::filesystem::remove(near);
-    std::filesystem::create_symlink(far, near);
-    expect_failure(words, "links that go round");
-    std::filesystem::remove(near);
-    std::filesystem::remove(far);
-  }
-}
-
 TEST_F(Cli, EvalCountsRows) {
   const std::string file = (place_ / "rows.json").string();
   json rows = json::array();
@@ -305,6 +228,9 @@ TEST_F(Cli, WrongUsageIsTwo) {
                                     {"run", "-m", model_, "-p", "x", "--cache-type", "0"},
                                     {"view", "-m", model_, "-p", "x", "--beams", "2"},
                                     {"tiles", picture_, "-o", ""},
+                                    {"run", "-m", "", "-p", "x"},
+                                    {"view", "-m", model_, "-p", "x", "-o", ""},
+                                    {"eval", "-m", model_, "--data", "x", "--json", ""},
                                     {"tiles"},
                                     {"tiles", picture_, "-m", model_, "--tile", "56"},
                                     {"data"},
@@ -397,93 +323,6 @@ TEST_F(Cli, TorchIsTheOtherProgram) {
   EXPECT_EQ(got.out, "passive:train recipe.yaml --set a=b --help\n");
 }
 
-// ---- bad input ----
-
-// The same file, but two norms lie at the same place.
-std::string overlapping(const std::string& whole) {
-  uint64_t length = 0;
-  std::memcpy(&length, whole.data(), 8);
-  json header = json::parse(whole.substr(8, length));
-  const std::string layer = "language_model.model.layers.", norm = ".input_layernorm.weight";
-  json& a = header.at(layer + "0" + norm)["data_offsets"];
-  json& b = header.at(layer + "1" + norm)["data_offsets"];
-  if (a[0] < b[0])
-    b = a;
-  else
-    a = b;
-  std::string text = header.dump();
-  text.resize((text.size() + 7) / 8 * 8, ' ');
-  const uint64_t size = text.size();
-  return std::string(reinterpret_cast<const char*>(&size), 8) + text + whole.substr(8 + length);
-}
-
-TEST_F(Cli, BadWeights) {
-  const std::string whole = read_file(weights());
-  const Words ask = {"run", "-m", model_, "-p", "x"};
-  write_file(weights(), whole.substr(0, whole.size() - 100));
-  expect_failure(ask, "data_offsets within");
-  expect_failure({"inspect", "-m", model_}, "model.safetensors");
-  write_file(weights(), "");
-  expect_failure(ask, "model.safetensors");
-  write_file(weights(), overlapping(whole));
-  expect_failure(ask, "(overlap)");
-}
-
-TEST_F(Cli, MissingShard) {
-  std::filesystem::remove(weights());
-  expect_failure({"run", "-m", model_, "-p", "x"}, "model");
-  write_file(
-      place_ / "model" / "model.safetensors.index.json",
-      R"({"metadata":{"total_size":4},"weight_map":{"a":"model-00001-of-00002.safetensors"}})");
-  expect_failure({"run", "-m", model_, "-p", "x"}, "model-00001-of-00002.safetensors");
-}
-
-TEST_F(Cli, BadConfigAndTokenizer) {
-  expect_failure(
-      {"run", "-m", model_, "-p", "x", "--config-set", "llm_config.intermediate_size=49"},
-      "expected [49, 32], found [48, 32]");
-  expect_failure({"inspect", "-m", model_, "--config-set", "llm_config.model_type=mamba"}, "mamba");
-  expect_failure({"inspect", "-m", model_, "--config-set", "no equals sign"}, "no equals sign");
-  std::filesystem::remove(place_ / "model" / "tokenizer.json");
-  expect_failure({"run", "-m", model_, "-p", "x"}, "tokenizer");
-  expect_failure({"chat", "-m", model_}, "tokenizer");
-  expect_failure({"tokenize", "-m", model_}, "tokenizer");
-  expect_failure({"run", "-m", (place_ / "nowhere").string(), "-p", "x"}, "nowhere");
-  write_file(place_ / "model" / "config.json", "{");
-  expect_failure({"run", "-m", model_, "-p", "x"}, "config.json");
-}
-
-// The header of a PNG, which is all that may be looked at.
-std::string huge_png() {
-  std::string png = encode_png(blank_image(8, 8));
-  const unsigned char side[] = {0, 0, 0xC3, 0x50};  // 50,000
-  for (int i = 0; i < 4; ++i) png[size_t(16 + i)] = png[size_t(20 + i)] = char(side[i]);
-  uint32_t crc = ~0u;  // of IHDR, so that nothing but its size is wrong
-  for (size_t i = 12; i < 29; ++i) {
-    crc ^= uint8_t(png[i]);
-    for (int bit = 0; bit < 8; ++bit) crc = (crc >> 1) ^ (crc & 1 ? 0xEDB88320u : 0);
-  }
-  crc = ~crc;
-  for (int i = 0; i < 4; ++i) png[size_t(29 + i)] = char(crc >> (24 - 8 * i));
-  return png;
-}
-
-TEST_F(Cli, BadPicturesWriteNothing) {
-  const std::string sheet = (place_ / "sheet.png").string(), bad = (place_ / "bad.png").string();
-  const std::pair<std::string, std::string> all[] = {
-      {"", "bad.png"}, {huge_png(), "50000"}, {"this is no picture\n", "text"}};
-  for (const auto& [content, part] : all) {
-    write_file(bad, content);
-    expect_failure({"tiles", bad, "-o", sheet}, part);
-    expect_failure({"run", "-m", model_, "--image", bad, "-p", "x"}, part);
-    EXPECT_FALSE(std::filesystem::exists(sheet));
-  }
-  expect_failure({"tiles", (place_ / "none.png").string(), "-o", sheet}, "none.png");
-  expect_failure({"tiles", picture_, "-o", (place_ / "no" / "sheet.png").string()}, "sheet.png");
-}
-
-// ---- memory ----
-
 TEST_F(Cli, LoadingTakesTheFileAndLittleMore) {
 #ifdef REVENANT_SANITIZED
   GTEST_SKIP() << "the sanitizer's own memory is counted with the program's";
@@ -501,28 +340,6 @@ TEST_F(Cli, LoadingTakesTheFileAndLittleMore) {
   const Outcome ran = run({"run", "-m", model_, "-n", "8", "--image", picture_, "-p", "what?"});
   EXPECT_EQ(ran.code, 0) << ran.err;
   EXPECT_LE(ran.peak_kb, limit);
-}
-
-// ---- what is easily lost ----
-
-// /dev/full takes nothing: an answer that nobody got is no success.
-TEST_F(Cli, AFullDiskIsAnError) {
-  const Path data = Path(REVENANT_SOURCE_DIR) / "tests/conformance/data";
-  const std::vector<Words> commands = {{"run", "-m", model_, "-n", "4", "-p", "hi"},
-                                       {"chat", "-m", model_, "-n", "4"},
-                                       {"tokenize", "-m", model_},
-                                       {"inspect", "-m", model_},
-                                       {"tiles", picture_},
-                                       {"conformance", (data / "phantom-0.5b").string()},
-                                       {"run", "--help"}};
-  for (const Words& command : commands) {
-    Words words = {"-c", "exec \"$0\" \"$@\" > /dev/full",
-                   (Path(REVENANT_BIN_DIR) / "revenant").string()};
-    words.insert(words.end(), command.begin(), command.end());
-    const Outcome got = run_program(place_, words, "hello\n", "/bin/sh");
-    EXPECT_EQ(got.code, 1) << command[0];
-    EXPECT_EQ(got.err, "revenant: [cli] stdout: cannot write all of the output\n") << command[0];
-  }
 }
 
 TEST_F(Cli, DecodeRefusesIdsOfNoToken) {

@@ -3,6 +3,7 @@
 
 #include <filesystem>
 #include <functional>
+#include <set>
 
 #include "cli/program.h"
 #include "image/image.h"
@@ -32,7 +33,9 @@ class View : public testing::Test {
   void TearDown() override { std::filesystem::remove_all(place_); }
 
   Outcome view(const Words& more) const {
-    Words words = {"view", "-m", path("model"), "-o", path("view.html"), "-n", "6"};
+    Words words = {"view", "-o", path("view.html"), "-n", "6"};
+    if (std::ranges::find(more, "-m") == more.end())
+      words.insert(words.end(), {"-m", path("model")});
     words.insert(words.end(), more.begin(), more.end());
     return run_program(place_, words);
   }
@@ -101,6 +104,70 @@ TEST_F(View, GatesAreThoseOfTheRowsThatTraverse) {
   EXPECT_EQ(all["trol"]["gate"][0][1].size(), all["tokens"].size());
   const json none = numbers({"-p", "x", "--config-set", "revenant.trol_traverse=off"});
   EXPECT_EQ(none["trol"]["gate"], json::array());
+}
+
+TEST_F(View, TraversalIsAnOption) {
+  const auto gates = [&](const Words& more) {
+    Words words = {"-p", "x"};
+    words.insert(words.end(), more.begin(), more.end());
+    return numbers(words)["trol"]["gate"];
+  };
+  EXPECT_EQ(gates({"--passes", "3"}).size(), 2u);
+  EXPECT_EQ(gates({"--passes", "2"}).size(), 1u);
+  EXPECT_EQ(gates({"--traverse", "off"}), json::array());
+  EXPECT_GT(gates({"--traverse", "all"})[0][1].size(),
+            gates({"--traverse", "prompt"})[0][1].size());
+}
+
+TEST_F(View, ATokensKindIsWhereItStands) {
+  const json seen = numbers({"--image", path("picture.png"), "-p", "what?"});
+  const size_t prompt = seen["prompt_tokens"];
+  ASSERT_GT(seen["tokens"].size(), prompt);
+  for (size_t i = 0; i < seen["tokens"].size(); ++i)
+    EXPECT_EQ(seen["tokens"][i]["kind"] == "answer", i >= prompt) << i;
+}
+
+std::string base64_decoded(std::string_view text) {
+  const std::string digits = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+  EXPECT_EQ(text.size() % 4, 0u);
+  std::string bytes;
+  uint32_t bits = 0;
+  int count = 0;
+  for (const char c : text.substr(0, text.find('='))) {
+    bits = bits << 6 | uint32_t(digits.find(c));
+    if ((count += 6) < 8) continue;
+    count -= 8;
+    bytes += char(bits >> count & 255);
+  }
+  return bytes;
+}
+
+TEST_F(View, ThePageHoldsThePictureWhateverItsLength) {
+  std::set<size_t> rests;
+  for (int side = 60; side < 80 && rests.size() < 3; ++side) {
+    const std::string png = encode_png(blank_image(side, 60));
+    if (!rests.insert(png.size() % 3).second) continue;
+    write_file(place_ / "side.png", png);
+    ASSERT_EQ(view({"--image", path("side.png"), "-p", "what?"}).code, 0);
+    const std::string text = page(), mark = "data:image/png;base64,";
+    const size_t begin = text.find(mark) + mark.size();
+    EXPECT_EQ(base64_decoded(text.substr(begin, text.find('"', begin) - begin)), png) << side;
+  }
+  EXPECT_EQ(rests.size(), 3u);
+}
+
+// File names and what people type are bytes; JSON and the page are text.
+TEST_F(View, WhatIsNotUtf8IsRepaired) {
+  const Path odd = place_ / "m\xff", picture = place_ / "p\xff.png";
+  std::filesystem::copy(place_ / "model", odd);
+  std::filesystem::copy(place_ / "picture.png", picture);
+  const json seen = numbers({"-m", odd.string(), "--image", picture.string(), "-p", "\xff what?"});
+  EXPECT_EQ(seen["question"], "\uFFFD what?");
+  EXPECT_EQ(seen["model"]["name"], "m\uFFFD");
+  EXPECT_NE(page().find("\uFFFD what?"), std::string::npos);
+  const Outcome got = view({"-p", "\xff what?", "--json", path("a.json")});
+  EXPECT_EQ(got.code, 0) << got.err;
+  EXPECT_EQ(json::parse(read_file(path("a.json")))["question"], "\uFFFD what?");
 }
 
 // Every field stands in docs/view.md, and nothing stands there that does not exist.
