@@ -73,6 +73,7 @@ class Terminal {
   // What it wrote up to and with `end`, or all within `seconds`.
   std::string until(const std::string& end, int seconds = 60) {
     const auto limit = std::chrono::steady_clock::now() + std::chrono::seconds(seconds);
+    take(20);
     size_t at = 0;
     while ((at = waiting_.find(end)) == waiting_.npos && std::chrono::steady_clock::now() < limit)
       if (!take(50) && ended_) break;
