@@ -15,11 +15,12 @@ KNOWS = {
     "text": "base",
     "image": "base",
     "model": "base",
+    "trace": "model",
     "native": "model kernels io",
-    "engine": "native text image",
+    "engine": "native text image trace",
     "data": "text image",
     "eval": "engine data",
-    "train": "model io data",
+    "train": "model io data trace",
     "cli": "eval",  # the program `revenant`: never train
 }
 # The one program that links libtorch lives beside the other.
@@ -85,6 +86,7 @@ def self_test():
         "model/a.h": '\n  #  include "native/tensor.h"\n',  # indented
         "io/a.cc": '#include "kernels/k.h"\n',  # sideways
         "text/a.cc": '#include "model/config.h"\n',
+        "native/b.cc": '#include "trace/trace.h"\n',
         "quant/a.cc": "#include <io/tensor.h>\n",
         "image/a.cc": '#include "../engine/a.h"\n',  # around the rule
         "cli/run.cc": '#include "train/loop.h"\n',  # only train_main.cc may

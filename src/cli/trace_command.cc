@@ -12,7 +12,7 @@
 #include "cli/commands.h"
 #include "cli/program.h"
 #include "io/safetensors.h"
-#include "model/conformance.h"
+#include "trace/conformance.h"
 
 namespace revenant {
 namespace {
@@ -59,17 +59,6 @@ void add_common(CLI::App& command, Args& args) {
       ->capture_default_str();
 }
 
-GoldenNotes notes_of(const nlohmann::json& json, const Arrays& golden) {
-  GoldenNotes notes;
-  notes.global_gradient_norm = json.value("train_global_grad_norm", 0.0);
-  if (json.contains("gradient_zero_in_exact_arithmetic"))
-    notes.zero_gradients =
-        json["gradient_zero_in_exact_arithmetic"].get<std::vector<std::string>>();
-  notes.batch_from_single_rows =
-      golden.contains("prefill/im_mask") && golden.contains("batch_row.1/gen_tokens");
-  return notes;
-}
-
 // One line a kind: how many tensors, the worst and its error in units of the tolerance.
 bool report(const std::string& name, const std::vector<Comparison>& comparisons) {
   std::map<std::string, std::vector<const Comparison*>> kinds;
@@ -95,7 +84,8 @@ bool check_case(const Path& directory, const Args& args, const OpenTraced& open)
   settings.insert(settings.end(), args.settings.begin(), args.settings.end());
   const std::unique_ptr<Traced> traced = open(directory, settings);
   return report(directory.filename().string(),
-                compare_with_golden(golden, trace(*traced, golden), notes_of(json, golden)));
+                compare_with_golden(golden, trace(*traced, golden), golden_notes(json, golden),
+                                    traced->has_autograd()));
 }
 
 std::vector<Path> cases_in(const Path& directory) {

@@ -7,7 +7,7 @@
 #include <memory>
 
 #include "base/file.h"
-#include "model/trace.h"
+#include "trace/trace.h"
 
 namespace revenant {
 

@@ -3,7 +3,7 @@
 
 #include "base/threads.h"
 #include "engine/model.h"
-#include "model/trace.h"
+#include "trace/trace.h"
 
 namespace revenant {
 

@@ -3,7 +3,7 @@
 
 #include <memory>
 
-#include "model/trace.h"
+#include "trace/trace.h"
 #include "train/model.h"
 
 namespace revenant {
@@ -17,6 +17,7 @@ class TorchTraced : public Traced {
   Array see(const Array& pixels, const ArrayNote& note) override;
   Array forward(const Step& step, std::span<const int> ids, const Array* features,
                 const ArrayNote& note) override;
+  bool has_autograd() const override { return true; }
   // "grad/NAME" for every parameter, and "adamw_wdD/losses", "adamw_wdD/param_after/NAME" for
   // decays 0 and 0.01 (lr 1e-3, three steps on the same batch, decay on everything).
   Arrays train(const Step& step, std::span<const int> ids, std::span<const int64_t> labels,

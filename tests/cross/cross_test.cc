@@ -117,6 +117,7 @@ double largest(const std::vector<float>& values) {
 
 double distance(const std::vector<float>& a, const std::vector<float>& b) {
   EXPECT_EQ(a.size(), b.size());
+  EXPECT_FALSE(b.empty());
   double top = 0;
   for (size_t i = 0; i < std::min(a.size(), b.size()); ++i) {
     const double difference = std::abs(double(a[i]) - b[i]);
@@ -318,6 +319,30 @@ TEST(Cross, AutogradEqualsFiniteDifferences) {
   expect_gradients({"qwen2", 4, 2, 16, 2, true, false, false});
   expect_gradients({"phi3", 2, 2, 16, 1, false, true, false});
   expect_gradients({"internlm2", 4, 2, 16, 1, true, true, true});
+}
+
+// What `conformance --backend torch` is held to: a gradient and its AdamW steps of every parameter.
+TEST(Cross, TorchTracesItsTraining) {
+  const Path directory = scratch("training");
+  write_random_checkpoint(directory, config_json({"qwen2", 4, 2, 16, 1, true, true, false}), 6);
+  const TorchModel model = load_torch_model(directory, {}, torch::kFloat64);
+  TorchTraced torch_traced(model);
+  Random random(7);
+  const int tiles = 1, rows = tiles * model.config.tokens_per_tile() + 6;
+  Array ids{{1, rows}, {}, {}}, ones{{1, rows}, {}, {}};
+  for (int i = 0; i < rows; ++i) {
+    ids.ints.push_back(i < rows - 6 ? model.config.image_token : i);
+    ones.ints.push_back(1);
+  }
+  const Arrays found = trace(torch_traced, {{"train/pixel_values", random_pixels(random, tiles)},
+                                            {"train/input_ids", ids},
+                                            {"train/attention_mask", ones},
+                                            {"train/labels", ids}});
+  EXPECT_TRUE(torch_traced.has_autograd());
+  for (const auto& [name, parameter] : model.parameters)
+    for (const std::string kind : {"grad/", "adamw_wd0/param_after/", "adamw_wd0.01/param_after/"})
+      EXPECT_EQ(found.at("train/" + kind + name).floats.size(), size_t(parameter.numel()));
+  std::filesystem::remove_all(directory);
 }
 
 // Both loaders take the last gate of the file, and tell that the gates differ.

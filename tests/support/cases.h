@@ -7,10 +7,10 @@
 #include <cmath>
 #include <memory>
 
-#include "model/conformance.h"
 #include "native/forward.h"
 #include "native/network.h"
 #include "support/golden_parts.h"
+#include "trace/conformance.h"
 
 namespace revenant {
 

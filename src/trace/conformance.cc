@@ -1,4 +1,4 @@
-#include "model/conformance.h"
+#include "trace/conformance.h"
 
 #include <algorithm>
 #include <cmath>
@@ -12,7 +12,7 @@ constexpr double miss = std::numeric_limits<double>::infinity();
 
 bool has(const std::string& text, const char* part) { return text.find(part) != std::string::npos; }
 
-// Empty: an input, or something that `trace` does not produce.
+// Empty: an input, or something that no executor's `trace` produces (beams, preferences).
 std::string kind_of(const std::string& name) {
   static const char* const inputs[] = {"input_ids",        "attention_mask", "position_ids",
                                        "phantom_position", "pixel_values",   "image_u8",
@@ -88,15 +88,12 @@ Array joined_rows(const Arrays& golden, const std::string& tensor) {
 }  // namespace
 
 std::vector<Comparison> compare_with_golden(const Arrays& golden, const Arrays& found,
-                                            const GoldenNotes& notes) {
-  const auto produces = [&](const std::string& kind) {
-    return std::ranges::any_of(found,
-                               [&](const auto& item) { return kind_of(item.first) == kind; });
-  };
+                                            const GoldenNotes& notes, bool autograd) {
   std::vector<Comparison> comparisons;
   for (const auto& [name, array] : golden) {
     const std::string kind = kind_of(name);
-    if (kind.empty() || !produces(kind)) continue;
+    if (kind.empty()) continue;
+    if (!autograd && (kind == "gradients" || kind == "adamw")) continue;
     if (kind == "gradients" && std::ranges::count(notes.zero_gradients, name.substr(11))) continue;
     // There the reference's padded row goes astray; only batch_row.* is right.
     if (notes.batch_from_single_rows && name == "batch_stop/tokens") continue;
@@ -110,6 +107,16 @@ std::vector<Comparison> compare_with_golden(const Arrays& golden, const Arrays& 
                         it->second, notes)});
   }
   return comparisons;
+}
+
+GoldenNotes golden_notes(const nlohmann::json& json, const Arrays& golden) {
+  GoldenNotes notes;
+  notes.global_gradient_norm = json.value("train_global_grad_norm", 0.0);
+  notes.zero_gradients =
+      json.value("gradient_zero_in_exact_arithmetic", std::vector<std::string>());
+  notes.batch_from_single_rows =
+      golden.contains("prefill/im_mask") && golden.contains("batch_row.1/gen_tokens");
+  return notes;
 }
 
 std::vector<std::string> golden_settings(const nlohmann::json& notes) {

@@ -48,8 +48,9 @@ class Traced {
     (void)ids, (void)features, (void)count;
     return {};
   }
-  // Gradients of the mean answer loss by parameter name, and AdamW sequences; nothing where the
-  // executor has no autograd.
+  // Gradients of the mean answer loss by parameter name, and AdamW sequences; asked for only where
+  // the executor has autograd, and then it owes them.
+  virtual bool has_autograd() const { return false; }
   virtual Arrays train(const Step& step, std::span<const int> ids, std::span<const int64_t> labels,
                        const Array& pixels) {
     (void)step, (void)ids, (void)labels, (void)pixels;

@@ -1,6 +1,6 @@
 // What an inputs file of `trace` must hold. The executors are never reached: what would crash them
 // is refused before.
-#include "model/trace.h"
+#include "trace/trace.h"
 
 #include <gtest/gtest.h>
 
@@ -9,9 +9,9 @@
 #include <map>
 
 #include "base/error.h"
-#include "model/conformance.h"
 #include "model/released.h"
 #include "support/golden.h"
+#include "trace/conformance.h"
 
 namespace revenant {
 namespace {
@@ -221,7 +221,7 @@ TEST(Conformance, SeesWhatIsNotANumberAndWhatIsMissing) {
     Arrays golden, found;
     for (const std::string& name : names) golden[name] = two, found[name] = last;
     std::map<std::string, double> worst;
-    for (const Comparison& c : compare_with_golden(golden, found, {{}, 1, false}))
+    for (const Comparison& c : compare_with_golden(golden, found, {{}, 1, false}, true))
       worst[c.name] = c.error;
     EXPECT_FALSE(worst.empty());
     return worst;
@@ -232,6 +232,35 @@ TEST(Conformance, SeesWhatIsNotANumberAndWhatIsMissing) {
       for (const auto& [name, error] : errors({{2}, values, {}}))
         EXPECT_EQ(error, INFINITY) << name << " " << values[0] << " " << values[1];
   for (const auto& [name, error] : errors({{3}, {1, 2, 3}, {}})) EXPECT_EQ(error, INFINITY) << name;
+}
+
+// A kind that the trace has nothing of is a miss, whichever it is.
+TEST(Conformance, AComparisonThatFindsNothingHasFailed) {
+  const std::multimap<std::string, std::string> kinds = {{"vision", "vision/projected"},
+                                                         {"vision", "vision_interp/last"},
+                                                         {"prefill", "prefill/layer.0.q"},
+                                                         {"off", "off/logits"},
+                                                         {"generation", "gen/tokens"},
+                                                         {"text", "text/logits"},
+                                                         {"long", "long/logits"},
+                                                         {"batch", "batch/logits"},
+                                                         {"loss", "train/sft_loss"},
+                                                         {"gradients", "train/grad/w"},
+                                                         {"adamw", "train/adamw_wd0/losses"},
+                                                         {"generation", "long/gen_tokens"}};
+  Arrays golden;
+  for (const auto& [kind, name] : kinds) golden[name] = {{2}, {1, 2}, {}};
+  for (const auto& [kind, name] : kinds) {
+    Arrays found = golden;
+    found.erase(name);
+    for (const bool autograd : {false, true}) {
+      const auto all = compare_with_golden(golden, found, {{}, 1, false}, autograd);
+      const bool asked = autograd || (kind != "gradients" && kind != "adamw");
+      EXPECT_EQ(all.size(), golden.size() - (autograd ? 0 : 2));
+      for (const Comparison& c : all) EXPECT_EQ(c.error, c.name == name ? INFINITY : 0) << c.name;
+      EXPECT_EQ(std::ranges::count(all, name, &Comparison::name), asked ? 1 : 0) << name;
+    }
+  }
 }
 
 TEST(TraceInputs, GoldensPass) {

@@ -1,4 +1,4 @@
-#include "model/trace.h"
+#include "trace/trace.h"
 
 #include <algorithm>
 #include <cmath>
@@ -302,6 +302,7 @@ void trace_training(Traced& t, const Arrays& inputs, Arrays& out) {
   const Array features = t.see(pixels, silent);
   const Array logits = t.forward(step, ids, &features, silent);
   out["train/sft_loss"] = {{}, {float(answer_loss(logits, targets))}, {}};
+  if (!t.has_autograd()) return;
   for (auto& [name, array] : t.train(step, ids, targets, pixels))
     out["train/" + name] = std::move(array);
 }

@@ -2,7 +2,7 @@
 
 #include "base/error.h"
 #include "base/shape.h"
-#include "model/trace.h"
+#include "trace/trace.h"
 
 namespace revenant {
 namespace {

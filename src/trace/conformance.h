@@ -1,12 +1,13 @@
 // Do the numbers of a trace equal the authors'? The rules are those of the conformance README, "How
-// to compare"; what an executor cannot produce is not compared, and the report says what was.
+// to compare". What the goldens hold and the trace lacks is a miss; only gradients and AdamW are
+// not asked of an executor without autograd.
 #pragma once
 
 #include <nlohmann/json_fwd.hpp>
 #include <string>
 #include <vector>
 
-#include "model/trace.h"
+#include "trace/trace.h"
 
 namespace revenant {
 
@@ -17,6 +18,8 @@ struct GoldenNotes {
   bool batch_from_single_rows = false;  // TroL on InternLM2: generation of row 1 is batch_row.1's
 };
 
+GoldenNotes golden_notes(const nlohmann::json& notes, const Arrays& golden);
+
 struct Comparison {
   std::string name;  // golden tensor
   std::string kind;  // "vision", "prefill", "gradients", ...
@@ -25,7 +28,7 @@ struct Comparison {
 };
 
 std::vector<Comparison> compare_with_golden(const Arrays& golden, const Arrays& found,
-                                            const GoldenNotes& notes);
+                                            const GoldenNotes& notes, bool autograd);
 
 // What golden.json knows and config.json does not, as settings over it: CLIP's sizes and the rank
 // of the picture's low-rank branch.
