@@ -158,8 +158,10 @@ Checkpoint Checkpoint::open(const Path& directory) {
   } else if (fs::exists(single)) {
     checkpoint.add(Safetensors(single));
   } else {
+    const auto is_there = [&](const char* name) { return fs::exists(directory / name); };
+    const bool pickled = is_there("pytorch_model.bin") || is_there("pytorch_model.bin.index.json");
     throw Error("checkpoint", directory.string(), std::string(single_name) + " or " + index_name,
-                "neither");
+                pickled ? "pytorch_model.bin: convert it to safetensors" : "neither");
   }
   return checkpoint;
 }

@@ -4,6 +4,18 @@
 
 namespace revenant {
 
+Tensors GateFile::tensors(const std::string& stem) const {
+  Tensors views;
+  if (weight) views[stem + ".weight"] = weight->view();
+  if (bias) views[stem + ".bias"] = bias->view();
+  return views;
+}
+
+std::optional<GateFile> gate_beside(const Checkpoint& checkpoint, const std::string& stem) {
+  if (checkpoint.tensors().contains(stem + ".weight")) return {};
+  return read_gate_file(checkpoint.path());
+}
+
 std::optional<GateFile> read_gate_file(const Path& directory) {
   GateFile gate{directory / "trol_gating.pt", {}, {}, {}};
   if (!std::filesystem::exists(gate.file)) return {};

@@ -87,6 +87,22 @@ TEST(Checkpoint, ShardsRoundTripAndReplaceEachOther) {
   EXPECT_EQ(Checkpoint::open(dir).tensors().size(), 3u);
 }
 
+// As Hugging Face's cache lays files out, and as hand-made indices are.
+TEST(Checkpoint, LinksAndWrongSizesInTheIndexLoad) {
+  const Temporary place;
+  const Path blobs = place.path / "blobs", snapshot = place.path / "snapshot";
+  write_checkpoint(blobs, {}, three, 32);
+  edit_index(blobs, [](json& i) { i["metadata"]["total_size"] = 1; });
+  std::filesystem::create_directories(snapshot);
+  for (const std::string& name : names_in(blobs))
+    std::filesystem::create_symlink(blobs / name, snapshot / name);
+  EXPECT_EQ(to_floats(Checkpoint::open(snapshot).tensor("a")), std::vector<float>(4, 1));
+  edit_index(blobs, [](json& i) { i.erase("metadata"); });
+  EXPECT_EQ(Checkpoint::open(snapshot).tensors().size(), 3u);
+  std::filesystem::remove(blobs / shard1);
+  EXPECT_HAS(error_of(snapshot), shard1 + ": expected the shard that the index names for a");
+}
+
 TEST(Checkpoint, FailedWriteLeavesTheOldOne) {
   const Temporary place;
   write_checkpoint(place.path, {{"v", 1}}, three, 32);
@@ -153,6 +169,12 @@ TEST(Checkpoint, EachDisagreementIsNamed) {
              "expected at most 512 levels of JSON");
   EXPECT_HAS(broken([&] { std::filesystem::remove(dir / index_name); }), "found neither");
   EXPECT_HAS(error_of(dir / "absent"), "expected a checkpoint directory, found none");
+  for (const char* pickled : {"pytorch_model.bin", "pytorch_model.bin.index.json"})
+    EXPECT_HAS(broken([&] {
+                 std::filesystem::remove(dir / index_name);
+                 write_file(dir / pickled, "");
+               }),
+               "found pytorch_model.bin: convert it to safetensors");
 }
 
 }  // namespace

@@ -47,29 +47,43 @@ TEST_F(GoldenInt8, Weight) {
   EXPECT_EQ(dequantize_int8(w), floats("int8/weight_dequantised"));
 }
 
-class GoldenInt8Input : public GoldenQuant, public testing::WithParamInterface<int> {};
-
-TEST_P(GoldenInt8Input, Product) {
-  const std::string at = "int8/threshold_" + std::to_string(GetParam()) + "/";
-  const auto& shape = values().shape("int8/input");
-  const auto x = floats("int8/input");
-  const Int8Input input = quantize_int8_input(x, shape[0], shape[1], float(GetParam()));
-  EXPECT_EQ(input.quantized.absmax, floats(at + "input_absmax"));
-  EXPECT_EQ(input.quantized.values, integers<int8_t>(at + "input_q"));
-  const auto columns = GetParam() ? values().i64(at + "outlier_columns") : std::vector<int64_t>();
-  EXPECT_EQ(input.columns, columns);
-  const auto& wide = values().shape("int8/weight");
-  const Int8Matrix w = quantize_int8(floats("int8/weight"), wide[0], wide[1]);
-  EXPECT_EQ(dot_int8(input.quantized, w), integers<int32_t>(at + "accumulator"));
-  const auto y =
-      matmul_int8(x, shape[0], w, floats("int8/bias"), Outliers::per_sequence, float(GetParam()));
-  EXPECT_EQ(y, floats(at + "output_fp32"));
+// What stands between `before` and `after` in the names of tensors: "0" and "6", or "a", "b", "c".
+std::vector<std::string> names_between(const std::string& before, const std::string& after) {
+  std::vector<std::string> names;
+  for (const auto& [name, tensor] : values().tensors)
+    if (name.starts_with(before) && name.ends_with(after))
+      names.push_back(name.substr(before.size(), name.size() - before.size() - after.size()));
+  return names;
 }
 
-INSTANTIATE_TEST_SUITE_P(Thresholds, GoldenInt8Input, testing::Values(0, 6));
+TEST_F(GoldenInt8, Products) {
+  const auto thresholds = names_between("int8/threshold_", "/output_fp32");
+  EXPECT_FALSE(thresholds.empty());
+  for (const std::string& name : thresholds) {
+    SCOPED_TRACE(name);
+    const std::string at = "int8/threshold_" + name + "/";
+    const float threshold = std::stof(name);
+    const auto& shape = values().shape("int8/input");
+    const auto x = floats("int8/input");
+    const Int8Input input = quantize_int8_input(x, shape[0], shape[1], threshold);
+    EXPECT_EQ(input.quantized.absmax, floats(at + "input_absmax"));
+    EXPECT_EQ(input.quantized.values, integers<int8_t>(at + "input_q"));
+    const bool outliers = values().has(at + "outlier_columns");
+    EXPECT_TRUE(outliers || threshold == 0);
+    EXPECT_EQ(input.columns,
+              outliers ? values().i64(at + "outlier_columns") : std::vector<int64_t>());
+    const auto& wide = values().shape("int8/weight");
+    const Int8Matrix w = quantize_int8(floats("int8/weight"), wide[0], wide[1]);
+    EXPECT_EQ(dot_int8(input.quantized, w), integers<int32_t>(at + "accumulator"));
+    EXPECT_EQ(matmul_int8(x, shape[0], w, floats("int8/bias"), Outliers::per_sequence, threshold),
+              floats(at + "output_fp32"));
+  }
+}
 
 // Without outliers in the batch the two ways agree.
 TEST_F(GoldenInt8, PerRowWithoutOutliers) {
+  if (golden::other_folder() && !values().has("int8/threshold_0/output_fp32"))
+    GTEST_SKIP() << "no int8/threshold_0";
   const auto& shape = values().shape("int8/input");
   const auto& wide = values().shape("int8/weight");
   const Int8Matrix w = quantize_int8(floats("int8/weight"), wide[0], wide[1]);
@@ -86,23 +100,24 @@ TEST_F(GoldenNf4, Tables) {
   EXPECT_EQ(std::vector(nested.begin(), nested.end()), floats("nf4/nested_code"));
 }
 
-class GoldenNf4Weight : public GoldenQuant, public testing::WithParamInterface<const char*> {};
-
-TEST_P(GoldenNf4Weight, PlainAndDouble) {
-  const std::string at = std::string("nf4/") + GetParam() + "/";
-  const Nf4 plain = quantize_nf4(floats(at + "weight"));
-  EXPECT_EQ(plain.packed, values().u8(at + "packed"));
-  EXPECT_EQ(plain.absmax, floats(at + "absmax"));
-  EXPECT_EQ(dequantize_nf4(plain), floats(at + "dequantised_plain"));
-  const DoubleNf4 twice = quantize_nf4_double(floats(at + "weight"));
-  EXPECT_EQ(twice.scales.offset, floats(at + "double/offset")[0]);
-  EXPECT_EQ(twice.scales.absmax2, floats(at + "double/absmax2"));
-  EXPECT_EQ(twice.scales.values, values().u8(at + "double/absmax_q"));
-  EXPECT_EQ(dequantize_nf4_scales(twice.scales), floats(at + "double/absmax_dequantised"));
-  EXPECT_EQ(dequantize_nf4(twice), floats(at + "double/dequantised"));
+TEST_F(GoldenNf4, PlainAndDouble) {
+  const auto names = names_between("nf4/", "/weight");
+  EXPECT_FALSE(names.empty());
+  for (const std::string& name : names) {
+    SCOPED_TRACE(name);
+    const std::string at = "nf4/" + name + "/";
+    const Nf4 plain = quantize_nf4(floats(at + "weight"));
+    EXPECT_EQ(plain.packed, values().u8(at + "packed"));
+    EXPECT_EQ(plain.absmax, floats(at + "absmax"));
+    EXPECT_EQ(dequantize_nf4(plain), floats(at + "dequantised_plain"));
+    const DoubleNf4 twice = quantize_nf4_double(floats(at + "weight"));
+    EXPECT_EQ(twice.scales.offset, floats(at + "double/offset")[0]);
+    EXPECT_EQ(twice.scales.absmax2, floats(at + "double/absmax2"));
+    EXPECT_EQ(twice.scales.values, values().u8(at + "double/absmax_q"));
+    EXPECT_EQ(dequantize_nf4_scales(twice.scales), floats(at + "double/absmax_dequantised"));
+    EXPECT_EQ(dequantize_nf4(twice), floats(at + "double/dequantised"));
+  }
 }
-
-INSTANTIATE_TEST_SUITE_P(Shapes, GoldenNf4Weight, testing::Values("a", "b", "c"));
 
 class GoldenReleased : public GoldenQuant {};
 
@@ -110,7 +125,10 @@ TEST_F(GoldenReleased, LayersAsTheLoadersConvertThem) {
   const auto expected =
       golden::read_json(golden::conformance_root() / "quantisation" / "expected.json");
   const auto& models = expected["converted_linear_layers"];
-  EXPECT_EQ(models.size(), released_quantizations().size());
+  EXPECT_FALSE(models.empty());
+  if (!golden::other_folder()) {
+    EXPECT_EQ(models.size(), released_quantizations().size());
+  }
   for (const auto& [model, lists] : models.items()) {
     const auto& rule = released_quantization(model);
     EXPECT_EQ(rule.bits, lists["bits"]) << model;
