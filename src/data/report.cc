@@ -1,8 +1,8 @@
 #include "data/report.h"
 
-#include <nlohmann/json.hpp>
-
 #include <set>
+
+#include "base/json.h"
 
 namespace revenant {
 namespace {
@@ -69,9 +69,17 @@ std::string report_json(const DatasetReport& report) {
          "\n";
 }
 
+nlohmann::json read_report(const Path& file) {
+  try {
+    return read_json(file, "data");
+  } catch (const Error&) {
+    return nullptr;
+  }
+}
+
 int version_of_report(const Path& file) {
   if (!std::filesystem::is_regular_file(file)) return 0;
-  const Json json = Json::parse(read_file(file), nullptr, false);
+  const auto json = read_report(file);
   return json.is_object() && json.contains("version") && json["version"].is_number_integer()
              ? json["version"].get<int>()
              : 0;
@@ -79,9 +87,10 @@ int version_of_report(const Path& file) {
 
 bool report_matches(const Path& file, uint64_t seed, size_t limit) {
   if (!std::filesystem::is_regular_file(file)) return false;
-  const Json json = Json::parse(read_file(file), nullptr, false);
-  return json.is_object() && json.value("version", Json()) == kDatasetVersion &&
-         json.value("seed", Json()) == seed && json.value("limit", Json()) == limit;
+  const auto json = read_report(file);
+  const nlohmann::json none;
+  return json.is_object() && json.value("version", none) == kDatasetVersion &&
+         json.value("seed", none) == seed && json.value("limit", none) == limit;
 }
 
 }  // namespace revenant

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <map>
+#include <nlohmann/json_fwd.hpp>
 #include <string>
 #include <vector>
 
@@ -38,6 +39,8 @@ void count_duplicates(DatasetReport& report,
                       const std::map<std::string, std::vector<uint64_t>>& hashes);
 
 std::string report_json(const DatasetReport& report);
+// null: there is none, or it is no JSON
+nlohmann::json read_report(const Path& file);
 int version_of_report(const Path& file);  // 0: there is none
 bool report_matches(const Path& file, uint64_t seed, size_t limit);
 

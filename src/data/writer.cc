@@ -6,6 +6,7 @@
 #include <set>
 
 #include "base/error.h"
+#include "data/report.h"
 #include "data/sprite.h"
 #include "text/prompt.h"
 
@@ -31,7 +32,7 @@ void check_own(const Path& place) {
   const Path report = place / "REPORT.json";
   std::set<std::string> own = {"REPORT.json", "SOURCES.json", "images"};
   if (std::filesystem::exists(report)) {
-    const Json json = Json::parse(read_file(report), nullptr, false);
+    const auto json = read_report(report);
     if (json.is_object() && json.contains("splits") && json["splits"].is_object())
       for (const auto& [split, rows] : json["splits"].items()) own.insert(split + ".json");
   } else {

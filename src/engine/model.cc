@@ -24,7 +24,7 @@ Speech Model::open_speech() const {
   check_fit(rule, speech.tokenizer, config().image_token, config().embedding_rows,
             checkpoint().path().string());
   speech.stop_ids = stop_ids(rule, speech.tokenizer);
-  if (config().eos_token >= 0) speech.stop_ids.push_back(config().eos_token);
+  for (const int id : config().eos_tokens) speech.stop_ids.push_back(id);
   return speech;
 }
 
@@ -53,12 +53,6 @@ void Model::check_prompt(const char* part, std::span<const int> ids, const Tenso
   if (marks != rows)
     throw Error(part, "picture tokens", std::to_string(marks) + " rows of features",
                 std::to_string(rows));
-}
-
-TileRule Model::tile_rule() const {
-  const Config& c = config();
-  if (c.vision.kind == Tower::clip) return clip_rule(c.vision.image);
-  return {.size = c.vision.image, .max_tiles = c.max_tiles, .thumbnail = c.thumbnail};
 }
 
 Pictures Model::encode(std::span<const Image> pictures, const GoOn& go_on) const {

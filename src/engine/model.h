@@ -54,7 +54,7 @@ class Model {
   // Throw Error of `part` unless the ids are the model's, and the pictures' as many as `features`.
   void check_ids(const char* part, std::span<const int> ids) const;
   void check_prompt(const char* part, std::span<const int> ids, const Tensor& features) const;
-  TileRule tile_rule() const;
+  TileRule tile_rule() const { return revenant::tile_rule(config()); }
   // Throws Stopped if `go_on` says so.
   Pictures encode(std::span<const Image> pictures, const GoOn& go_on = {}) const;
 

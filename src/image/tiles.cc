@@ -39,15 +39,6 @@ void paste(Image& canvas, const Image& image, int left, int top) {
 
 }  // namespace
 
-TileRule clip_rule(int size) {
-  return {.size = size,
-          .max_tiles = 1,
-          .thumbnail = false,
-          .mean = clip_mean,
-          .std = clip_std,
-          .whole = true};
-}
-
 Grid choose_grid(int width, int height, const TileRule& rule) {
   CHECK(width > 0 && height > 0 && rule.size > 0 && rule.max_tiles > 0);
   const double shape = double(width) / height, area = double(width) * height;

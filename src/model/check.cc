@@ -1,8 +1,9 @@
 #include "model/check.h"
 
+#include <algorithm>
 #include <set>
 
-#include "base/error.h"
+#include "base/place.h"
 #include "base/shape.h"
 #include "model/weights.h"
 
@@ -19,29 +20,69 @@ std::set<std::string> switched_off(Config config) {
   return names;
 }
 
+// The output matrix under the name that it has in models which do not tie it; "": not tied.
+std::string tied_copy(Config config) {
+  if (!config.tied_output) return "";
+  config.tied_output = false;
+  return stored_name(config, "output.weight");
+}
+
+// How many whole names between dots two end with in common.
+int common_end(const std::string& a, const std::string& b) {
+  int names = 0;
+  for (size_t i = 1; i <= std::min(a.size(), b.size()); ++i) {
+    if (a[a.size() - i] != b[b.size() - i]) break;
+    names += a[a.size() - i] == '.' || i == a.size() || i == b.size();
+  }
+  return names;
+}
+
+// Tools put prefixes before the released names, or drop them.
+std::string nearest(const std::string& name, const std::map<std::string, Stored>& tensors) {
+  std::string found = "nothing";
+  int longest = 1;  // "weight" alone says nothing
+  for (const auto& [other, stored] : tensors)
+    if (const int common = common_end(name, other); common > longest)
+      longest = common, found = "nothing of this name, but " + other;
+  return found;
+}
+
+void check_copy(const Place& place, const Stored& copy, const std::string& name,
+                const Stored& original) {
+  const bool equal = copy.dtype == original.dtype && copy.shape == original.shape &&
+                     std::ranges::equal(copy.data, original.data);
+  if (!equal) place.fail("a copy of " + name + " (tie_word_embeddings is true)", "other values");
+}
+
 }  // namespace
 
 std::vector<std::string> check_stored(
-    const Config& config, const std::map<std::string, std::vector<int64_t>>& shapes,
+    const Config& config, const std::map<std::string, Stored>& tensors,
     const std::function<std::string(const std::string&)>& file_of) {
+  const auto place_of = [&](const std::string& name) {
+    return Place{"checkpoint", file_of(name)} / name;
+  };
   std::set<std::string> used;
   for (const TensorSpec& spec : tensor_table(config)) {
     if (!used.insert(spec.stored).second) continue;
-    const auto it = shapes.find(spec.stored);
-    if (it == shapes.end())
-      throw Error("checkpoint", file_of("") + ": " + spec.stored, shape_text(spec.stored_shape),
-                  "nothing");
-    if (it->second != spec.stored_shape)
-      throw Error("checkpoint", file_of(spec.stored) + ": " + spec.stored,
-                  shape_text(spec.stored_shape), shape_text(it->second));
+    const auto it = tensors.find(spec.stored);
+    if (it == tensors.end())
+      (Place{"checkpoint", file_of("")} / spec.stored)
+          .fail(shape_text(spec.stored_shape), nearest(spec.stored, tensors));
+    if (it->second.shape != spec.stored_shape)
+      place_of(spec.stored).fail(shape_text(spec.stored_shape), shape_text(it->second.shape));
   }
   const std::set<std::string> off = switched_off(config);
+  const std::string copy = tied_copy(config), embedding = stored_name(config, "token_embd.weight");
   std::vector<std::string> unused;
-  for (const auto& [name, shape] : shapes) {
+  for (const auto& [name, stored] : tensors) {
     if (used.contains(name)) continue;
+    if (name == copy) {
+      check_copy(place_of(name), stored, embedding, tensors.at(embedding));
+      continue;
+    }
     if (!is_known_unused(name) && !off.contains(name))
-      throw Error(
-          "checkpoint", file_of(name) + ": " + name,
+      place_of(name).fail(
           "only tensors of a " + config.architecture + " model on " + name_of(config.backbone),
           "a tensor that nothing uses");
     unused.push_back(name);

@@ -1,20 +1,29 @@
 // Does a checkpoint hold what the tensor table says: every tensor exactly once, in its shape?
 #pragma once
 
+#include <cstddef>
 #include <functional>
 #include <map>
+#include <span>
 #include <string>
 #include <vector>
 
+#include "base/dtype.h"
 #include "model/config.h"
 
 namespace revenant {
 
-// `shapes` are the stored tensors' shapes by name; `file_of(name)` (or the directory, for a missing
-// tensor) is named in the Error. Returns the unused ones, which a re-save keeps: known ones, and
-// those of a mechanism that the extension key switches off.
+struct Stored {
+  std::vector<int64_t> shape;
+  DType dtype;
+  std::span<const std::byte> data;
+};
+
+// `file_of(name)` (or the directory, for a missing tensor) is named in the Error. Returns the
+// unused ones, which a re-save keeps: known ones, and those of a mechanism that the extension key
+// switches off. A tied model's output matrix may be there as an equal copy; it is not among them.
 std::vector<std::string> check_stored(
-    const Config& config, const std::map<std::string, std::vector<int64_t>>& shapes,
+    const Config& config, const std::map<std::string, Stored>& tensors,
     const std::function<std::string(const std::string&)>& file_of);
 
 }  // namespace revenant

@@ -1,13 +1,10 @@
 #include "model/config.h"
 
 #include <algorithm>
-#include <cfloat>
-#include <cmath>
-#include <nlohmann/json.hpp>
-#include <optional>
-#include <set>
 
-#include "base/json.h"
+#include "model/config_rope.h"
+#include "model/generation.h"
+#include "model/unread.h"
 
 namespace revenant {
 namespace {
@@ -17,130 +14,9 @@ using Json = nlohmann::json;
 constexpr int most_passes = 16;  // bounds the caches; the paper tries up to 4
 constexpr int most_tiles = 64;   // as `revenant tiles --max-tiles`
 // Far above any model: products of sizes stay within an int, and a table of tensors within memory.
-constexpr int most_layers = 1 << 12, most_side = 1 << 14, most_shuffle = 64, most_width = 1 << 16,
-              most_head_dim = 256,  // kernels/kernels.h
-    most_intermediate = 1 << 20, most_tokens = 1 << 24, most_positions = 1 << 30;
-
-using Names = std::vector<std::string>;
-
-std::string listed(const Names& names) {
-  std::string list;
-  for (size_t i = 0; i < names.size(); ++i)
-    list += (i == 0 ? "" : i + 1 < names.size() ? ", " : " or ") + names[i];
-  return list;
-}
-
-bool contains(const Names& names, const Json& name) {
-  return name.is_string() && std::ranges::count(names, name.get<std::string>());
-}
-
-// One JSON object and where it stands, so that every complaint names the field.
-struct Fields {
-  const Json& json;
-  Place place;
-  std::set<std::string>* asked = nullptr;  // if given, takes the paths of all keys asked for
-
-  [[noreturn]] void fail(const std::string& key, const std::string& expected) const {
-    const auto it = json.find(key);
-    (place / key).fail(expected, it == json.end() ? "nothing" : shown(*it));
-  }
-  bool has(const char* key) const {
-    if (asked) asked->insert((place / key).inside);
-    return json.contains(key) && !json[key].is_null();
-  }
-  int integer(const char* key, std::optional<int> fallback = {}) const {
-    if (!has(key) && fallback) return *fallback;
-    if (!has(key) || !json[key].is_number_integer()) fail(key, "an integer");
-    const Json& value = json[key];
-    if (value.is_number_unsigned() ? value.get<uint64_t>() > 1 << 30 : value.get<int64_t>() < -1)
-      fail(key, "an integer in [-1, 2^30]");
-    return value.get<int>();
-  }
-  // A size: the forward divides by some of these, so none may be zero.
-  int size(const char* key, std::optional<int> fallback = {}, int most = most_width) const {
-    const int value = integer(key, fallback);
-    if (value < 1 || value > most) fail(key, "an integer in [1, " + std::to_string(most) + "]");
-    return value;
-  }
-  // The forward has it as a float, which must be able to hold it.
-  double number(const char* key, double fallback) const {
-    if (!has(key)) return fallback;
-    if (!json[key].is_number()) fail(key, "a number");
-    const auto value = json[key].get<double>();
-    if (!(std::abs(value) <= FLT_MAX)) fail(key, "a finite number");
-    return value;
-  }
-  double positive(const char* key, double fallback) const {
-    const double value = number(key, fallback);
-    if (!(float(value) > 0)) fail(key, "a positive number");
-    return value;
-  }
-  bool flag(const char* key, bool fallback) const {
-    if (!has(key)) return fallback;
-    if (!json[key].is_boolean()) fail(key, "true or false");
-    return json[key].get<bool>();
-  }
-  std::string text(const char* key, const std::string& fallback = "") const {
-    if (!has(key)) return fallback;
-    if (!json[key].is_string()) fail(key, "a string");
-    return json[key].get<std::string>();
-  }
-  // What the code does anyway: where the file speaks of it, it must say the same.
-  void fixed(const char* key, const Json& only) const {
-    if (has(key) && json[key] != only) fail(key, shown(only));
-  }
-  void one_of(const char* key, const Names& known) const {
-    if (has(key) && !contains(known, json[key])) fail(key, listed(known));
-  }
-  void architecture(const Names& known) const {
-    if (!has("architectures") || json["architectures"] == Json::array()) return;
-    const Json& list = json["architectures"];
-    if (!list.is_array() || !contains(known, list[0]))
-      fail("architectures", "a list that begins with " + listed(known));
-  }
-  void keys(const Names& known) const {
-    for (const auto& [key, value] : json.items())
-      if (!contains(known, key)) fail(key, "no such key (known: " + listed(known) + ")");
-  }
-  Fields object(const char* key) const {
-    if (!has(key) || !json[key].is_object()) fail(key, "an object");
-    return {json[key], place / key, asked};
-  }
-  std::vector<double> positives(const char* key, size_t count) const {
-    const std::string expected = "a list of " + std::to_string(count) + " positive numbers";
-    if (!has(key) || !json[key].is_array() || json[key].size() != count) fail(key, expected);
-    std::vector<double> values;
-    for (const Json& item : json[key]) {
-      values.push_back(item.is_number() ? item.get<double>() : 0);
-      if (!(values.back() <= FLT_MAX && float(values.back()) > 0)) fail(key, expected);
-    }
-    return values;
-  }
-};
-
-RopeConfig parse_rope(const Fields& llm, int head_dim) {
-  RopeConfig rope;
-  rope.theta = llm.positive("rope_theta", 10000);
-  rope.max_position = llm.size("max_position_embeddings", 2048, most_positions);
-  rope.original_max_position =
-      llm.size("original_max_position_embeddings", rope.max_position, most_positions);
-  if (!llm.has("rope_scaling")) return rope;
-  const Fields scaling = llm.object("rope_scaling");
-  const std::string type = scaling.text("type", scaling.text("rope_type"));
-  if (type == "dynamic") {
-    rope.kind = RopeConfig::dynamic;
-    rope.factor = scaling.positive("factor", 1);
-  } else if (type == "su" || type == "longrope") {
-    rope.kind = RopeConfig::su;
-    rope.short_factors = scaling.positives("short_factor", size_t(head_dim / 2));
-    rope.long_factors = scaling.positives("long_factor", size_t(head_dim / 2));
-    if (rope.original_max_position < 2)  // the rule divides by its logarithm
-      llm.fail("original_max_position_embeddings", "an integer above 1");
-  } else if (type != "default") {
-    scaling.fail("type", "dynamic, su, longrope or default");
-  }
-  return rope;
-}
+constexpr int most_positions = 1 << 30, most_layers = 1 << 12, most_side = 1 << 14,
+              most_shuffle = 64, most_head_dim = 256,  // kernels/kernels.h
+    most_intermediate = 1 << 20, most_tokens = 1 << 24;
 
 struct KnownBackbone {
   Backbone backbone;
@@ -161,6 +37,30 @@ Backbone parse_backbone(const Fields& llm) {
   return found->backbone;
 }
 
+double epsilon(const Fields& fields, const char* key, double usual, Config& c) {
+  if (!fields.has(key))
+    c.warnings.push_back((fields.place / key).text() + ": nothing, taken as " + shown(usual));
+  return fields.positive(key, usual);
+}
+
+// Every row attends to all before it. A window that is no shorter than what the model is made for,
+// or that Qwen2 switches off, changes nothing.
+void check_window(const Fields& llm, const Config& c) {
+  const bool off = c.backbone == Backbone::qwen2 && !llm.flag("use_sliding_window", false);
+  const bool wide = !llm.has("sliding_window") ||
+                    llm.size("sliding_window", {}, most_positions) >= c.rope.max_position;
+  if (!off && !wide)
+    llm.fail("sliding_window", "at least " + std::to_string(c.rope.max_position) +
+                                   ", max_position_embeddings (windows are not computed)");
+  if (!llm.has("layer_types")) return;
+  const Json& types = llm.json["layer_types"];
+  const auto full = [&](const Json& type) {
+    return type == "full_attention" || (wide && type == "sliding_attention");
+  };
+  if (!types.is_array() || !std::ranges::all_of(types, full))
+    llm.fail("layer_types", "full_attention in every layer");
+}
+
 void parse_language(const Fields& llm, Config& c) {
   c.backbone = parse_backbone(llm);
   c.vocab = c.embedding_rows = llm.size("vocab_size", {}, most_tokens);
@@ -175,18 +75,17 @@ void parse_language(const Fields& llm, Config& c) {
   if (c.head_dim % 2 != 0 || c.head_dim > most_head_dim)
     llm.fail(llm.has("head_dim") ? "head_dim" : "hidden_size",
              "an even number of dimensions a head, at most " + std::to_string(most_head_dim));
-  c.rms_eps = llm.positive("rms_norm_eps", 1e-6);
+  c.rms_eps = epsilon(llm, "rms_norm_eps", c.backbone == Backbone::phi3 ? 1e-5 : 1e-6, c);
   llm.one_of("hidden_act", {"silu", "swish"});  // two names of one function
   c.qkv_bias = c.backbone == Backbone::qwen2;
-  if (c.backbone != Backbone::qwen2 &&
-      (llm.flag("bias", false) || llm.flag("attention_bias", false)))
-    llm.fail("bias", "false (biases are known for qwen2 only)");
+  for (const char* bias : {"bias", "attention_bias"})  // qwen2 has them whatever its file says
+    if (c.backbone != Backbone::qwen2) llm.fixed(bias, false);
+  llm.fixed("mlp_bias", false);
   c.tied_output = llm.flag("tie_word_embeddings", false);
   if (c.backbone != Backbone::qwen2 && c.backbone != Backbone::llama)
     c.padding_index = llm.integer("pad_token_id", -1);
-  c.bos_token = llm.integer("bos_token_id", -1);
-  c.rope = parse_rope(llm, c.head_dim);
-  llm.fixed("use_sliding_window", false);  // Phi-3's acts on longer prompts than its models take
+  c.rope = parse_rope(llm, c.head_dim, c.warnings);
+  check_window(llm, c);
 }
 
 void parse_shuffle(const Fields& root, Config& c) {
@@ -207,6 +106,7 @@ void parse_intern_vit(const Fields& root, Config& c) {
   v.fixed("norm_type", "layer_norm");
   v.fixed("qk_normalization", false);
   v.fixed("qkv_bias", true);
+  v.fixed("num_channels", 3);
   c.vision = {Tower::intern_vit,
               v.size("hidden_size"),
               v.size("intermediate_size", {}, most_intermediate),
@@ -214,7 +114,7 @@ void parse_intern_vit(const Fields& root, Config& c) {
               v.size("num_attention_heads"),
               v.size("patch_size"),
               v.size("image_size", {}, most_side),
-              v.positive("layer_norm_eps", 1e-6)};
+              epsilon(v, "layer_norm_eps", 1e-6, c)};
   c.vision.image = root.size("force_image_size", c.vision.image, most_side);
   parse_shuffle(root, c);
   // The released code fixes 6 tiles, whatever `max_dynamic_patch` says (papers.md, 3.2); only the
@@ -227,13 +127,11 @@ void parse_intern_vit(const Fields& root, Config& c) {
 // TroL-1.8B/7B say only the picture's size; the tower is CLIP-L/14 unless `vision_config` says
 // else.
 void parse_clip(const Fields& root, Config& c) {
-  const Json none = Json::object();
-  const Fields v = root.has("vision_config")
-                       ? root.object("vision_config")
-                       : Fields{none, root.place / "vision_config", root.asked};
+  const Fields v = root.object_if_any("vision_config");
   v.architecture({"CLIPVisionModel"});
   v.one_of("model_type", {"clip_vision_model"});
   v.fixed("hidden_act", "quick_gelu");
+  v.fixed("num_channels", 3);
   c.vision = {Tower::clip,
               v.size("hidden_size", 1024),
               v.size("intermediate_size", 4096, most_intermediate),
@@ -262,9 +160,7 @@ void parse_trol(const Fields& x, TrolConfig& trol) {
 }
 
 void parse_extension(const Fields& root, Config& c) {
-  const Json none = Json::object();
-  const Fields x = root.has("revenant") ? root.object("revenant")
-                                        : Fields{none, root.place / "revenant", root.asked};
+  const Fields x = root.object_if_any("revenant");
   x.keys({"phantom", "phantom_eta", "phantom_eta_learnable", "trol", "trol_passes", "trol_traverse",
           "trol_gate", "max_tiles"});
   const std::string type = root.text("model_type");
@@ -272,8 +168,7 @@ void parse_extension(const Fields& root, Config& c) {
   c.phantom.switched_off = x.has("phantom") && !c.phantom.on;
   c.phantom.eta = x.number("phantom_eta", 1e-4);
   if (c.phantom.eta < 0) x.fail("phantom_eta", "a number of at least 0");
-  c.phantom.eta_learnable = x.flag("phantom_eta_learnable", false);
-  if (c.phantom.eta_learnable) x.fail("phantom_eta_learnable", "false (not supported)");
+  x.fixed("phantom_eta_learnable", false);
   c.trol.on = x.flag("trol", type == "trol" || type == "internlm");
   c.trol.switched_off = x.has("trol") && !c.trol.on;
   parse_trol(x, c.trol);
@@ -306,11 +201,30 @@ void check_architecture(const Fields& root, const std::string& type) {
   if (type == "revenant") root.architecture({phantom, trol});
 }
 
-Config parse(const Json& json, const std::string& subject, std::set<std::string>* asked) {
+// What transformers writes into every object. Generation is the root's and, with the released code,
+// its language model's.
+void parse_common(const Fields& root, Config& c) {
+  const Fields llm = root.object_if_any("llm_config"), tower = root.object_if_any("vision_config");
+  for (const Fields& fields : {root, llm, tower}) {
+    fields.fixed("add_cross_attention", false);
+    fields.fixed("pruned_heads", Json::object());
+  }
+  for (const Fields& fields : {root, llm})
+    for (const std::string& told : check_generation(fields)) c.warnings.push_back(told);
+  c.eos_tokens = root.ids("eos_token_id");
+  if (const std::string unread = unread_keys({root, llm, tower}); !unread.empty())
+    c.warnings.push_back(unread);
+}
+
+Config parse(const Json& json, const std::string& subject, std::set<std::string>& asked) {
   const Fields root{json, {"config", subject}, asked};
   if (!json.is_object()) root.place.fail("a JSON object", json.type_name());
   const std::string type = root.text("model_type");
   check_architecture(root, type);
+  // Weights of other number formats; adapters that the released code would put around the layers.
+  if (root.has("quantization_config"))
+    root.fail("quantization_config", "nothing (weights of 16 or 32 bits)");
+  for (const char* key : {"use_backbone_lora", "use_llm_lora"}) root.fixed(key, 0);
   Config c;
   if (type == "internlm") {
     parse_language(root, c);
@@ -323,8 +237,7 @@ Config parse(const Json& json, const std::string& subject, std::set<std::string>
   }
   parse_extension(root, c);
   c.image_token = root.integer("image_token_index", -1);
-  c.eos_token = root.integer("eos_token_id", -1);
-  c.pad_token = root.integer("pad_token_id", c.eos_token);
+  parse_common(root, c);
   check_geometry(root, c);
   return c;
 }
@@ -334,7 +247,7 @@ Config parse(const Json& json, const std::string& subject, std::set<std::string>
 void check_read(const Json& json, const std::vector<std::string>& settings) {
   std::set<std::string> asked;
   try {
-    parse(json, "", &asked);
+    parse(json, "", asked);
   } catch (const Error&) {
     return;
   }
@@ -348,13 +261,24 @@ void check_read(const Json& json, const std::vector<std::string>& settings) {
   }
 }
 
+// JSON where it is, else a text.
+Json value_of(const std::string& text) {
+  try {
+    return parse_json(text, {"config", "setting"});
+  } catch (const Error&) {
+    return text;
+  }
+}
+
 }  // namespace
 
 Config parse_config(const Json& json, const std::string& subject) {
-  return parse(json, subject, nullptr);
+  std::set<std::string> asked;
+  return parse(json, subject, asked);
 }
 
 Json with_settings(Json json, const std::vector<std::string>& settings) {
+  if (!json.is_object()) return json;  // parse_config says so in the file's name
   for (const std::string& setting : settings) {
     const size_t equals = setting.find('=');
     if (equals == std::string::npos || equals == 0)
@@ -367,11 +291,15 @@ Json with_settings(Json json, const std::vector<std::string>& settings) {
         throw Error("config", setting, "a path through objects", place->type_name());
     }
     const std::string value = setting.substr(equals + 1);
-    const Json parsed = Json::parse(value, nullptr, false);
-    (*place)[key] = parsed.is_discarded() ? Json(value) : parsed;
+    (*place)[key] = value_of(value);
   }
   if (!settings.empty()) check_read(json, settings);
   return json;
+}
+
+TileRule tile_rule(const Config& c) {
+  if (c.vision.kind == Tower::clip) return clip_rule(c.vision.image);
+  return {.size = c.vision.image, .max_tiles = c.max_tiles, .thumbnail = c.thumbnail};
 }
 
 const char* name_of(Backbone backbone) {

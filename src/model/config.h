@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "base/prompt_family.h"
+#include "base/tile_rule.h"
 
 namespace revenant {
 
@@ -20,6 +21,7 @@ struct RopeConfig {
   int original_max_position = 0;  // su: short factors up to here
   double factor = 1;
   std::vector<double> short_factors, long_factors;  // su, head_dim / 2 each
+  double attention_factor = 0;  // su: on cos and sin; 0: by the rule of the two lengths
 };
 
 struct VisionConfig {
@@ -34,7 +36,6 @@ struct PhantomConfig {
   bool on = false;
   bool switched_off = false;  // by the extension key: its tensors may be there, and are not used
   double eta = 1e-4;
-  bool eta_learnable = false;
 };
 
 // What passes more than once: the released code lets prompts of more than one token. `all` is the
@@ -60,7 +61,6 @@ struct Config {
   bool tied_output = false;
   int padding_index = -1;   // embedding row that receives no gradient; -1: none
   int image_lora_rank = 0;  // TroL-1.8B/7B: low-rank branch on picture rows, 0: none
-  double image_lora_scale = 1;
   RopeConfig rope;
   VisionConfig vision;
   int shuffle = 2;  // pixels of the tower's grid folded into one token, a side; 1 for CLIP
@@ -68,7 +68,9 @@ struct Config {
   bool thumbnail = true;
   PhantomConfig phantom;
   TrolConfig trol;
-  int image_token = -1, eos_token = -1, pad_token = -1, bos_token = -1;
+  int image_token = -1;
+  std::vector<int> eos_tokens;        // any of them ends an answer
+  std::vector<std::string> warnings;  // what the file says and is not done, or leaves open
 
   int tokens_per_tile() const {
     const int side = vision.grid() / shuffle;
@@ -82,6 +84,8 @@ struct Config {
 // or asks for something else than what the code computes.
 Config parse_config(const nlohmann::json& json, const std::string& subject);
 nlohmann::json with_settings(nlohmann::json json, const std::vector<std::string>& settings);
+
+TileRule tile_rule(const Config& config);
 
 const char* name_of(Backbone backbone);
 const char* name_of(Traverse traverse);

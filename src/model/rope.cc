@@ -45,7 +45,9 @@ RopeRule rope_rule(const RopeConfig& rope, int head_dim, int length) {
       rule.inv_freq[i] =
           1.0f / (float(factors[i]) * std::pow(float(base), float(2 * i) / float(head_dim)));
     const double scale = double(rope.max_position) / rope.original_max_position;
-    if (scale > 1)
+    if (rope.attention_factor > 0)
+      rule.factor = float(rope.attention_factor);
+    else if (scale > 1)
       rule.factor = float(std::sqrt(1 + std::log(scale) / std::log(rope.original_max_position)));
   }
   return rule;

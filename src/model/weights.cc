@@ -308,6 +308,11 @@ std::string stored_name(const Config& config, const std::string& name) {
   CHECK(false);
 }
 
+std::string stored_gate(const Config& config) {
+  const std::string weight = config.trol.on ? stored_name(config, "trol_gate.weight") : "";
+  return weight.substr(0, weight.rfind('.'));
+}
+
 bool is_known_unused(const std::string& stored) {
   return stored.find(".post_layernorm.") != std::string::npos ||
          stored.ends_with(".position_ids") || stored.ends_with(".rotary_emb.inv_freq");

@@ -120,6 +120,9 @@ struct Weights {
 // one name.
 std::vector<TensorSpec> tensor_table(const Config& config);
 
+// The stored name of TroL's gate without ".weight" and ".bias"; "": no TroL.
+std::string stored_gate(const Config& config);
+
 // Where the checkpoint keeps a tensor of the table: its `stored` name.
 std::string stored_name(const Config& config, const std::string& name);
 

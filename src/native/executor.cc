@@ -101,9 +101,8 @@ void Executor::add_picture_branch(const Linear<Matrix>& w, const Tensor& x, cons
   if (rows.empty()) return;
   const Tensor low = linear({w.lora_a, {}, {}, {}}, take(x, rows));
   const Tensor high = linear({w.lora_b, {}, {}, {}}, low);
-  const float scale = float(c_.image_lora_scale);
   for (size_t i = 0; i < rows.size(); ++i)
-    for (int j = 0; j < out.width; ++j) out.row(rows[i])[j] += scale * high.row(int(i))[j];
+    for (int j = 0; j < out.width; ++j) out.row(rows[i])[j] += high.row(int(i))[j];
 }
 
 Tensor Executor::swiglu(const MlpWeights<Matrix>& w, const Tensor& x, const Step& step) {

@@ -11,10 +11,10 @@ namespace {
 class Loader {
  public:
   Loader(const Config& config, const WeightSource& source) : source_(source) {
-    std::map<std::string, std::vector<int64_t>> shapes;
+    std::map<std::string, Stored> stored;
     for (const Tensors* tensors : {&source.checkpoint->tensors(), &source.extra})
-      for (const auto& [name, view] : *tensors) shapes[name] = view.shape;
-    check_stored(config, shapes, [&](const std::string& name) { return file_of(name).string(); });
+      for (const auto& [name, view] : *tensors) stored[name] = {view.shape, view.dtype, view.data};
+    check_stored(config, stored, [&](const std::string& name) { return file_of(name).string(); });
   }
 
   Matrix get(const TensorSpec& spec) const {

@@ -264,10 +264,4 @@ void round_up(TorchBatch& batch) {
   batch.labels.resize(size_t(step.rows), -100);
 }
 
-TileRule tile_rule_of(const Config& config) {
-  if (config.vision.kind == Tower::clip) return clip_rule(config.vision.image);
-  return {
-      .size = config.vision.image, .max_tiles = config.max_tiles, .thumbnail = config.thumbnail};
-}
-
 }  // namespace revenant

@@ -73,6 +73,4 @@ std::vector<std::vector<Pick>> picks_in_order(const TrainingData& data, int size
 // for ever new sizes keeps ever more memory.
 void round_up(TorchBatch& batch);
 
-TileRule tile_rule_of(const Config& config);
-
 }  // namespace revenant

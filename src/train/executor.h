@@ -50,7 +50,7 @@ class TorchExecutor : public Verbs<TorchExecutor> {
     const Tensor y = torch::linear(x, w.weight, w.bias);
     if (!w.lora_a.defined() || rows_->pictures.numel() == 0) return y;
     const Tensor low = torch::linear(x.index_select(0, rows_->pictures), w.lora_a);
-    const Tensor high = torch::linear(low, w.lora_b) * c_.image_lora_scale;
+    const Tensor high = torch::linear(low, w.lora_b);
     return y.index_add(0, rows_->pictures, high);
   }
   Tensor heads(const Tensor& x, int d) { return x.view({x.size(0), -1, d}); }

@@ -23,7 +23,7 @@ class Loop {
         p_(prepared),
         run_(prepared.run),
         objective_(objective_of(recipe.objective)),
-        maker_{run_.model.config, *p_.tokenizer, *p_.rule, tile_rule_of(run_.model.config),
+        maker_{run_.model.config, *p_.tokenizer, *p_.rule, tile_rule(run_.model.config),
                batch_options(recipe)},
         meter_(recipe, watch, run_.state.global_step, run_.state.meter),
         threads_(recipe.gradient_accumulation_steps) {}

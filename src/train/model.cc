@@ -46,18 +46,17 @@ TorchModel load_torch_model(const Path& directory, const std::vector<std::string
   model.config = parse_config(model.config_json, (directory / "config.json").string());
   model.specs = unique_tensors(model.config);
   Tensors tensors = checkpoint.tensors();
+  model.warnings = model.config.warnings;
   std::optional<GateFile> gate;
-  if (model.config.trol.on && !tensors.contains(stored_name(model.config, "trol_gate.weight")))
-    gate = read_gate_file(directory);
-  if (gate) {
-    if (gate->weight) tensors[stored_name(model.config, "trol_gate.weight")] = gate->weight->view();
-    if (gate->bias) tensors[stored_name(model.config, "trol_gate.bias")] = gate->bias->view();
-    if (!gate->warning.empty()) model.warnings.push_back(gate->warning);
-  }
-  std::map<std::string, std::vector<int64_t>> shapes;
-  for (const auto& [name, view] : tensors) shapes[name] = view.shape;
+  if (const std::string stem = stored_gate(model.config); !stem.empty())
+    if ((gate = gate_beside(checkpoint, stem))) {
+      tensors.merge(gate->tensors(stem));
+      if (!gate->warning.empty()) model.warnings.push_back(gate->warning);
+    }
+  std::map<std::string, Stored> stored;
+  for (const auto& [name, view] : tensors) stored[name] = {view.shape, view.dtype, view.data};
   const std::vector<std::string> unused =
-      check_stored(model.config, shapes, [&](const std::string& name) {
+      check_stored(model.config, stored, [&](const std::string& name) {
         return checkpoint.tensors().contains(name) ? checkpoint.file_of(name).string()
                                                    : directory.string();
       });

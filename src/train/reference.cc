@@ -92,7 +92,7 @@ void add_reference(const Recipe& recipe, const PromptRule& rule, const Tokenizer
     }
     tell("computing what the reference model says of " + set.recipe.path.string());
     if (!model) model = load_torch_model(directory);
-    const BatchMaker maker{model->config, tokenizer, rule, tile_rule_of(model->config), options};
+    const BatchMaker maker{model->config, tokenizer, rule, tile_rule(model->config), options};
     set.reference = computed(*model, maker, set, recipe.bf16);
     save(file, set.reference);
   }

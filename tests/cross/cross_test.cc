@@ -339,7 +339,7 @@ TEST(Cross, TorchTracesItsTraining) {
                                             {"train/attention_mask", ones},
                                             {"train/labels", ids}});
   EXPECT_TRUE(torch_traced.has_autograd());
-  for (const auto& [name, parameter] : model.parameters)
+  for (const auto& [name, parameter] : as_stored(model, model.parameters))
     for (const std::string kind : {"grad/", "adamw_wd0/param_after/", "adamw_wd0.01/param_after/"})
       EXPECT_EQ(found.at("train/" + kind + name).floats.size(), size_t(parameter.numel()));
   std::filesystem::remove_all(directory);

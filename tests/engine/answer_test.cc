@@ -116,6 +116,21 @@ TEST_F(Answer, ConfigsAndTemplatesStopTokensBothStop) {
   EXPECT_EQ(stops(Model(directory_, {{"eos_token_id=70"}, 1})), both);
 }
 
+TEST_F(Answer, EveryEndTokenOfTheFilesStops) {
+  const auto ids = [&](const std::vector<std::string>& settings) {
+    const Model model(directory_, {settings, 1});
+    return std::set(model.speech().stop_ids.begin(), model.speech().stop_ids.end());
+  };
+  std::set<int> expected = ids({});
+  expected.insert({41, 42});
+  EXPECT_EQ(ids({"eos_token_id=[257, 41, 42]"}), expected);
+  write_file(directory_ / "generation_config.json", R"({"eos_token_id": [43, 44]})");
+  expected.insert({43, 44});
+  EXPECT_EQ(ids({"eos_token_id=[257, 41, 42]"}), expected);
+  write_file(directory_ / "generation_config.json", R"({"repetition_penalty": 1.1})");
+  EXPECT_THROW(ids({}), Error);
+}
+
 TEST_F(Answer, ManyTilesEqualTilesOneByOne) {
   const Model model(directory_, {{}, 2});
   Image picture = blank_image(150, 100);

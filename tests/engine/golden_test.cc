@@ -177,7 +177,7 @@ void expect_beams(const Case& c, int beams) {
   GenerateOptions options;
   options.beams = beams;
   options.max_new_tokens = int(expected.size());
-  options.stop_ids = {c.config().eos_token};
+  options.stop_ids = c.config().eos_tokens;
   Session session(model_of(c));
   const Ids prompt = c.ids("prefill/input_ids");
   const Generated made = generate({&session, prompt, features_of(c, "vision"), options});

@@ -52,7 +52,8 @@ inline void write_random_phantom(const Path& directory, uint64_t seed,
                                  {"num_hidden_layers", 1},
                                  {"num_attention_heads", 2},
                                  {"patch_size", 14},
-                                 {"image_size", 56}}},
+                                 {"image_size", 56},
+                                 {"layer_norm_eps", 1e-6}}},
                                {"llm_config",
                                 {{"model_type", "qwen2"},
                                  {"vocab_size", 261},
@@ -60,7 +61,9 @@ inline void write_random_phantom(const Path& directory, uint64_t seed,
                                  {"intermediate_size", 48},
                                  {"num_hidden_layers", 2},
                                  {"num_attention_heads", 2},
-                                 {"num_key_value_heads", 1}}}};
+                                 {"num_key_value_heads", 1},
+                                 {"rope_theta", 10000.0},
+                                 {"rms_norm_eps", 1e-6}}}};
   std::filesystem::create_directories(directory);
   write_random_checkpoint(directory, json, seed, change);
   write_file(directory / "tokenizer.json", train_byte_bpe(texts, 261, specials));

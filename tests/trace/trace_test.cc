@@ -280,9 +280,9 @@ TEST(TraceInputs, GoldensPass) {
     }
     const auto settings = golden_settings(golden::read_json(place.path() / "golden.json"));
     const nlohmann::json json = golden::read_json(place.path() / "config.json");
-    EXPECT_EQ(complaint(parse_config(with_settings(json, settings), "golden"), inputs),
-              "no complaint")
-        << file;
+    const Config config = parse_config(with_settings(json, settings), "golden");
+    EXPECT_EQ(complaint(config, inputs), "no complaint") << file;
+    EXPECT_EQ(config.warnings, std::vector<std::string>()) << file;
     ++ran;
   }
   EXPECT_GT(ran, 0);

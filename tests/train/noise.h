@@ -105,7 +105,7 @@ struct OneStep {
   TorchModel model = load_torch_model(recipe.output_dir);
   TrainingData data = read_training_data(recipe.data, recipe.objective.takes_pairs());
   BatchMaker maker{model.config, tokenizer, prompt_rule(PromptFamily::phantom_qwen2),
-                   tile_rule_of(model.config), batch_options(recipe)};
+                   tile_rule(model.config), batch_options(recipe)};
 };
 
 }  // namespace revenant

@@ -140,7 +140,7 @@ TEST_F(TrainTest, Bf16CopiesAreNeverStale) {
   const Tokenizer tokenizer = Tokenizer::open(r.output_dir);
   const TrainingData data = read_training_data(r.data, false);
   const BatchMaker maker{first.config, tokenizer, prompt_rule(prompt_family(first.config)),
-                         tile_rule_of(first.config), batch_options(r)};
+                         tile_rule(first.config), batch_options(r)};
   std::vector<TorchBatch> batches = {maker.make(picks_of_step(data, r, 1))};
   round_up(batches[0]);
   SideBySide threads(1);
@@ -283,7 +283,7 @@ TEST_F(TrainTest, EvaluationKeepsTheBestCheckpoint) {
   const Tokenizer tokenizer = Tokenizer::open(r.output_dir);
   const TrainingData data = read_training_data(r.data, true);
   BatchMaker maker{model.config, tokenizer, prompt_rule(prompt_family(model.config)),
-                   tile_rule_of(model.config), batch_options(r)};
+                   tile_rule(model.config), batch_options(r)};
   maker.options.questions_per_picture = 100;
   std::vector<TorchBatch> batches;
   for (const auto& picks : picks_in_order(data, 3)) batches.push_back(maker.make(picks));
@@ -310,7 +310,7 @@ TEST_F(TrainTest, EvaluationIsAsInferred) {
   const TrainingData data = read_training_data(r.data, false);
   const auto loss = [&](bool as_inferred) {
     BatchMaker maker{model.config, tokenizer, prompt_rule(prompt_family(model.config)),
-                     tile_rule_of(model.config), batch_options(r)};
+                     tile_rule(model.config), batch_options(r)};
     maker.options.as_inferred = as_inferred;
     std::vector<TorchBatch> batches;
     for (const auto& picks : picks_in_order(data, 8)) batches.push_back(maker.make(picks));
