@@ -56,7 +56,8 @@ Json llm_json(const Shape& s) {
 Json config_json(const Shape& s) {
   const Json vision = {{"hidden_size", 24},      {"intermediate_size", 40},
                        {"num_hidden_layers", 2}, {"num_attention_heads", 2},
-                       {"patch_size", 14},       {"image_size", 56}};
+                       {"patch_size", 14},       {"image_size", 56},
+                       {"layer_norm_eps", 1e-6}};
   Json json;
   if (s.clip) {
     json = llm_json(s);
