@@ -58,7 +58,8 @@ json config_json(const Config& c) {
 
 json mechanisms_json(const Config& c) {
   json on = json::object();
-  if (c.phantom.on) on["phantom"] = {{"eta", c.phantom.eta}};
+  if (c.phantom.on)
+    on["phantom"] = {{"eta", c.phantom.eta}, {"eta_learnable", c.phantom.eta_learnable}};
   if (c.trol.on) on["trol"] = {{"passes", c.trol.passes}, {"traverse", name_of(c.trol.traverse)}};
   return on;
 }

@@ -67,8 +67,8 @@ void add_squares(const A& a, const Tensor& b, size_t layer, int first, Ratios& b
 
 class Watcher : public Observer {
  public:
-  Watcher(const Config& config, Sequence& sequence, int most_rows, bool heads)
-      : c_(config),
+  Watcher(const Native& native, Sequence& sequence, int most_rows, bool heads)
+      : c_(native.config),
         sequence_(sequence),
         most_(size_t(most_rows)),
         heads_(heads),
@@ -78,6 +78,10 @@ class Watcher : public Observer {
         output_row_(layers(), most_),
         score_(layers(), size_t(c_.heads)) {
     if (c_.phantom.on) half_weight_ = Numbers({layers(), most_, size_t(c_.heads)});
+    for (const LayerWeights<Matrix>& layer : native.weights.layers) {
+      const Matrix& learnt = layer.attention.phantom.eta;
+      etas_.push_back(learnt ? learnt.floats()[0] : c_.phantom.eta);
+    }
   }
 
   // What the next forward computes: rows from `first`; its last row `chooses` an answer's token.
@@ -136,7 +140,7 @@ class Watcher : public Observer {
   void add_ghosts(size_t layer) {
     const Tensor &gate = held_["gate"], &v_ghost = held_["v_ghost"], &o1 = held_["o1"],
                  &o2 = held_["o2"];
-    const double eta = c_.phantom.eta;
+    const double eta = etas_[layer];
     for (int r = 0; r < gate.rows; ++r)
       for (int h = 0; h < c_.heads; ++h)
         half_weight_.at(layer, size_t(first_ + r), size_t(h)) = gate.row(r)[h];
@@ -169,7 +173,8 @@ class Watcher : public Observer {
     const Tensor &q = held_["q"], &gq = held_["q_ghost"];
     const size_t d = size_t(c_.head_dim), head = h * d;
     const WeightType type = sequence_.cache_type;
-    const double scale = 1 / std::sqrt(double(d)), eta2 = c_.phantom.eta * c_.phantom.eta;
+    const double scale = 1 / std::sqrt(double(d)),
+                 eta2 = c_.phantom.on ? etas_[layer] * etas_[layer] : 0;
     for (size_t j = 0; j < scores.size(); ++j) {
       const double plain = dot(q.row(q.rows - 1) + head, stream.k.row(j), at, d, type);
       const double ghost =
@@ -200,6 +205,7 @@ class Watcher : public Observer {
   Numbers half_weight_;
   std::vector<Numbers> gates_, attention_;
   Ratios value_head_, value_row_, output_head_, output_row_, score_;
+  std::vector<double> etas_;  // by layer
 };
 
 // One sequence under observation.
@@ -210,7 +216,7 @@ struct Watched {
   Watched(const Model& m, int most_rows, bool heads)
       : model(m),
         sequence(m.config(), m.cache_type()),
-        watcher(m.config(), sequence, most_rows, heads) {}
+        watcher(m.native(), sequence, most_rows, heads) {}
 
   Tensor forward(const Step& step, std::span<const int> ids, const Tensor* features, bool chooses) {
     Sequence* const sequences[] = {&sequence};

@@ -168,11 +168,12 @@ void parse_extension(const Fields& root, Config& c) {
   c.phantom.switched_off = x.has("phantom") && !c.phantom.on;
   c.phantom.eta = x.number("phantom_eta", 1e-4);
   if (c.phantom.eta < 0) x.fail("phantom_eta", "a number of at least 0");
-  x.fixed("phantom_eta_learnable", false);
+  c.phantom.eta_learnable = x.flag("phantom_eta_learnable", false);
   c.trol.on = x.flag("trol", type == "trol" || type == "internlm");
   c.trol.switched_off = x.has("trol") && !c.trol.on;
   parse_trol(x, c.trol);
-  x.fixed("trol_gate", "tied");
+  x.one_of("trol_gate", {"tied", "per_layer"});
+  c.trol.gate_per_layer = x.text("trol_gate") == "per_layer";
   c.max_tiles = x.size("max_tiles", c.max_tiles, most_tiles);
   c.architecture =
       c.phantom.on ? (c.trol.on ? "phantom-trol" : "phantom") : (c.trol.on ? "trol" : "revenant");

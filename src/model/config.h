@@ -36,6 +36,7 @@ struct PhantomConfig {
   bool on = false;
   bool switched_off = false;  // by the extension key: its tensors may be there, and are not used
   double eta = 1e-4;
+  bool eta_learnable = false;  // a weight of each layer, which begins as eta
 };
 
 // What passes more than once: the released code lets prompts of more than one token. `all` is the
@@ -46,6 +47,7 @@ struct TrolConfig {
   bool on = false;
   bool switched_off = false;  // as Phantom's
   int passes = 2;
+  bool gate_per_layer = false;  // the paper's; the released weights have one for all
   Traverse traverse = Traverse::prompt;
   int streams() const { return on && traverse != Traverse::off ? passes : 1; }
 };

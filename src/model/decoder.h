@@ -16,7 +16,8 @@ X attention(E& e, const Config& c, const AttentionWeights<M>& w, const X& x, con
                     e.note(site, "k", e.rope(flat.k, step)), e.note(site, "v", flat.v)};
   const Haunted<X> haunted =
       c.phantom.on ? haunt(e, w.phantom, a, step, site) : Haunted<X>{a, {}, false};
-  const Halves<X> o = e.attend(site, haunted, step, float(c.phantom.eta));
+  const auto eta = e.eta(w.phantom.eta, c.phantom.eta);
+  const Halves<X> o = e.attend(site, haunted, step, eta);
   if (!c.phantom.on) return e.note(site, "attn_output", e.linear(w.o, e.join(o.plain), &step));
   e.note(site, "o1", o.plain);
   e.note(site, "o2", o.ghost);

@@ -16,6 +16,8 @@
 //   attend(site, haunted, step, eta)   Halves            causal, within sequences, over cached rows too;
 //                                                        scores (q.k + eta^2 gq.gk) / sqrt(d),
 //                                                        plain = P v, ghost = plain + eta P gv
+//   eta(learnt, usual)                                   what attend takes: the layer's weight, or the
+//                                                        configuration's number where it has none
 //   attend_tile(qkv, tokens)           [T * tokens, n, d]  every token of a tile looks at all of it
 //   patches(pixels, tiles, side, patch)  [T * grid^2, 3 * patch * patch]
 //   with_class(x, class_token, tiles)  [T * (1 + n), H]  drop_class(x, tiles) is its inverse

@@ -126,7 +126,9 @@ constexpr Name mechanism_names[] = {
     {"blk.%.mix_v_o", "model.layers.%.@.xattn_value_phantom.linear_o"},
     {"blk.%.phantom_gate1", "model.layers.%.@.gating_phantom_1"},
     {"blk.%.phantom_gate2", "model.layers.%.@.gating_phantom_2"},
+    {"blk.%.phantom_eta", "model.layers.%.@.eta_phantom"},
     {"trol_gate", "model.trol_gating.0"},
+    {"blk.%.trol_gate", "model.trol_gating.%"},
 };
 
 bool nested(const Config& c) { return c.vision.kind == Tower::intern_vit; }
@@ -309,7 +311,8 @@ std::string stored_name(const Config& config, const std::string& name) {
 }
 
 std::string stored_gate(const Config& config) {
-  const std::string weight = config.trol.on ? stored_name(config, "trol_gate.weight") : "";
+  const bool shared = config.trol.on && !config.trol.gate_per_layer;
+  const std::string weight = shared ? stored_name(config, "trol_gate.weight") : "";
   return weight.substr(0, weight.rfind('.'));
 }
 
@@ -319,7 +322,8 @@ bool is_known_unused(const std::string& stored) {
 }
 
 Part part_of(const TensorSpec& spec) {
-  if (spec.role == Role::mixer || spec.role == Role::gate) return Part::mechanism;
+  const bool eta = spec.name.ends_with(".phantom_eta");
+  if (spec.role == Role::mixer || spec.role == Role::gate || eta) return Part::mechanism;
   if (spec.name.starts_with("v.")) return Part::vision;
   if (spec.name.starts_with("mm.")) return Part::projector;
   return Part::language;

@@ -60,6 +60,7 @@ template <class M>
 struct PhantomWeights {
   Mixer<M> mix_q, mix_k, mix_v;
   Linear<M> gate1, gate2;  // [1, d], bias [1]: of the plain and of the ghost half
+  M eta{};                 // [1] of the layer, where it is learnt; else the configuration has it
 };
 
 template <class M>
@@ -79,7 +80,7 @@ struct LayerWeights {
   Norm<M> attn_norm, mlp_norm;
   AttentionWeights<M> attention;
   MlpWeights<M> mlp;
-  Linear<M> trol_gate;  // the same handle in every layer
+  Linear<M> trol_gate;  // the same handle in every layer, unless each has its own
 };
 
 template <class M>
@@ -120,7 +121,7 @@ struct Weights {
 // one name.
 std::vector<TensorSpec> tensor_table(const Config& config);
 
-// The stored name of TroL's gate without ".weight" and ".bias"; "": no TroL.
+// The stored name of TroL's one gate without ".weight" and ".bias"; "": no TroL, or a gate a layer.
 std::string stored_gate(const Config& config);
 
 // Where the checkpoint keeps a tensor of the table: its `stored` name.
@@ -158,7 +159,8 @@ class Binder {
     w.projector = projector();
     w.embedding = get_(
         detail::vector_spec(c, "token_embd.weight", {c.embedding_rows, c.hidden}, Role::embedding));
-    if (c.trol.on) gate_ = linear("trol_gate", 1, c.hidden, true, Role::gate);
+    if (c.trol.on && !c.trol.gate_per_layer)
+      gate_ = linear("trol_gate", 1, c.hidden, true, Role::gate);
     for (int i = 0; i < c.layers; ++i) w.layers.push_back(layer(i));
     w.output_norm = norm("output_norm", c.hidden, false, c.rms_eps);
     w.output = linear("output", c.vocab, c.hidden, false, Role::linear, false);
@@ -212,12 +214,16 @@ class Binder {
       p = {mixer(b + "mix_q"), mixer(b + "mix_k"), mixer(b + "mix_v"),
            linear(b + "phantom_gate1", 1, c.head_dim, true, Role::gate),
            linear(b + "phantom_gate2", 1, c.head_dim, true, Role::gate)};
+      if (c.phantom.eta_learnable)
+        p.eta = get_(detail::vector_spec(c, b + "phantom_eta", {1}, Role::scale));
     }
     w.mlp_norm = norm(b + "ffn_norm", h, false, c.rms_eps);
     w.mlp.gate = linear(b + "ffn_gate", c.intermediate, h, false, Role::linear, true);
     w.mlp.up = linear(b + "ffn_up", c.intermediate, h, false, Role::linear, true);
     w.mlp.down = linear(b + "ffn_down", h, c.intermediate, false, Role::linear, true);
-    w.trol_gate = gate_;
+    w.trol_gate = c.trol.on && c.trol.gate_per_layer
+                      ? linear(b + "trol_gate", 1, c.hidden, true, Role::gate)
+                      : gate_;
     return w;
   }
   TowerWeights<M> tower() {

@@ -49,6 +49,9 @@ class Executor : public Verbs<Executor> {
   Tensor rope(const Tensor& x, const Step& step);
   Qkv<Tensor> anchor(Site site, const Qkv<Tensor>& a, const Step& step);
   Tensor attend_heads(const Tensor& q, const Tensor& k, const Tensor& v, const Step& step);
+  float eta(const Matrix& learnt, double usual) {
+    return learnt ? learnt.floats()[0] : float(usual);
+  }
   Halves<Tensor> attend(Site site, const Haunted<Tensor>& a, const Step& step, float eta);
 
   Tensor attend_tile(const Qkv<Tensor>& a, int tokens);

@@ -19,6 +19,9 @@ class Inputs {
   Inputs(const Config& config, const Arrays& arrays) : c_(config), arrays_(arrays) {}
 
   void check() const {
+    if (c_.phantom.on && c_.phantom.eta_learnable)
+      throw Error("trace", "revenant.phantom_eta_learnable",
+                  "false: ghosts are shown by the configuration's eta", "true");
     for (const std::string group : {"vision/", "vision_interp/", "batch/", "train/"})
       check_pictures(group);
     check_prompt("prefill/", features("vision/"), "gen/tokens");

@@ -93,9 +93,9 @@ torch::Tensor TorchExecutor::unpad(const std::vector<Tensor>& groups) {
 
 // Concatenating [q, eta gq], [k, eta gk], [v, v + eta gv] gives both halves in one attention.
 Halves<torch::Tensor> TorchExecutor::attend(Site, const Haunted<Tensor>& a, const Step&,
-                                            float eta) {
+                                            const Eta& eta) {
   const int64_t d = a.plain.q.size(2), group = a.plain.q.size(1) / a.plain.k.size(1);
-  const double factor = eta, scale = 1 / std::sqrt(double(d));
+  const double scale = 1 / std::sqrt(double(d));
   const auto joined = [&](const Tensor& x, const Tensor& ghost) {
     return pad(a.has_ghost ? torch::cat({x, ghost}, -1) : x);
   };
@@ -103,9 +103,9 @@ Halves<torch::Tensor> TorchExecutor::attend(Site, const Haunted<Tensor>& a, cons
   const auto repeated = [&](const Tensor& x) {
     return group == 1 ? by_head(x) : by_head(x).repeat_interleave(group, 1);
   };
-  const Tensor gv = a.has_ghost ? a.plain.v + factor * a.ghost.v : a.plain.v;
-  const auto q = joined(a.plain.q, a.has_ghost ? factor * a.ghost.q : a.plain.q);
-  const auto k = joined(a.plain.k, a.has_ghost ? factor * a.ghost.k : a.plain.k);
+  const Tensor gv = a.has_ghost ? a.plain.v + eta.times(a.ghost.v) : a.plain.v;
+  const auto q = joined(a.plain.q, a.has_ghost ? eta.times(a.ghost.q) : a.plain.q);
+  const auto k = joined(a.plain.k, a.has_ghost ? eta.times(a.ghost.k) : a.plain.k);
   const auto v = joined(a.plain.v, gv);
   std::vector<Tensor> outputs;
   for (size_t i = 0; i < q.size(); ++i)

@@ -66,7 +66,14 @@ class TorchExecutor : public Verbs<TorchExecutor> {
   Tensor attend_heads(const Tensor& q, const Tensor& k, const Tensor& v, const Step&) {
     return attend_first_heads(q, k, v, rows_->first);
   }
-  Halves<Tensor> attend(Site, const Haunted<Tensor>& a, const Step&, float eta);
+  // A weight [1], or undefined and a number.
+  struct Eta {
+    Tensor learnt;
+    double usual;
+    Tensor times(const Tensor& x) const { return learnt.defined() ? learnt * x : usual * x; }
+  };
+  Eta eta(const Tensor& learnt, double usual) { return {learnt, usual}; }
+  Halves<Tensor> attend(Site, const Haunted<Tensor>& a, const Step&, const Eta& eta);
   Tensor attend_tile(const Qkv<Tensor>& a, int tokens);
   Tensor patches(const Tensor& pixels, int tiles, int side, int patch);
   Tensor with_class(const Tensor& x, const Tensor& token, int tiles);

@@ -90,6 +90,7 @@ torch::Tensor fresh_tensor(const Config& c, const TensorSpec& spec, Random& rand
   if (spec.role == Role::norm)
     return spec.name.ends_with(".bias") ? torch::zeros(spec.stored_shape)
                                         : torch::ones(spec.stored_shape);
+  if (spec.name.ends_with(".phantom_eta")) return torch::full(spec.stored_shape, c.phantom.eta);
   if (spec.role == Role::scale) return torch::full(spec.stored_shape, 0.1);
   if (spec.role == Role::bias || (spec.role == Role::gate && !is_matrix))
     return torch::zeros(spec.stored_shape);

@@ -38,7 +38,7 @@ class Loop {
     };
     prepare_step(run_.state.global_step);
     while (run_.state.global_step < recipe_.max_steps && !stop_signal) {
-      MechanismStats mechanisms(run_.model.config);
+      MechanismStats mechanisms(run_.model);
       StepReport report;
       const nlohmann::json metered = meter_.state();
       const int skipped = run_.state.skipped_in_a_row;

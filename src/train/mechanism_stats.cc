@@ -9,8 +9,14 @@ double root_mean_square(const torch::Tensor& x) {
 
 }  // namespace
 
-MechanismStats::MechanismStats(const Config& config)
-    : layers_(config.layers), eta_(config.phantom.eta) {}
+MechanismStats::MechanismStats(const TorchModel& model) : layers_(model.config.layers) {
+  for (int layer = 0; layer < layers_; ++layer) {
+    const auto learnt = model.parameters.find("blk." + std::to_string(layer) + ".phantom_eta");
+    etas_.push_back(learnt == model.parameters.end() ? model.config.phantom.eta
+                                                     : learnt->second.item<double>());
+    if (learnt != model.parameters.end()) place("ghost", "eta", layer) = etas_.back();
+  }
+}
 
 TorchNote MechanismStats::note(int rows) {
   return [this, rows](Site site, std::string_view name, const torch::Tensor& all) {
@@ -44,7 +50,8 @@ void MechanismStats::gate(const char* name, int layer, const torch::Tensor& x) {
 
 void MechanismStats::ghost(std::string_view name, int layer, const torch::Tensor& x) {
   const std::string plain(name.substr(0, 1));
-  place("ghost", plain.c_str(), layer) = eta_ * root_mean_square(x) / plain_.at(plain);
+  place("ghost", plain.c_str(), layer) =
+      etas_[size_t(layer)] * root_mean_square(x) / plain_.at(plain);
 }
 
 }  // namespace revenant

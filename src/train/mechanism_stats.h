@@ -4,13 +4,13 @@
 
 #include <nlohmann/json.hpp>
 
-#include "train/executor.h"
+#include "train/model.h"
 
 namespace revenant {
 
 class MechanismStats {
  public:
-  explicit MechanismStats(const Config& config);
+  explicit MechanismStats(const TorchModel& model);
 
   // An observer of one forward; of `rows` rows, those behind them stand for nothing.
   TorchNote note(int rows);
@@ -26,7 +26,7 @@ class MechanismStats {
   double& place(const char* name, const char* what, int layer);
 
   int layers_;
-  double eta_;
+  std::vector<double> etas_;             // by layer
   std::map<std::string, double> plain_;  // root mean squares of q, k, v of the layer
   nlohmann::json json_ = nlohmann::json::object();
 };

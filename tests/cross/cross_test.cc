@@ -29,6 +29,7 @@ struct Shape {
   std::string backbone = "qwen2";
   int heads = 4, kv_heads = 2, head_dim = 64, layers = 2;
   bool phantom = true, trol = false, clip = false;
+  bool own = false;  // an eta to learn and a gate in every layer
 };
 
 Json llm_json(const Shape& s) {
@@ -70,12 +71,16 @@ Json config_json(const Shape& s) {
   json["vision_config"] = vision;
   json["image_token_index"] = 60;
   json["revenant"] = {{"phantom", s.phantom}, {"phantom_eta", 0.3}, {"trol", s.trol}};
+  if (s.own) {
+    json["revenant"]["phantom_eta_learnable"] = s.phantom;
+    json["revenant"]["trol_gate"] = "per_layer";
+  }
   return json;
 }
 
 std::string name_of(const Shape& s) {
   return s.backbone + (s.clip ? "_clip" : "") + (s.phantom ? "_phantom" : "") +
-         (s.trol ? "_trol" : "") + "_h" + std::to_string(s.heads) + "g" +
+         (s.trol ? "_trol" : "") + (s.own ? "_own" : "") + "_h" + std::to_string(s.heads) + "g" +
          std::to_string(s.kv_heads) + "d" + std::to_string(s.head_dim);
 }
 
@@ -181,6 +186,7 @@ TEST(Cross, NativeEqualsTorchInFloat64) {
         expect_native_equals_truth({backbone, 4, 2, 64, 2, phantom, trol, false}, 7, 3, 40);
   expect_native_equals_truth({"internlm2", 4, 2, 64, 2, false, true, true}, 7, 3, 40);
   expect_native_equals_truth({"internlm2", 4, 2, 64, 2, true, true, true}, 7, 3, 40);
+  expect_native_equals_truth({"qwen2", 4, 2, 64, 2, true, true, false, true}, 7, 3, 40);
 }
 
 TEST(Cross, RandomShapes) {
@@ -320,6 +326,7 @@ TEST(Cross, AutogradEqualsFiniteDifferences) {
   expect_gradients({"qwen2", 4, 2, 16, 2, true, false, false});
   expect_gradients({"phi3", 2, 2, 16, 1, false, true, false});
   expect_gradients({"internlm2", 4, 2, 16, 1, true, true, true});
+  expect_gradients({"qwen2", 4, 2, 16, 1, true, true, false, true});
 }
 
 // What `conformance --backend torch` is held to: a gradient and its AdamW steps of every parameter.

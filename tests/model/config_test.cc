@@ -376,7 +376,7 @@ TEST(Config, ExtensionKnowsItsKeys) {
        "phantom_eta_learnable, trol, trol_passes, trol_traverse, trol_gate or max_tiles), found "
        "0.1"},
       {"phantom-0.5b", "/revenant/trol_gate", "own",
-       "revenant.trol_gate: expected \"tied\", found \"own\""},
+       "revenant.trol_gate: expected tied or per_layer, found \"own\""},
       {"phantom-0.5b", "/revenant/phantom_eta", -1e-4,
        "revenant.phantom_eta: expected a number of at least 0, found -0.0001"},
       {"phantom-0.5b", "/revenant/phantom_eta", 1e39,
@@ -390,7 +390,9 @@ TEST(Config, ExtensionKnowsItsKeys) {
   });
   expect_no_complaints({{"phantom-0.5b", "/revenant", Json::object(), ""},
                         {"phantom-0.5b", "/revenant/phantom_eta", 0, ""},
-                        {"trol-7b", "/revenant/trol_gate", "tied", ""}});
+                        {"trol-7b", "/revenant/trol_gate", "tied", ""},
+                        {"trol-7b", "/revenant/trol_gate", "per_layer", ""},
+                        {"phantom-0.5b", "/revenant/phantom_eta_learnable", true, ""}});
 }
 
 TEST(Config, NumbersHaveRanges) {
