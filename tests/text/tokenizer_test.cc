@@ -68,6 +68,8 @@ TEST(Tokenizer, MergesCannotSpellSpecialTokens) {
   EXPECT_EQ(t.encode("<s>", Specials::as_tokens), Ids{1});
   EXPECT_EQ(t.encode("<s>", Specials::as_text), (Ids{268, 267}));
   EXPECT_EQ(t.decode(t.encode("<s>", Specials::as_text), false), "<s>");
+  EXPECT_EQ(t.decode(t.encode("<s>", Specials::as_tokens), false), "");
+  EXPECT_EQ(t.decode(t.encode("<s>", Specials::as_tokens), true), "<s>");
 }
 
 TEST(Tokenizer, IgnoreMerges) {

@@ -19,6 +19,7 @@ const Case cases[] = {
      "I|'ll| it|'s| we|'re| they|'ve| I|'m| he|'d| can|'t", ""},
     {"I|'|LL| IT|'|S| WE|'|RE| THEY|'|VE| I|'|M| HE|'|D| CAN|'|T",
      "I|'LL| IT|'S| WE|'RE| THEY|'VE| I|'M| HE|'D| CAN|'T", ""},
+    {"IT|'|SELF| they|'re|ally| WE|'|LLX", "IT|'S|ELF| they|'re|ally| WE|'LL|X", ""},
     {"it|'|\u017f| '|S|'|x| '|rE|'|vE", "it|'\u017f| '|S|'x| '|rE|'vE", ""},
     {"x|'s|y|'t|z| '|l| '|r| '", "x|'s|y|'t|z| '|l| '|r| '", ""},
     {"12345| 6| 78", "1|2|3|4|5| |6| |7|8", "123|45| |6| |78"},
