@@ -13,7 +13,9 @@ double score_misfit(const Case& c, const std::string& group, int beams, Caches c
   const Model model(golden::conformance_root() / c.name,
                     {golden_settings(c.notes), 1, WeightType::f32});
   Session first(model);
-  BeamSearch search({beams, int(c.golden.shape(group + "tokens")[1]), c.config().eos_tokens, 1});
+  const auto& ends = c.config().eos_tokens;
+  const int length = int(c.golden.shape(group + "tokens")[1]);
+  BeamSearch search({beams, length, {ends.begin(), ends.end()}, 1});
   search.take(first.feed(c.ids("prefill/input_ids"), see(model.native(), c.pixels("vision"),
                                                          c.tiles("vision"), c.side("vision"))));
   std::vector<Session> sessions;
