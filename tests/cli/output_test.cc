@@ -107,6 +107,18 @@ TEST_F(Cli, ClosedStreams) {
     EXPECT_EQ(got.code, std::string(closed).find(">&-") == 0 || closed[3] == ' ' ? 1 : 0) << closed;
     EXPECT_EQ(read_file(sheet), expected) << closed;
   }
+  const auto made = [&](const char* name, const std::string& script) {  // with a bar on stderr
+    const std::string directory = (place_ / name).string();
+    EXPECT_EQ(shell(place_, script,
+                    {"synth", "--arch", "phantom-0.5b", "-t", "1", "-o", directory, "--config-set",
+                     "llm_config.hidden_size=64", "--config-set", "llm_config.num_hidden_layers=1",
+                     "--config-set", "llm_config.num_attention_heads=4", "--config-set",
+                     "vision_config.num_hidden_layers=1"})
+                  .code,
+              0);
+    return read_file(place_ / name / "model.safetensors");
+  };
+  EXPECT_TRUE(made("a", "exec \"$0\" \"$@\"") == made("b", "exec \"$0\" \"$@\" 2>&-"));
   const Outcome ask = shell(place_, "exec \"$0\" \"$@\" <&-", {"run", "-m", model_});
   EXPECT_EQ(ask.code, 1);
   EXPECT_NE(ask.err.find("text by -p or on stdin"), std::string::npos) << ask.err;
