@@ -199,6 +199,7 @@ std::optional<std::string> LineEditor::read() {
   for (;;) {
     state_->interrupted = false;
     int length = 0;
+    el_wset(state_->editor, EL_PREP_TERM, 1);  // before the prompt invites a Ctrl-C
     const wchar_t* got = el_wgets(state_->editor, &length);
     std::wstring_view line(got ? got : L"", got ? size_t(length) : 0);
     if (state_->interrupted) {
