@@ -19,7 +19,6 @@ class Loop {
  public:
   Loop(const Recipe& recipe, const TrainWatch& watch, Preparation& prepared)
       : recipe_(recipe),
-        watch_(watch),
         p_(prepared),
         run_(prepared.run),
         objective_(objective_of(recipe.objective)),
@@ -144,7 +143,6 @@ class Loop {
   }
 
   const Recipe& recipe_;
-  const TrainWatch& watch_;
   Preparation& p_;
   Run& run_;
   const Objective objective_;
