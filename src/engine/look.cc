@@ -99,8 +99,8 @@ class Watcher : public Observer {
     held_.clear();
   }
 
-  void note(Site site, std::string_view name, const Tensor& value) override {
-    if (name == "trol_gate") {
+  void note(Site site, Note name, const Tensor& value) override {
+    if (name == Note::trol_gate) {
       if (gates_.empty()) gates_.assign(size_t(c_.trol.passes - 1), Numbers({layers(), most_}));
       gated_ = size_t(first_ + value.rows);
       for (int r = 0; r < value.rows; ++r)
@@ -108,7 +108,7 @@ class Watcher : public Observer {
     } else if (site.pass == 1 && wanted(name)) {
       if (site.layer != layer_) finish_layer();
       layer_ = site.layer;
-      held_[std::string(name)] = value;
+      held_[name] = value;
     }
   }
 
@@ -131,28 +131,28 @@ class Watcher : public Observer {
 
  private:
   size_t layers() const { return size_t(c_.layers); }
-  static bool wanted(std::string_view name) {
-    for (const auto* one : {"q", "v", "q_ghost", "v_ghost", "o1", "o2", "gate"})
-      if (name == one) return true;
-    return false;
+  static bool wanted(Note name) {
+    constexpr Note used[] = {Note::q,  Note::v,  Note::q_ghost, Note::v_ghost,
+                             Note::o1, Note::o2, Note::gate};
+    return std::ranges::count(used, name) > 0;
   }
 
   void add_ghosts(size_t layer) {
-    const Tensor &gate = held_["gate"], &v_ghost = held_["v_ghost"], &o1 = held_["o1"],
-                 &o2 = held_["o2"];
+    const Tensor &gate = held_[Note::gate], &v_ghost = held_[Note::v_ghost], &o1 = held_[Note::o1],
+                 &o2 = held_[Note::o2];
     const double eta = etas_[layer];
     for (int r = 0; r < gate.rows; ++r)
       for (int h = 0; h < c_.heads; ++h)
         half_weight_.at(layer, size_t(first_ + r), size_t(h)) = gate.row(r)[h];
-    add_squares([&](int r, int i) { return eta * double(v_ghost.row(r)[i]); }, held_["v"], layer,
-                first_, value_head_, value_row_);
+    add_squares([&](int r, int i) { return eta * double(v_ghost.row(r)[i]); }, held_[Note::v],
+                layer, first_, value_head_, value_row_);
     add_squares([&](int r, int i) { return double(o2.row(r)[i]) - double(o1.row(r)[i]); }, o1,
                 layer, first_, output_head_, output_row_);
   }
 
   // The last row's softmax((q.k + eta^2 gq.gk) / sqrt(d)) over the cached rows and itself.
   void add_attention(size_t layer, const Stream& stream) {
-    const Tensor& q = held_["q"];
+    const Tensor& q = held_[Note::q];
     const size_t keys = size_t(first_ + q.rows), d = size_t(c_.head_dim), heads = size_t(c_.heads);
     Numbers& to = attention_.back();
     if (layer == 0) to = Numbers({layers(), heads_ ? heads : 1, keys});
@@ -170,7 +170,7 @@ class Watcher : public Observer {
 
   void score_row(size_t layer, size_t h, const Stream& stream, size_t at,
                  std::vector<double>& scores) {
-    const Tensor &q = held_["q"], &gq = held_["q_ghost"];
+    const Tensor &q = held_[Note::q], &gq = held_[Note::q_ghost];
     const size_t d = size_t(c_.head_dim), head = h * d;
     const WeightType type = sequence_.cache_type;
     const double scale = 1 / std::sqrt(double(d)),
@@ -201,7 +201,7 @@ class Watcher : public Observer {
   size_t most_, gated_ = 0;  // rows at most; rows that traverse
   bool heads_, chooses_ = false;
   int first_ = 0, layer_ = 0;
-  std::map<std::string, Tensor> held_;  // notes of layer_ so far
+  std::map<Note, Tensor> held_;  // notes of layer_ so far
   Numbers half_weight_;
   std::vector<Numbers> gates_, attention_;
   Ratios value_head_, value_row_, output_head_, output_row_, score_;

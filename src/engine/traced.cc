@@ -21,7 +21,7 @@ Tensor to_tensor(const Array& array) {
 
 struct Notes : Observer {
   explicit Notes(const ArrayNote& note) : note_to(note) {}
-  void note(Site site, std::string_view name, const Tensor& value) override {
+  void note(Site site, Note name, const Tensor& value) override {
     note_to(site, name, to_array(value));
   }
   const ArrayNote& note_to;

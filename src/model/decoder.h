@@ -12,16 +12,17 @@ template <class E, class M, class X>
 X attention(E& e, const Config& c, const AttentionWeights<M>& w, const X& x, const Step& step,
             Site site) {
   const Qkv<X> flat = e.qkv(w, x, c.head_dim, &step);
-  const Qkv<X> a = {e.note(site, "q", e.rope(flat.q, step)),
-                    e.note(site, "k", e.rope(flat.k, step)), e.note(site, "v", flat.v)};
+  const Qkv<X> a = {e.note(site, Note::q, e.rope(flat.q, step)),
+                    e.note(site, Note::k, e.rope(flat.k, step)), e.note(site, Note::v, flat.v)};
   const Haunted<X> haunted =
       c.phantom.on ? haunt(e, w.phantom, a, step, site) : Haunted<X>{a, {}, false};
   const auto eta = e.eta(w.phantom.eta, c.phantom.eta);
   const Halves<X> o = e.attend(site, haunted, step, eta);
-  if (!c.phantom.on) return e.note(site, "attn_output", e.linear(w.o, e.join(o.plain), &step));
-  e.note(site, "o1", o.plain);
-  e.note(site, "o2", o.ghost);
-  return e.note(site, "attn_output", e.linear(w.o, e.join(blend(e, w.phantom, o, site)), &step));
+  if (!c.phantom.on) return e.note(site, Note::attn_output, e.linear(w.o, e.join(o.plain), &step));
+  e.note(site, Note::o1, o.plain);
+  e.note(site, Note::o2, o.ghost);
+  return e.note(site, Note::attn_output,
+                e.linear(w.o, e.join(blend(e, w.phantom, o, site)), &step));
 }
 
 template <class E, class M, class X>
@@ -36,7 +37,7 @@ X decode(E& e, const Config& c, const Weights<M>& w, X x, const Step& step) {
   for (const LayerWeights<M>& l : w.layers) {
     x = traverse(e, c, l, x, step,
                  [&](const X& input, Site site) { return layer(e, c, l, input, step, site); });
-    x = e.note({l.index, 1}, "output", x);
+    x = e.note({l.index, 1}, Note::output, x);
   }
   return e.rms_norm(x, w.output_norm);
 }

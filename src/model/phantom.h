@@ -19,9 +19,9 @@ template <class E, class M, class X>
 Haunted<X> haunt(E& e, const PhantomWeights<M>& w, const Qkv<X>& a, const Step& step, Site site) {
   const Qkv<X> first = e.anchor(site, a, step);
   return {a,
-          {e.note(site, "q_ghost", mix(e, w.mix_q, a.q, first.q, step)),
-           e.note(site, "k_ghost", mix(e, w.mix_k, a.k, first.k, step)),
-           e.note(site, "v_ghost", mix(e, w.mix_v, a.v, first.v, step))},
+          {e.note(site, Note::q_ghost, mix(e, w.mix_q, a.q, first.q, step)),
+           e.note(site, Note::k_ghost, mix(e, w.mix_k, a.k, first.k, step)),
+           e.note(site, Note::v_ghost, mix(e, w.mix_v, a.v, first.v, step))},
           true};
 }
 
@@ -29,7 +29,7 @@ Haunted<X> haunt(E& e, const PhantomWeights<M>& w, const Qkv<X>& a, const Step& 
 template <class E, class M, class X>
 X blend(E& e, const PhantomWeights<M>& w, const Halves<X>& o, Site site) {
   const X gate = e.sigmoid(e.sub(e.linear(w.gate1, o.plain), e.linear(w.gate2, o.ghost)));
-  return e.lerp(o.ghost, o.plain, e.note(site, "gate", gate));
+  return e.lerp(o.ghost, o.plain, e.note(site, Note::gate, gate));
 }
 
 }  // namespace revenant

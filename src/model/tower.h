@@ -30,10 +30,10 @@ auto tower(E& e, const Config& c, const TowerWeights<M>& w, const P& pixels, int
   x = grid == v.grid()
           ? e.add_positions(x, w.positions)
           : e.add_positions(x, e.resample(w.positions, position_matrix(v.grid(), grid)));
-  x = e.note({}, "embeddings", x);
-  if (v.kind == Tower::clip) x = e.note({}, "pre_layernorm", e.layer_norm(x, w.pre_norm));
+  x = e.note({}, Note::embeddings, x);
+  if (v.kind == Tower::clip) x = e.note({}, Note::pre_layernorm, e.layer_norm(x, w.pre_norm));
   for (const TowerLayer<M>& l : w.layers)
-    x = e.note({l.index, 1}, "tower_layer", tower_layer(e, c, l, x, tokens));
+    x = e.note({l.index, 1}, Note::tower_layer, tower_layer(e, c, l, x, tokens));
   return x;
 }
 
@@ -41,12 +41,12 @@ auto tower(E& e, const Config& c, const TowerWeights<M>& w, const P& pixels, int
 template <class E, class M, class X>
 X project(E& e, const Config& c, const ProjectorWeights<M>& w, const X& x, int tiles, int side) {
   const int grid = side / c.vision.patch;
-  X y = e.note({}, "features", e.drop_class(x, tiles));
+  X y = e.note({}, Note::features, e.drop_class(x, tiles));
   if (c.vision.kind == Tower::intern_vit) {
-    y = e.note({}, "shuffled", e.shuffle(y, grid, c.shuffle));
+    y = e.note({}, Note::shuffled, e.shuffle(y, grid, c.shuffle));
     y = e.layer_norm(y, w.norm);
   }
-  return e.note({}, "projected", e.linear(w.down, e.gelu(e.linear(w.up, y))));
+  return e.note({}, Note::projected, e.linear(w.down, e.gelu(e.linear(w.up, y))));
 }
 
 template <class E, class M, class P>

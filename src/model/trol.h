@@ -14,11 +14,11 @@ X traverse(E& e, const Config& c, const LayerWeights<M>& w, const X& x, const St
            Layer once_more) {
   X mixed = once_more(x, Site{w.index, 1});
   if (!traverses(c.trol, step)) return mixed;
-  e.note({w.index, 1}, "pass1", mixed);
+  e.note({w.index, 1}, Note::pass1, mixed);
   for (int pass = 2; pass <= c.trol.passes; ++pass) {
     const X gate = e.gate_prompt(e.affine(e.tanh(e.linear(w.trol_gate, mixed)), 0.5f, 0.5f), step);
-    const X again = e.note({w.index, pass}, "pass2", once_more(mixed, Site{w.index, pass}));
-    mixed = e.lerp(mixed, again, e.note({w.index, pass}, "trol_gate", gate));
+    const X again = e.note({w.index, pass}, Note::pass2, once_more(mixed, Site{w.index, pass}));
+    mixed = e.lerp(mixed, again, e.note({w.index, pass}, Note::trol_gate, gate));
   }
   return mixed;
 }

@@ -35,6 +35,7 @@
 // clang-format on
 #pragma once
 
+#include "model/note.h"
 #include "model/step.h"
 #include "model/weights.h"
 

@@ -6,7 +6,6 @@
 #include <functional>
 #include <optional>
 #include <span>
-#include <string_view>
 
 #include "base/stop.h"
 #include "base/threads.h"
@@ -22,7 +21,7 @@ namespace revenant {
 // Sees every value that the forward text notes.
 struct Observer {
   virtual ~Observer() = default;
-  virtual void note(Site site, std::string_view name, const Tensor& value) = 0;
+  virtual void note(Site site, Note name, const Tensor& value) = 0;
 };
 
 class Executor : public Verbs<Executor> {
@@ -77,7 +76,7 @@ class Executor : public Verbs<Executor> {
   Tensor tanh(const Tensor& x) { return map(x, k_.tanh); }
   Tensor sigmoid(const Tensor& x) { return map(x, k_.sigmoid); }
 
-  const Tensor& note(Site site, std::string_view name, const Tensor& x) {
+  const Tensor& note(Site site, Note name, const Tensor& x) {
     if (observer_) observer_->note(site, name, x);
     return x;
   }

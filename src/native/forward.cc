@@ -25,8 +25,8 @@ Tensor forward(const Native& n, const Step& step, std::span<Sequence* const> seq
   for (const Span& span : step.spans) CHECK(span.generated == 0);  // teacher forcing is training's
   Executor e = executor(n, sequences);
   Tensor x = embed_prompt(e, n.weights, ids, features, step);
-  x = e.note({}, "final_norm",
-             decode(e, n.config, n.weights, e.note({}, "inputs_embeds", x), step));
+  x = e.note({}, Note::final_norm,
+             decode(e, n.config, n.weights, e.note({}, Note::inputs_embeds, x), step));
   for (const Span& span : step.spans)
     sequences[size_t(span.sequence)]->rows = span.start + span.rows;
   return x;

@@ -8,7 +8,7 @@
 namespace revenant {
 namespace {
 
-const ArrayNote silent = [](Site, std::string_view, const Array&) {};
+const ArrayNote silent = [](Site, Note, const Array&) {};
 
 std::vector<int> to_ids(const Array& array) { return {array.ints.begin(), array.ints.end()}; }
 
@@ -36,53 +36,60 @@ class Recorder {
       : c_(config), group_(std::move(group)), out_(out) {}
 
   ArrayNote tower(int64_t tiles) {
-    return [this, tiles](Site site, std::string_view name, const Array& x) {
-      const std::string key =
-          name == "tower_layer" ? "layer." + std::to_string(site.layer) : std::string(name);
+    return [this, tiles](Site site, Note name, const Array& x) {
+      const std::string key = name == Note::tower_layer ? "layer." + std::to_string(site.layer)
+                                                        : std::string(name_of(name));
       const int64_t width = x.shape.back();
       out_[group_ + key] = with_shape(x, {tiles, int64_t(x.floats.size()) / tiles / width, width});
     };
   }
   ArrayNote decoder() {
-    return [this](Site site, std::string_view name, const Array& x) {
-      put(site, std::string(name), x);
-    };
+    return [this](Site site, Note name, const Array& x) { put(site, name, x); };
   }
 
  private:
-  void put(Site site, const std::string& name, const Array& x) {
-    if (name == "inputs_embeds" || name == "final_norm") {
-      out_[group_ + name] = one_sequence(x);
-      return;
-    }
+  void put(Site site, Note note, const Array& x) {
+    const std::string name(name_of(note));
     const std::string layer = group_ + "layer." + std::to_string(site.layer) + ".";
-    const std::string pass = std::to_string(site.pass);
-    if (name == "output" || name == "pass1" || name == "pass2")
-      out_[layer + name] = one_sequence(x);
-    else if (name == "trol_gate")
-      out_[layer + (c_.phantom.on ? "trol_gate" : "gate")] = with_shape(x, {1, x.shape.at(0)});
-    else if (name == "attn_output")
-      out_[layer + name + (c_.trol.on ? "_pass" + pass : "")] = one_sequence(x);
-    else if (site.pass == 1)
-      put_first_pass(layer, name, x);
+    switch (note) {
+      case Note::inputs_embeds:
+      case Note::final_norm:
+        out_[group_ + name] = one_sequence(x);
+        break;
+      case Note::output:
+      case Note::pass1:
+      case Note::pass2:
+        out_[layer + name] = one_sequence(x);
+        break;
+      case Note::trol_gate:
+        out_[layer + (c_.phantom.on ? name : "gate")] = with_shape(x, {1, x.shape.at(0)});
+        break;
+      case Note::attn_output:
+        out_[layer + name + (c_.trol.on ? "_pass" + std::to_string(site.pass) : "")] =
+            one_sequence(x);
+        break;
+      default:
+        if (site.pass == 1) put_first_pass(layer, note, x);
+    }
   }
-  void put_first_pass(const std::string& layer, const std::string& name, const Array& x) {
-    if (c_.trol.on && (name == "k" || name == "v"))
+  void put_first_pass(const std::string& layer, Note note, const Array& x) {
+    const std::string name(name_of(note));
+    if (c_.trol.on && (note == Note::k || note == Note::v))
       out_[layer + "cache_" + name] = one_sequence_heads(x, c_.head_dim);
     if (!c_.phantom.on) return;
-    const size_t ghost = name.find("_ghost");
-    if (ghost == std::string::npos) {
-      out_[layer + name] = name == "gate" ? one_sequence(x) : one_sequence_heads(x, c_.head_dim);
+    if (note != Note::q_ghost && note != Note::k_ghost && note != Note::v_ghost) {
+      out_[layer + name] =
+          note == Note::gate ? one_sequence(x) : one_sequence_heads(x, c_.head_dim);
       return;
     }
     // Ghosts are kept unscaled: q* = eta y, k* = eta y, v* = v + eta y.
     Array scaled = one_sequence_heads(x, c_.head_dim);
     for (float& value : scaled.floats) value *= float(c_.phantom.eta);
-    if (name == "v_ghost") {
+    if (note == Note::v_ghost) {
       const Array& v = out_.at(layer + "v");
       for (size_t i = 0; i < v.floats.size(); ++i) scaled.floats[i] += v.floats[i];
     }
-    out_[layer + name.substr(0, ghost) + "_phantom"] = std::move(scaled);
+    out_[layer + name.substr(0, 1) + "_phantom"] = std::move(scaled);
   }
 
   const Config& c_;

@@ -8,10 +8,10 @@
 #include <optional>
 #include <span>
 #include <string>
-#include <string_view>
 #include <vector>
 
 #include "model/config.h"
+#include "model/note.h"
 #include "model/step.h"
 
 namespace revenant {
@@ -23,7 +23,7 @@ struct Array {
   std::vector<int64_t> ints;
 };
 using Arrays = std::map<std::string, Array>;
-using ArrayNote = std::function<void(Site, std::string_view, const Array&)>;
+using ArrayNote = std::function<void(Site, Note, const Array&)>;
 
 // What an executor must be able to do to be traced.
 class Traced {

@@ -6,7 +6,6 @@
 
 #include <functional>
 #include <map>
-#include <string_view>
 
 #include "model/rope.h"
 #include "model/verbs.h"
@@ -14,7 +13,7 @@
 
 namespace revenant {
 
-using TorchNote = std::function<void(Site, std::string_view, const torch::Tensor&)>;
+using TorchNote = std::function<void(Site, Note, const torch::Tensor&)>;
 
 // A step's rows as torch indices. Attention runs over groups of spans of like length, each padded
 // to [spans, longest] and back: right padding is never seen by a causal query, so no mask is needed
@@ -100,7 +99,7 @@ class TorchExecutor : public Verbs<TorchExecutor> {
   Tensor tanh(const Tensor& x) { return torch::tanh(x); }
   Tensor sigmoid(const Tensor& x) { return torch::sigmoid(x); }
   Tensor gate_prompt(const Tensor& gate, const Step&) { return gate * rows_->traversing; }
-  Tensor note(Site site, std::string_view name, const Tensor& x) {
+  Tensor note(Site site, Note name, const Tensor& x) {
     if (observer_) (*observer_)(site, name, x);
     return x;
   }

@@ -31,8 +31,8 @@ torch::Tensor forward(const TorchModel& model, const Step& step, const std::vect
   const Weights<torch::Tensor> w = model.weights();
   const torch::Tensor* pictures = features.defined() ? &features : nullptr;
   const torch::Tensor x = embed_prompt(e, w, torch::tensor(ids, torch::kLong), pictures, step);
-  e.note({}, "inputs_embeds", x);
-  const torch::Tensor y = e.note({}, "final_norm", decode(e, model.config, w, x, step));
+  e.note({}, Note::inputs_embeds, x);
+  const torch::Tensor y = e.note({}, Note::final_norm, decode(e, model.config, w, x, step));
   return e.linear(w.output, rows.defined() ? e.take(y, rows) : y);
 }
 

@@ -19,19 +19,26 @@ MechanismStats::MechanismStats(const TorchModel& model) : layers_(model.config.l
 }
 
 TorchNote MechanismStats::note(int rows) {
-  return [this, rows](Site site, std::string_view name, const torch::Tensor& all) {
-    const bool plain = name == "q" || name == "k" || name == "v";
-    const bool ghost = name == "q_ghost" || name == "k_ghost" || name == "v_ghost";
-    if (site.pass > 2 || (!plain && !ghost && name != "gate" && name != "trol_gate")) return;
+  return [this, rows](Site site, Note name, const torch::Tensor& all) {
+    if (site.pass > (name == Note::trol_gate ? 2 : 1)) return;
     const torch::NoGradGuard no_grad;
-    const torch::Tensor x = all.detach().narrow(0, 0, rows);
-    if (name == "trol_gate") return this->gate("trol_gate", site.layer, x);
-    if (site.pass > 1) return;
-    if (name == "gate") return this->gate("gate", site.layer, x);
-    if (plain)
-      plain_[std::string(name)] = root_mean_square(x);
-    else
-      this->ghost(name, site.layer, x);
+    const auto x = [&] { return all.detach().narrow(0, 0, rows); };
+    switch (name) {
+      case Note::gate:
+      case Note::trol_gate:
+        return this->gate(std::string(name_of(name)).c_str(), site.layer, x());
+      case Note::q:
+      case Note::k:
+      case Note::v:
+        plain_[name_of(name)] = root_mean_square(x());
+        return;
+      case Note::q_ghost:
+      case Note::k_ghost:
+      case Note::v_ghost:
+        return this->ghost(name_of(name).substr(0, 1), site.layer, x());
+      default:
+        return;
+    }
   };
 }
 
@@ -48,9 +55,8 @@ void MechanismStats::gate(const char* name, int layer, const torch::Tensor& x) {
   place(name, "above_half", layer) = (values > 0.5).to(torch::kFloat32).mean().item<double>();
 }
 
-void MechanismStats::ghost(std::string_view name, int layer, const torch::Tensor& x) {
-  const std::string plain(name.substr(0, 1));
-  place("ghost", plain.c_str(), layer) =
+void MechanismStats::ghost(std::string_view plain, int layer, const torch::Tensor& x) {
+  place("ghost", std::string(plain).c_str(), layer) =
       etas_[size_t(layer)] * root_mean_square(x) / plain_.at(plain);
 }
 

@@ -22,12 +22,12 @@ class MechanismStats {
 
  private:
   void gate(const char* name, int layer, const torch::Tensor& x);
-  void ghost(std::string_view name, int layer, const torch::Tensor& x);
+  void ghost(std::string_view plain, int layer, const torch::Tensor& x);
   double& place(const char* name, const char* what, int layer);
 
   int layers_;
-  std::vector<double> etas_;             // by layer
-  std::map<std::string, double> plain_;  // root mean squares of q, k, v of the layer
+  std::vector<double> etas_;                  // by layer
+  std::map<std::string_view, double> plain_;  // root mean squares of q, k, v of the layer
   nlohmann::json json_ = nlohmann::json::object();
 };
 

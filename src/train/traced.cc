@@ -17,9 +17,7 @@ torch::Tensor to_tensor(const Array& array, torch::Dtype dtype) {
 }
 
 TorchNote to_note(const ArrayNote& note) {
-  return [&note](Site site, std::string_view name, const torch::Tensor& x) {
-    note(site, name, to_array(x));
-  };
+  return [&note](Site site, Note name, const torch::Tensor& x) { note(site, name, to_array(x)); };
 }
 
 const Objective sft = objective_of({});

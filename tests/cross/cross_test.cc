@@ -16,7 +16,7 @@ namespace revenant {
 namespace {
 
 using Json = nlohmann::json;
-const ArrayNote silent = [](Site, std::string_view, const Array&) {};
+const ArrayNote silent = [](Site, Note, const Array&) {};
 
 Path scratch(const std::string& name) {
   const Path directory =

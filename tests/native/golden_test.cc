@@ -9,9 +9,9 @@ namespace {
 // Keeps whatever the forward text notes, as "layer.3.q" or, for later passes, "layer.3.q@2".
 struct Recorder : Observer {
   std::map<std::string, Tensor> seen;
-  void note(Site site, std::string_view name, const Tensor& value) override {
+  void note(Site site, Note name, const Tensor& value) override {
     const std::string pass = site.pass > 1 ? std::string("@") + std::to_string(site.pass) : "";
-    seen["layer." + std::to_string(site.layer) + "." + std::string(name) + pass] = value;
+    seen["layer." + std::to_string(site.layer) + "." + std::string(name_of(name)) + pass] = value;
   }
 };
 

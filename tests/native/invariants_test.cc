@@ -238,8 +238,8 @@ TEST(Invariants, RowsGeneratedWithoutACacheAreAMistake) {
 // Of a first pass the last thing noted is its output before the gate mixes anything in.
 struct Gates : Observer {
   std::map<std::pair<int, int>, std::map<std::string, Tensor>> seen;
-  void note(Site site, std::string_view name, const Tensor& value) override {
-    seen[{site.layer, site.pass}][std::string(name)] = value;
+  void note(Site site, Note name, const Tensor& value) override {
+    seen[{site.layer, site.pass}][std::string(name_of(name))] = value;
   }
 };
 
