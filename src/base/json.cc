@@ -1,6 +1,5 @@
 #include "base/json.h"
 
-#include <set>
 #include <vector>
 
 namespace revenant {
@@ -20,6 +19,65 @@ std::string path_of(const std::vector<std::string>& path) {
   for (const std::string& step : path) text += (text.empty() || step.empty() ? "" : ".") + step;
   return text;
 }
+
+// Builds the tree as the parser meets it, in time linear in the text; the parser's own callbacks
+// look through all members of a list after each of them.
+class Builder : public nlohmann::json_sax<json> {
+ public:
+  explicit Builder(const Place& place) : place_(place) {}
+  json take() { return std::move(root_); }
+
+  bool null() override { return put(nullptr); }
+  bool boolean(bool value) override { return put(value); }
+  bool number_integer(int64_t value) override { return put(value); }
+  bool number_unsigned(uint64_t value) override { return put(value); }
+  bool number_float(double value, const std::string&) override { return put(value); }
+  bool string(std::string& value) override { return put(std::move(value)); }
+  bool binary(json::binary_t&) override { return false; }  // not in text
+  bool start_object(size_t) override { return open(json::object()); }
+  bool start_array(size_t) override { return open(json::array()); }
+  bool end_object() override { return close(); }
+  bool end_array() override { return close(); }
+  bool key(std::string& name) override {
+    path_.back() = name;
+    const auto [member, fresh] = open_.back()->get_ref<json::object_t&>().try_emplace(name);
+    if (!fresh)
+      (place_ / shortened(path_of(path_), most_told)).fail("unique keys", shown(name) + " twice");
+    member_ = &member->second;
+    return true;
+  }
+  bool parse_error(size_t, const std::string&, const json::exception& e) override {
+    place_.fail("JSON", shortened(json_reason(e.what()), most_told));
+  }
+
+ private:
+  json& add(json&& value) {
+    if (open_.empty()) return root_ = std::move(value);
+    if (open_.back()->is_object()) return *member_ = std::move(value);
+    open_.back()->push_back(std::move(value));
+    return open_.back()->back();
+  }
+  bool put(json&& value) {
+    add(std::move(value));
+    return true;
+  }
+  bool open(json&& value) {
+    open_.push_back(&add(std::move(value)));
+    path_.emplace_back();
+    return true;
+  }
+  bool close() {
+    open_.pop_back();
+    path_.pop_back();
+    return true;
+  }
+
+  const Place& place_;
+  json root_;
+  std::vector<json*> open_;        // none of them grows while one inside it is open
+  json* member_ = nullptr;         // of the innermost object: what its last key names
+  std::vector<std::string> path_;  // the last key in each of them
+};
 
 }  // namespace
 
@@ -41,29 +99,9 @@ void check_json_depth(std::string_view text, const Place& place, size_t max_leve
 
 json parse_json(std::string_view text, const Place& place, size_t max_levels) {
   check_json_depth(text, place, max_levels);
-  std::vector<std::set<std::string>> keys;  // of the values that are open
-  std::vector<std::string> path;            // the key in each of them
-  const auto watch = [&](int, json::parse_event_t event, json& value) {
-    using Event = json::parse_event_t;
-    if (event == Event::object_start || event == Event::array_start) {
-      keys.emplace_back();
-      path.emplace_back();
-    } else if (event == Event::object_end || event == Event::array_end) {
-      keys.pop_back();
-      path.pop_back();
-    } else if (event == Event::key) {
-      path.back() = value.get<std::string>();
-      if (!keys.back().insert(path.back()).second)
-        (place / shortened(path_of(path), most_told))
-            .fail("unique keys", shown(path.back()) + " twice");
-    }
-    return true;
-  };
-  try {
-    return json::parse(text.begin(), text.end(), watch);
-  } catch (const json::exception& e) {
-    place.fail("JSON", shortened(json_reason(e.what()), most_told));
-  }
+  Builder builder(place);
+  json::sax_parse(text.begin(), text.end(), &builder);
+  return builder.take();
 }
 
 json read_json(const Path& file, const std::string& room, uint64_t max_bytes) {

@@ -2,6 +2,8 @@
 
 #include <gtest/gtest.h>
 
+#include <ctime>
+
 #include "support/temporary.h"
 
 namespace revenant {
@@ -68,6 +70,29 @@ TEST(Json, SaysWhereItEndsToBeJsonInAShortLine) {
     EXPECT_LT(complaint(bad).size(), 500u);
   for (const std::string bad : {"", "\xEF\xBB\xBF", "[1] 2", "\"\xFF\"", "[1,]"})
     EXPECT_NE(complaint(bad), "none") << bad;
+}
+
+TEST(Json, BuildsWhatThePlainParserBuilds) {
+  for (const std::string text :
+       {R"([])", R"({})", R"("a")", R"(-3)", R"(18446744073709551615)", R"(1.5e300)", R"(null)",
+        R"({"b": [1, -2, 2.5, true, null, "x\u00e4", {"c": [[], {}, [{}]]}], "a": {"": 0}})"}) {
+    const nlohmann::json plain = nlohmann::json::parse(text);
+    EXPECT_EQ(parse_json(text, {"test", "a.json"}), plain) << text;
+    EXPECT_EQ(parse_json(text, {"test", "a.json"}).type(), plain.type()) << text;
+  }
+  EXPECT_NE(complaint("1e999"), "none");
+}
+
+// A training set is one list of hundreds of thousands of rows: with a look at all of them after
+// each one this takes minutes.
+TEST(Json, TakesTimeInProportionToALongList) {
+  constexpr int rows = 300'000;
+  std::string text = "[";
+  for (int i = 0; i < rows; ++i) text += R"({"id": 1, "turns": [{"from": "human"}]},)";
+  text.back() = ']';
+  const std::clock_t begin = std::clock();
+  EXPECT_EQ(parse_json(text, {"test", "a.json"}).size(), size_t(rows));
+  EXPECT_LT(double(std::clock() - begin) / CLOCKS_PER_SEC, 20);
 }
 
 TEST(Json, PassesOverAByteOrderMark) {
