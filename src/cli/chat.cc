@@ -16,6 +16,7 @@
 #include "cli/history.h"
 #include "cli/line_editor.h"
 #include "cli/program.h"
+#include "text/unicode.h"
 
 namespace revenant {
 namespace {
@@ -66,18 +67,16 @@ struct Chat {
   std::string held{};    // the question that waits for it
 };
 
-constexpr std::string_view blanks = " \t\n\v\f\r";
-
 // What is typed after a command's name and white space.
 bool is_command(std::string_view line, std::string_view name, std::string_view& rest) {
   if (!line.starts_with(name)) return false;
   line.remove_prefix(name.size());
-  if (!line.empty() && blanks.find(line[0]) == blanks.npos) return false;
+  if (!line.empty() && line[0] != ' ' && (line[0] < '\t' || line[0] > '\r')) return false;
   rest = line.empty() ? line : line.substr(1);
   return true;
 }
 
-bool is_blank(std::string_view text) { return text.find_first_not_of(blanks) == text.npos; }
+bool is_blank(std::string_view text) { return strip(repaired(text)).empty(); }
 
 // All of them or none.
 void show(Chat& chat, const std::vector<Path>& pictures) {

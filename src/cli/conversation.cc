@@ -8,14 +8,11 @@
 #include <utility>
 
 #include "base/error.h"
+#include "cli/program.h"
+#include "text/unicode.h"
 
 namespace revenant {
 namespace {
-
-void put(std::string_view text) {
-  std::fwrite(text.data(), 1, text.size(), stdout);
-  std::fflush(stdout);
-}
 
 // Pictures that were encoded apart, as one list.
 Pictures joined(std::span<const Pictures> parts) {
@@ -38,20 +35,6 @@ Pictures joined(std::span<const Pictures> parts) {
 }
 
 }  // namespace
-
-std::string TrimmedStream::push(std::string_view text) {
-  std::string out;
-  for (const char c : text) {
-    if (c == ' ' || (c >= '\t' && c <= '\r')) {
-      if (begun_) white_ += c;
-      continue;
-    }
-    begun_ = true;
-    out += white_ + c;
-    white_.clear();
-  }
-  return out;
-}
 
 Conversation::Conversation(const Model& model, const SpeakArgs& args, bool once)
     : model_(model), args_(args), session_(model), once_(once) {}
@@ -98,12 +81,12 @@ void Conversation::ask(const std::string& question, const GoOn& go_on) {
   options.go_on = go_on;
   TrimmedStream stream;
   options.on_token = [&](int, std::string_view text) {
-    put(stream.push(text));
+    say(stream.push(text));
     return true;
   };
   const Generated made = generate(
       {&session_, {prompt.ids.begin(), prompt.ids.end()}, pictures.features, options, once_});
-  put("\n");
+  say("\n");
   tell_length(made.timings.prompt_tokens + made.timings.generated_tokens);
   if (args_.verbose) tell(made.timings);
   turns.back().answer = filter_output(speech.rule, made.text);

@@ -41,14 +41,4 @@ class Conversation {
   int new_pictures_ = 0;  // of the next one
 };
 
-// Text as it comes, without the white space around it.
-class TrimmedStream {
- public:
-  std::string push(std::string_view text);
-
- private:
-  bool begun_ = false;
-  std::string white_;  // may turn out to be the end
-};
-
 }  // namespace revenant

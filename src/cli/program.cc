@@ -12,6 +12,7 @@
 #include "base/temporary_files.h"
 #include "cli/commands.h"
 #include "cli/terminal.h"
+#include "text/unicode.h"
 
 namespace revenant {
 namespace {
@@ -50,6 +51,12 @@ std::string one_line(std::string message) {
   for (char& c : message)
     if (uint8_t(c) < 0x20 || c == 0x7f) c = ' ';
   return message;
+}
+
+void say(std::string_view text) {
+  const std::string shown = ::isatty(STDOUT_FILENO) ? without_controls(text) : std::string(text);
+  std::fwrite(shown.data(), 1, shown.size(), stdout);
+  std::fflush(stdout);
 }
 
 std::string reason_of(const std::exception& error) {

@@ -6,6 +6,7 @@
 #include <CLI/CLI.hpp>
 #include <exception>
 #include <string>
+#include <string_view>
 
 #include "base/file.h"
 
@@ -16,6 +17,10 @@ std::string reason_of(const std::exception& error);
 
 // Whatever a file put into a message, it stays one line without control characters.
 std::string one_line(std::string message);
+
+// Writes what a model said to stdout: into files and pipes as it is, to a terminal without control
+// characters, so that no answer can move its cursor, clear it or set its title.
+void say(std::string_view text);
 
 // For options that are paths: shells leave a ~ after an = alone. An empty one is wrong usage.
 std::string at_home(const std::string& path);

@@ -138,11 +138,6 @@ json gather(const Model& model, const Args& args, std::span<const Image> picture
   return out;
 }
 
-void print_line(std::string_view text) {
-  std::fwrite(text.data(), 1, text.size(), stdout);
-  std::putchar('\n');
-}
-
 void view(const Args& args) {
   const auto begin = std::chrono::steady_clock::now();
   if (args.prompt.empty()) throw Error("view", "prompt", "text by -p", "nothing");
@@ -155,10 +150,10 @@ void view(const Args& args) {
   const json seen = gather(model, args, pictures);
   write_file(through_links(args.output), page_of(seen, pictures));
   if (args.json_file == "-") {
-    print_line(json_text(seen));
+    say(json_text(seen) + "\n");
   } else {
     if (!args.json_file.empty()) write_file(through_links(args.json_file), json_text(seen) + "\n");
-    print_line(seen["answer"].get_ref<const std::string&>());
+    say(seen["answer"].get<std::string>() + "\n");
   }
   const std::chrono::duration<double> took = std::chrono::steady_clock::now() - begin;
   if (args.speak.verbose)

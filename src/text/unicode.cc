@@ -183,4 +183,32 @@ std::string_view strip(std::string_view text) {
   return text;
 }
 
+std::string TrimmedStream::push(std::string_view text) {
+  std::string out;
+  for (size_t at = 0; at < text.size();) {
+    const Code code = code_at(text, at);
+    const std::string_view character = text.substr(at, size_t(code.size));
+    at += size_t(code.size);
+    if (is_space(code.value)) {
+      if (begun_) white_ += character;
+      continue;
+    }
+    begun_ = true;
+    (out += white_) += character;
+    white_.clear();
+  }
+  return out;
+}
+
+std::string without_controls(std::string_view text) {
+  std::string out;
+  for (size_t at = 0; at < text.size();) {
+    const Code code = code_at(text, at);
+    at += size_t(code.size);
+    const bool control = code.value < 0x20 || (code.value >= 0x7f && code.value < 0xa0);
+    append_code(out, control && code.value != '\t' && code.value != '\n' ? U'\uFFFD' : code.value);
+  }
+  return out;
+}
+
 }  // namespace revenant

@@ -29,9 +29,21 @@ std::string repaired(std::string_view bytes);
 std::string nfc(std::string_view valid);
 
 enum class CharKind : uint8_t { letter, number, newline, space, other };
-CharKind kind_of(char32_t code);                // newline is \r and \n alone; marks are `other`
-bool is_space(char32_t code);                   // White_Space
-bool is_word(char32_t code);                    // \w
-std::string_view strip(std::string_view text);  // white space off both ends
+CharKind kind_of(char32_t code);  // newline is \r and \n alone; marks are `other`
+bool is_space(char32_t code);     // White_Space
+bool is_word(char32_t code);      // \w
+// These take UTF-8.
+std::string_view strip(std::string_view text);        // white space off both ends
+std::string without_controls(std::string_view text);  // U+FFFD for all but tabs and line breaks
+
+// `strip` of text that comes in pieces, each of whole characters.
+class TrimmedStream {
+ public:
+  std::string push(std::string_view text);
+
+ private:
+  bool begun_ = false;
+  std::string white_;  // may turn out to be the end
+};
 
 }  // namespace revenant

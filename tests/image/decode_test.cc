@@ -60,6 +60,21 @@ TEST(Decode, JpegCmykAsPillow) {
   }
 }
 
+// data/*.jpg and what Pillow reads in them; data/make.py made both.
+TEST(Decode, JpegsOfEveryKindAsPillow) {
+  int files = 0;
+  for (const auto& entry : std::filesystem::directory_iterator(REVENANT_JPEGS)) {
+    const Path file = entry.path();
+    if (file.extension() != ".jpg") continue;
+    const Image image = read_image(file);
+    EXPECT_EQ(std::pair(image.width, image.height), std::pair(20, 13)) << file;
+    const std::string pillow = read_file(Path(file).replace_extension(".rgb"));
+    EXPECT_EQ(std::string(image.rgb.begin(), image.rgb.end()), pillow) << file;
+    ++files;
+  }
+  EXPECT_EQ(files, 16);
+}
+
 TEST(Decode, JpegOfHundredsOfScansIsRefused) {
   auto scans = many_scans();
   const std::string bytes = jpeg_of(noise(16, 16).rgb, 16, 16, 3, scans);

@@ -62,6 +62,23 @@ TEST(Unicode, Strip) {
   EXPECT_EQ(strip("\u00e9"), "\u00e9");
 }
 
+// U+3000 and U+0085 are white space, too, and may come apart from what follows.
+TEST(Unicode, AStreamIsTrimmedAsItsText) {
+  const std::vector<std::string> pieces = {" \n",      "\u3000", "a\u00A0", "\u3000",
+                                           "\u00e4 b", "",       "\u0085",  "\u2003\t"};
+  TrimmedStream stream;
+  std::string whole, trimmed;
+  for (const std::string& piece : pieces) whole += piece, trimmed += stream.push(piece);
+  EXPECT_EQ(trimmed, "a\u00A0\u3000\u00e4 b");
+  EXPECT_EQ(trimmed, strip(whole));
+}
+
+TEST(Unicode, WithoutControls) {
+  EXPECT_EQ(without_controls("a\tb\n\u00e4\u3000\U0001F600"), "a\tb\n\u00e4\u3000\U0001F600");
+  EXPECT_EQ(without_controls("\x1b[2Jx\a\r\x7f"), "\uFFFD[2Jx\uFFFD\uFFFD\uFFFD");
+  EXPECT_EQ(without_controls("\u0080\u009b\u00a0"), "\uFFFD\uFFFD\u00a0");
+}
+
 TEST(Unicode, Kinds) {
   for (const char32_t c : {U'a', U'Z', U'\u00aa', U'\u01c5', U'\u02b0', U'\u732b', U'\uac00'})
     EXPECT_EQ(kind_of(c), CharKind::letter) << uint32_t(c);
