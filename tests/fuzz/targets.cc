@@ -9,6 +9,7 @@
 #include "image/image.h"
 #include "io/checkpoint.h"
 #include "io/gate_file.h"
+#include "io/gguf.h"
 #include "io/pickle.h"
 #include "io/zip.h"
 #include "model/config.h"
@@ -52,6 +53,16 @@ void read_values(const TensorView& tensor) {
       return;
     default:
       CHECK(to_ints(tensor).size() == size_t(tensor.count()));
+  }
+}
+
+void gguf(std::string_view bytes) {
+  const Gguf file(written("model.gguf", bytes));
+  for (const auto& [name, tensor] : file.tensors()) {
+    const size_t columns = size_t(tensor.shape.back()), size = row_bytes(tensor.format, columns);
+    std::vector<float> row(columns);
+    for (size_t at = 0; at < tensor.data.size(); at += size)
+      unpack_row(tensor.format, tensor.data.data() + at, row);
   }
 }
 
@@ -206,6 +217,7 @@ void recipe(std::string_view bytes) {
 
 constexpr Target all[] = {
     {"safetensors", safetensors},
+    {"gguf", gguf},
     {"shard_index", shard_index},
     {"gate_file", gate_file},
     {"pickle", pickled},
