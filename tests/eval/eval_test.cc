@@ -250,6 +250,17 @@ TEST_F(Predict, BlankAndShuffledPicturesChangeAnswers) {
   EXPECT_EQ(texts(shuffled)[5], own[5]);
 }
 
+// Of another size it would be cut into other tiles, and more than its content were taken away.
+TEST_F(Predict, ABlankPictureIsAsLargeAsTheRowsOwn) {
+  const Model model(directory_ / "model", {{}, 1});
+  PredictOptions own, blank;
+  own.max_new_tokens = blank.max_new_tokens = 1;
+  blank.shown = Shown::blank;
+  const auto seen = predict(model, rows_, own), unseen = predict(model, rows_, blank);
+  for (size_t i = 0; i < rows_.size(); ++i) EXPECT_EQ(unseen[i].tokens, seen[i].tokens) << i;
+  EXPECT_NE(seen[3].tokens, seen[0].tokens);  // two tiles and one
+}
+
 // Cut off behind its header, so that only decoding finds it.
 TEST_F(Predict, ADamagedPictureFailsItsOwnRowsOnly) {
   const auto expected = texts({});
@@ -312,6 +323,20 @@ TEST_F(Predict, ShuffleNeverShowsTheOwnPicture) {
     EXPECT_EQ(order[3], 3u);  // the row without a picture
   }
   EXPECT_THROW(shuffled_groups(std::span(rows_).first(2), std::span(groups).first(1), 1), Error);
+}
+
+TEST_F(Predict, ShuffleKeepsToASource) {
+  std::vector<Row> rows;
+  for (const std::string source : {"a", "b", "b", "a", "a", "b"}) {
+    rows.push_back(row(source, "t", "seen", "x"));
+    rows.back().images = {directory_ / (std::to_string(rows.size()) + ".png")};
+  }
+  const auto groups = group_rows(rows);
+  ASSERT_EQ(groups.size(), rows.size());
+  for (uint64_t seed = 0; seed < 20; ++seed) {
+    const auto order = shuffled_groups(rows, groups, seed);
+    for (size_t g = 0; g < rows.size(); ++g) EXPECT_EQ(rows[order[g]].source, rows[g].source);
+  }
 }
 
 }  // namespace

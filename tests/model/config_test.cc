@@ -271,6 +271,19 @@ TEST(Config, RotaryKeysAreHonouredOrRefusedByName) {
               std::sqrt(1 + std::log(32.0) / std::log(4096.0)), 1e-6);
 }
 
+// papers.md 3.2: the long factors begin with the first length that the short ones were not made
+// for.
+TEST(Rope, LongFactorsBeginBehindTheOriginalLength) {
+  const RopeConfig rope = parse_config(released("phantom-3.8b").config, "x").rope;
+  const int last = rope.original_max_position;
+  const auto frequencies = [&](int length) { return rope_rule(rope, 96, length).inv_freq; };
+  EXPECT_EQ(frequencies(last), frequencies(1));
+  EXPECT_NE(frequencies(last + 1), frequencies(1));
+  EXPECT_EQ(frequencies(last + 1), frequencies(2 * last));
+  EXPECT_EQ(rope_rule_key(rope, last), rope_rule_key(rope, 1));
+  EXPECT_NE(rope_rule_key(rope, last + 1), rope_rule_key(rope, 1));
+}
+
 TEST(Config, EveryEndTokenIsHeeded) {
   const auto ends = [](const Json& value) {
     return parse_config(changed("phantom-0.5b", "/eos_token_id", value), "x").eos_tokens;
