@@ -5,6 +5,7 @@
     tools/mutants.py 405 702          these;  --room text: those of a room
     tools/mutants.py --check          only whether every fault still fits its file
     tools/mutants.py --write          writes the table into docs/testing.md
+    tools/mutants.py --keep ...       what older sources and tests found counts too; the table says which
 
 Works on a copy of the tree in build/mutants, never on the tree itself. A fault is caught when a test
 of its room fails or hangs; only the programs of the room are built and run. What was found is kept
@@ -106,6 +107,12 @@ def hash_of_tree():
     return digest.hexdigest()[:16]
 
 
+def commit():
+    """Of the tree, with a + if it differs from it."""
+    git = lambda *words: subprocess.run(["git", *words], cwd=ROOT, check=True, capture_output=True, text=True).stdout
+    return git("rev-parse", "--short=8", "HEAD").strip() + ("+" if git("status", "--porcelain").strip() else "")
+
+
 class Build:
     def __init__(self, torch, options):
         self.folder = TREE / "build" / ("torch" if torch else "notorch")
@@ -168,11 +175,17 @@ def count(faults, results):
     return ", ".join(f"{found.count(word)} {word}" for word in dict.fromkeys(["caught", *found]))
 
 
+def commits(faults, results):
+    """Which commits' sources and tests the results are of, and how many of each."""
+    found = [results[f.key()]["at"] for f in faults if f.key() in results]
+    return ", ".join(f"{found.count(at)} at {at}" for at in dict.fromkeys(found))
+
+
 def write_docs(faults, results):
     page = ROOT / "docs/testing.md"
     head, rest = page.read_text().split("<!-- mutants begin -->\n")
     tail = rest.split("<!-- mutants end -->")[1]
-    page.write_text(f"{head}<!-- mutants begin -->\n{len(faults)} faults: {count(faults, results)}.\n\n"
+    page.write_text(f"{head}<!-- mutants begin -->\n{len(faults)} faults: {count(faults, results)} ({commits(faults, results)}).\n\n"
                     f"{table(faults, results)}\n<!-- mutants end -->{tail}")
 
 
@@ -190,6 +203,7 @@ def main():
     parser.add_argument("--room")
     parser.add_argument("--torch", action="store_true", help="those in src/train too; needs libtorch")
     parser.add_argument("--fresh", action="store_true", help="forget what earlier runs found")
+    parser.add_argument("--keep", action="store_true", help="keep what was found before sources or tests changed")
     parser.add_argument("--check", action="store_true", help="only whether every fault fits its file")
     parser.add_argument("--cmake", default="", help="more options for cmake, as one argument")
     parser.add_argument("--write", action="store_true", help="write the table into docs/testing.md")
@@ -203,9 +217,9 @@ def main():
         sys.exit(f"{len(unfit)} of {len(every)} faults do not fit" if unfit else 0)
 
     WORK.mkdir(parents=True, exist_ok=True)
-    stamp = hash_of_tree()
+    stamp, at = hash_of_tree(), commit()
     known = json.loads(RESULTS.read_text()) if RESULTS.exists() and not args.fresh else {}
-    results = known.get("results", {}) if known.get("tree") == stamp else {}
+    results = known.get("results", {}) if args.keep or known.get("tree") == stamp else {}
     chosen = [f for f in every if (not args.names or f.name in args.names) and args.room in (None, f.room)
               and (args.torch or not f.torch or f.name in args.names)]
     if unknown := set(args.names) - {f.name for f in every}:
@@ -223,7 +237,7 @@ def main():
                 demand_green(build, unknown)
                 green.update(unknown)
             began = time.time()
-            results[fault.key()] = found = try_fault(build, fault)
+            results[fault.key()] = found = {**try_fault(build, fault), "at": at}
             print(f"{fault.name} {fault.title} ({fault.file}): {found['result']} {found['by']}"
                   f" [{time.time() - began:.0f} s]", flush=True)
             RESULTS.write_text(json.dumps({"tree": stamp, "results": results}, indent=1))
