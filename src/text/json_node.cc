@@ -62,9 +62,10 @@ std::string Node::described() const {
   return text.size() > most ? repaired(text.substr(0, most)) + "..." : text;
 }
 
-JsonFile::JsonFile(const Path& path) : place_{"tokenizer", path.string()} {
-  const MappedFile file(path);
-  std::string_view text = file.text();
+JsonFile::JsonFile(const FileSet& files, std::string_view name)
+    : place_{"tokenizer", files.place_of(name)} {
+  const std::string file = files.read(name);
+  std::string_view text = file;
   constexpr std::string_view byte_order_mark = "\xEF\xBB\xBF";
   if (text.starts_with(byte_order_mark)) text.remove_prefix(byte_order_mark.size());
   if (text.empty()) place_.fail("JSON", "an empty file");

@@ -10,7 +10,7 @@
 #include <string_view>
 #include <vector>
 
-#include "base/file.h"
+#include "base/file_set.h"
 #include "base/place.h"
 
 namespace revenant {
@@ -49,7 +49,7 @@ class Node {
 
 class JsonFile {
  public:
-  explicit JsonFile(const Path& path);  // throws Error
+  JsonFile(const FileSet& files, std::string_view name);  // throws Error
   Node root() const { return {root_, place_}; }
   const std::string& name() const { return place_.file; }
 

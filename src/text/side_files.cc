@@ -5,6 +5,8 @@
 namespace revenant {
 namespace {
 
+constexpr const char* settings_name = "tokenizer_config.json";
+
 // A token of special_tokens_map.json or tokenizer_config.json: a string, or an object with content.
 std::string token_name(const Node& token) {
   return token.is<std::string_view>() ? token.text() : token.required("content").text();
@@ -111,31 +113,30 @@ AddedToken added_token(const Node& e, int32_t id) {
   return token;
 }
 
-void read_side_files(Vocabulary& v, const Path& directory) {
-  const Path config = directory / "tokenizer_config.json", added = directory / "added_tokens.json",
-             special = directory / "special_tokens_map.json";
+void read_side_files(Vocabulary& v, const FileSet& files) {
   std::optional<JsonFile> settings;
-  if (std::filesystem::exists(config)) settings.emplace(config);
+  if (files.has(settings_name)) settings.emplace(files, settings_name);
   if (settings) check_settings(settings->root(), v);
   if (const auto list = settings ? settings->root().member("added_tokens_decoder") : std::nullopt)
     read_added_tokens_decoder(*list, v);
-  if (std::filesystem::exists(added)) read_added_tokens(JsonFile(added).root(), v);
-  if (std::filesystem::exists(special)) read_named_tokens(JsonFile(special).root(), v);
+  const auto apply = [&](const char* name, auto read) {
+    if (files.has(name)) read(JsonFile(files, name).root(), v);
+  };
+  apply("added_tokens.json", read_added_tokens);
+  apply("special_tokens_map.json", read_named_tokens);
   if (settings) read_named_tokens(settings->root(), v);
 }
 
-std::optional<bool> config_flag(const Path& directory, std::string_view key) {
-  const Path config = directory / "tokenizer_config.json";
-  if (!std::filesystem::exists(config)) return std::nullopt;
-  const JsonFile json(config);
+std::optional<bool> config_flag(const FileSet& files, std::string_view key) {
+  if (!files.has(settings_name)) return std::nullopt;
+  const JsonFile json(files, settings_name);
   const auto value = json.root().member(key);
   return value ? std::optional(value->as<bool>("true or false")) : std::nullopt;
 }
 
-std::optional<std::string> config_text(const Path& directory, std::string_view key) {
-  const Path config = directory / "tokenizer_config.json";
-  if (!std::filesystem::exists(config)) return std::nullopt;
-  const JsonFile json(config);
+std::optional<std::string> config_text(const FileSet& files, std::string_view key) {
+  if (!files.has(settings_name)) return std::nullopt;
+  const JsonFile json(files, settings_name);
   const auto value = json.root().member(key);
   return value ? std::optional(value->text()) : std::nullopt;
 }

@@ -122,8 +122,8 @@ std::vector<TokenPart> encode_segment(const Vocabulary& v, std::string_view text
 
 Tokenizer::Tokenizer(std::shared_ptr<const Vocabulary> v) : vocabulary_(std::move(v)) {}
 
-Tokenizer Tokenizer::open(const Path& directory) {
-  return Tokenizer(std::make_shared<const Vocabulary>(open_vocabulary(directory)));
+Tokenizer Tokenizer::open(const FileSet& files) {
+  return Tokenizer(std::make_shared<const Vocabulary>(open_vocabulary(files)));
 }
 
 Tokenizer Tokenizer::with_token(std::string_view content) const {

@@ -10,7 +10,7 @@
 #include <utility>
 #include <vector>
 
-#include "base/file.h"
+#include "base/file_set.h"
 
 namespace revenant {
 
@@ -32,7 +32,7 @@ class Tokenizer {
  public:
   // Reads tokenizer.json, else tokenizer.model, else vocab.json with merges.txt, and beside them
   // added_tokens.json, special_tokens_map.json and tokenizer_config.json. Throws Error.
-  static Tokenizer open(const Path& directory);
+  static Tokenizer open(const FileSet& files);
   // The same with one more special token at id size(); unchanged if the token is there already.
   Tokenizer with_token(std::string_view content) const;
 

@@ -7,7 +7,7 @@
 #include <unordered_map>
 #include <vector>
 
-#include "base/file.h"
+#include "base/file_set.h"
 #include "text/added.h"
 #include "text/tables.h"
 #include "text/words.h"
@@ -61,8 +61,8 @@ struct Vocabulary {
   }
 };
 
-// Throws Error. `directory` is a Hugging Face directory.
-Vocabulary open_vocabulary(const Path& directory);
+// Throws Error. The files are those of a Hugging Face directory.
+Vocabulary open_vocabulary(const FileSet& files);
 // Adds or updates a token; throws Error (subject `file`) if its id or name is taken.
 void add_token(Vocabulary& v, const AddedToken& token, const std::string& file);
 void index_added(Vocabulary& v);  // after the last add_token

@@ -75,24 +75,24 @@ void add_pieces(Vocabulary& v, const SentencePieceModel& model, const std::strin
 }
 
 // tokenizer_config.json may take the model's space before a text away; it cannot bring one.
-bool dummy_prefix(const SentencePieceModel& model, const Path& directory) {
-  const auto wanted = config_flag(directory, "add_prefix_space");
+bool dummy_prefix(const SentencePieceModel& model, const FileSet& files) {
+  const auto wanted = config_flag(files, "add_prefix_space");
   if (wanted.value_or(false) && !model.dummy_prefix)
-    throw Error("tokenizer", (directory / "tokenizer_config.json").string() + ": add_prefix_space",
+    throw Error("tokenizer", files.place_of("tokenizer_config.json") + ": add_prefix_space",
                 "false, as tokenizer.model has it", "true");
   return wanted.value_or(model.dummy_prefix);
 }
 
-Vocabulary read_sentencepiece_file(const Path& path, const Path& directory) {
-  const MappedFile file(path);
-  const SentencePieceModel model = read_sentencepiece(file.text(), path.string());
-  refuse_unsupported(model, path.string());
+Vocabulary read_sentencepiece_file(const FileSet& files) {
+  const std::string file = files.read("tokenizer.model"), place = files.place_of("tokenizer.model");
+  const SentencePieceModel model = read_sentencepiece(file, place);
+  refuse_unsupported(model, place);
   Vocabulary v;
-  add_pieces(v, model, path.string());
+  add_pieces(v, model, place);
   add_merges(v, model);
-  const bool prefix = dummy_prefix(model, directory);
+  const bool prefix = dummy_prefix(model, files);
   v.first_space = prefix ? FirstSpace::drop_one : FirstSpace::keep;
-  if (config_flag(directory, "legacy").value_or(true)) {
+  if (config_flag(files, "legacy").value_or(true)) {
     if (prefix) v.normaliser.push_back({NormalStep::prepend, "", std::string(space_mark)});
     v.normaliser.push_back({NormalStep::replace, " ", std::string(space_mark)});
   } else {
@@ -107,27 +107,26 @@ Vocabulary read_sentencepiece_file(const Path& path, const Path& directory) {
   v.bos = control(model.bos);
   v.eos = control(model.eos);
   if (v.added_token(v.unknown) == nullptr)
-    throw Error("tokenizer", path.string(), "an unknown piece", "none");
-  if (v.bos >= 0 && config_flag(directory, "add_bos_token").value_or(true)) v.before = {v.bos};
-  if (v.eos >= 0 && config_flag(directory, "add_eos_token").value_or(false)) v.after = {v.eos};
+    throw Error("tokenizer", place, "an unknown piece", "none");
+  if (v.bos >= 0 && config_flag(files, "add_bos_token").value_or(true)) v.before = {v.bos};
+  if (v.eos >= 0 && config_flag(files, "add_eos_token").value_or(false)) v.after = {v.eos};
   return v;
 }
 
-Vocabulary read_main_file(const Path& d) {
-  const auto has = [&](const char* name) { return std::filesystem::is_regular_file(d / name); };
-  if (has("tokenizer.json")) return read_tokenizer_json(d / "tokenizer.json");
-  if (has("tokenizer.model")) return read_sentencepiece_file(d / "tokenizer.model", d);
-  if (has("vocab.json") && has("merges.txt")) return read_vocab_and_merges(d);
-  throw Error("tokenizer", d.string(),
+Vocabulary read_main_file(const FileSet& files) {
+  if (files.has("tokenizer.json")) return read_tokenizer_json(files);
+  if (files.has("tokenizer.model")) return read_sentencepiece_file(files);
+  if (files.has("vocab.json") && files.has("merges.txt")) return read_vocab_and_merges(files);
+  throw Error("tokenizer", files.origin().string(),
               "tokenizer.json, tokenizer.model, or vocab.json with merges.txt",
-              std::filesystem::is_directory(d) ? "none of them" : "no such directory");
+              std::filesystem::exists(files.origin()) ? "none of them" : "no such directory");
 }
 
 }  // namespace
 
-Vocabulary open_vocabulary(const Path& directory) {
-  Vocabulary v = read_main_file(directory);
-  read_side_files(v, directory);
+Vocabulary open_vocabulary(const FileSet& files) {
+  Vocabulary v = read_main_file(files);
+  read_side_files(v, files);
   index_added(v);
   return v;
 }

@@ -299,8 +299,8 @@ void require_every_byte(const Vocabulary& v, const Place& place) {
 
 }  // namespace
 
-Vocabulary read_tokenizer_json(const Path& file) {
-  const JsonFile json(file);
+Vocabulary read_tokenizer_json(const FileSet& files) {
+  const JsonFile json(files, "tokenizer.json");
   const Node root = json.root();
   // What transformers sets anew for every call changes no ids: truncation, padding.
   root.allow({"version", "truncation", "padding", "added_tokens", "normalizer", "pre_tokenizer",
@@ -322,13 +322,13 @@ Vocabulary read_tokenizer_json(const Path& file) {
 
 // Without tokenizer.json the class says which words. No class: Qwen2, the one family here that
 // ships this form.
-Vocabulary read_vocab_and_merges(const Path& directory) {
-  const JsonFile json(directory / "vocab.json");
+Vocabulary read_vocab_and_merges(const FileSet& files) {
+  const JsonFile json(files, "vocab.json");
   Vocabulary v;
   read_vocab(json.root(), v);
-  const MappedFile file(directory / "merges.txt");
-  const Place place{"tokenizer", (directory / "merges.txt").string()};
-  std::string_view rest = file.text();
+  const std::string merges = files.read("merges.txt");
+  const Place place{"tokenizer", files.place_of("merges.txt")};
+  std::string_view rest = merges;
   int32_t rank = 0;
   while (!rest.empty()) {
     const size_t end = std::min(rest.find('\n'), rest.size());
@@ -340,15 +340,15 @@ Vocabulary read_vocab_and_merges(const Path& directory) {
     add_merge_line(v, place, line, rank++);
   }
   v.byte_level = true;
-  const std::string name = config_text(directory, "tokenizer_class").value_or("Qwen2Tokenizer");
+  const std::string name = config_text(files, "tokenizer_class").value_or("Qwen2Tokenizer");
   if (name.starts_with("Qwen2Tokenizer")) {
     v.normaliser.push_back({NormalStep::nfc, "", ""});
     v.pattern = WordPattern::qwen2;
   } else if (name.starts_with("GPT2Tokenizer")) {
     v.pattern = WordPattern::gpt2;
-    v.prefix_space = config_flag(directory, "add_prefix_space").value_or(false);
+    v.prefix_space = config_flag(files, "add_prefix_space").value_or(false);
   } else {
-    Place{"tokenizer", (directory / "tokenizer_config.json").string(), "tokenizer_class"}.fail(
+    Place{"tokenizer", files.place_of("tokenizer_config.json"), "tokenizer_class"}.fail(
         "Qwen2Tokenizer or GPT2Tokenizer beside vocab.json", in_quotes(name));
   }
   fill_bytes(v);

@@ -5,8 +5,8 @@
 
 namespace revenant {
 
-Vocabulary read_tokenizer_json(const Path& file);
-Vocabulary read_vocab_and_merges(const Path& directory);  // vocab.json, merges.txt
+Vocabulary read_tokenizer_json(const FileSet& files);
+Vocabulary read_vocab_and_merges(const FileSet& files);  // vocab.json, merges.txt
 
 void fill_bytes(Vocabulary& v);  // `bytes`, from the tokens
 

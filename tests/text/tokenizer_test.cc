@@ -36,6 +36,27 @@ TEST(Tokenizer, MergesByRank) {
   EXPECT_EQ(d.open().encode("abc", Specials::as_text), (Ids{a, 270}));
 }
 
+// A model in one file carries its tokenizer's files.
+TEST(Tokenizer, OpensFromTextsThatOneFileHolds) {
+  const std::string json = small::sentencepiece().dump(), added = R"({"[T]": 300})";
+  const FileSet files("m.gguf", {{"tokenizer.json", json}, {"added_tokens.json", added}});
+  const Tokenizer t = Tokenizer::open(files);
+  EXPECT_EQ(t.encode("abc[T]", Specials::as_tokens), (Ids{abc, 300}));
+  const auto complaint = [](const FileSet& broken) {
+    try {
+      Tokenizer::open(broken);
+    } catch (const Error& error) {
+      return std::string(error.what());
+    }
+    return std::string("none");
+  };
+  EXPECT_EQ(complaint(FileSet("m.gguf", {{"tokenizer.json", "["}})).substr(0, 35),
+            "[tokenizer] m.gguf: tokenizer.json:");
+  EXPECT_EQ(complaint(FileSet("m.gguf", {{"tokenizer.json", json}, {"added_tokens.json", "[]"}}))
+                .substr(0, 38),
+            "[tokenizer] m.gguf: added_tokens.json:");
+}
+
 TEST(Tokenizer, StripFlags) {
   const std::string text = "a \t[T] \n b";
   EXPECT_EQ(with_flags(Json::object(), text), (Ids{a, space, 3 + 9, 300, space, 3 + 10, space, b}));
