@@ -124,6 +124,26 @@ TEST(Parameters, AreTakenApartAndPutTogetherAgain) {
   }
 }
 
+// CLIP's last norm, which no forward uses and every released file holds.
+TEST(Parameters, WhatNoForwardUsesIsWrittenBackAsItWas) {
+  const Temporary place;
+  const TorchModel model = clip_model();
+  save_torch_model(model, place.path / "plain", DType::f32);
+  const Checkpoint plain = Checkpoint::open(place.path / "plain");
+  const std::string unused = "vit.vision_tower.vision_model.post_layernorm.weight";
+  const std::vector<uint16_t> numbers(size_t(model.config.vision.hidden), 0x3f81);
+  std::vector<TensorSource> all;
+  for (const auto& [name, view] : plain.tensors()) all.push_back(source_of({name, view}));
+  all.push_back(source_of(
+      {unused, {DType::bf16, {int64_t(numbers.size())}, std::as_bytes(std::span(numbers))}}));
+  write_checkpoint(place.path / "released", plain.config(), all);
+  save_torch_model(load_torch_model(place.path / "released"), place.path / "again", DType::f32);
+  const Checkpoint again = Checkpoint::open(place.path / "again");
+  EXPECT_EQ(again.tensors().size(), plain.tensors().size() + 1);
+  EXPECT_EQ(again.tensor(unused).dtype, DType::bf16);
+  EXPECT_TRUE(std::ranges::equal(again.tensor(unused).data, std::as_bytes(std::span(numbers))));
+}
+
 TEST(Parameters, TheReportSaysWhatTrains) {
   TorchModel model = phantom_model();
   Recipe recipe;
