@@ -48,6 +48,20 @@ TEST_F(GoingOn, DamagedCheckpointIsPassedOver) {
   EXPECT_NE(told[1].find("checkpoint-3"), std::string::npos) << told[1];
 }
 
+// What loads without a complaint is not yet what was saved.
+TEST_F(GoingOn, ACheckpointWithOtherNumbersIsPassedOver) {
+  ASSERT_TRUE(train(recipe("whole")));
+  const Path file = root_ / "whole/checkpoint-6/model.safetensors";
+  std::string bytes = read_file(file);
+  bytes[bytes.size() - 100] ^= 1;
+  write_file(file, bytes);
+  std::vector<std::string> told;
+  ASSERT_TRUE(train(recipe("whole"), {[&](const std::string& line) { told.push_back(line); }}));
+  ASSERT_GE(told.size(), 2u);
+  EXPECT_NE(told[0].find("checkpoint-6/model.safetensors"), std::string::npos) << told[0];
+  EXPECT_NE(told[1].find("checkpoint-3"), std::string::npos) << told[1];
+}
+
 TEST_F(GoingOn, AChangedBitIsSeen) {
   ASSERT_TRUE(train(recipe("whole")));
   for (const char* name : {"model.safetensors", "optimizer.safetensors", "trainer_state.json",

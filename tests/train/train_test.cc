@@ -156,6 +156,21 @@ TEST_F(TrainTest, AnotherSeedIsAnotherRun) {
   EXPECT_NE(log_of(root_ / "one")[0]["loss"], log_of(root_ / "two")[0]["loss"]);
 }
 
+TEST_F(TrainTest, FreshWeightsComeFromTheSeed) {
+  const auto weights = [&](const std::string& name, uint64_t seed) {
+    Recipe r = recipe(name);
+    r.seed = seed;
+    r.max_steps = 1;
+    r.learning_rate = 1e-12;  // they stay as they began
+    r.warmup_steps = r.decay_steps = 0;
+    EXPECT_TRUE(train(r));
+    return load_torch_model(r.output_dir).parameters.at("blk.0.attn_q.weight").detach();
+  };
+  const torch::Tensor one = weights("one", 1);
+  EXPECT_TRUE(torch::allclose(one, weights("same", 1), 0, 1e-6));
+  EXPECT_GT((one - weights("two", 2)).abs().mean().item<double>(), 1e-3);
+}
+
 TEST_F(TrainTest, FrozenPartsKeepTheirBits) {
   Recipe r = recipe("frozen");
   r.trainable = {"projector", "mechanism"};
