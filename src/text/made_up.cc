@@ -1,10 +1,10 @@
 #include "text/made_up.h"
 
-#include <bit>
 #include <cstdio>
 #include <nlohmann/json.hpp>
 #include <unordered_map>
 
+#include "base/protobuf.h"
 #include "text/unicode.h"
 #include "text/vocabulary.h"
 
@@ -151,23 +151,7 @@ std::vector<std::string> merges_of(const Pieces& p) {
 
 // --- tokenizer.model, a protobuf; fields as in sentencepiece_model.proto ---
 
-std::string varint(uint64_t value) {
-  std::string bytes;
-  for (; value >= 0x80; value >>= 7) bytes += char(value | 0x80);
-  return bytes + char(value);
-}
-std::string number_field(int field, uint64_t value) {
-  return varint(uint64_t(field) << 3) + varint(value);
-}
-std::string bytes_field(int field, const std::string& bytes) {
-  return varint(uint64_t(field) << 3 | 2) + varint(bytes.size()) + bytes;
-}
-std::string float_field(int field, float value) {
-  const uint32_t bits = std::bit_cast<uint32_t>(value);
-  std::string bytes = varint(uint64_t(field) << 3 | 5);
-  for (int i = 0; i < 4; ++i) bytes += char(bits >> 8 * i);
-  return bytes;
-}
+using protobuf::bytes, protobuf::number, protobuf::real;
 
 std::string sentencepiece_of(const Layout& l, const Pieces& p) {
   constexpr int unknown = 2, control = 3, byte = 6, bpe = 2;
@@ -176,15 +160,14 @@ std::string sentencepiece_of(const Layout& l, const Pieces& p) {
     const bool ordinary = id >= p.first_ordinary;
     const float score = ordinary ? float(p.first_ordinary - id) : 0.0f;
     const int type = id == 0 ? unknown : id < int(framing.tokens.size()) ? control : byte;
-    file += bytes_field(1, bytes_field(1, p.texts[size_t(id)]) + float_field(2, score) +
-                               (ordinary ? "" : number_field(3, uint64_t(type))));
+    file += bytes(1, bytes(1, p.texts[size_t(id)]) + real(2, score) +
+                         (ordinary ? "" : number(3, uint64_t(type))));
   }
-  const std::string trainer = number_field(3, bpe) + number_field(4, p.texts.size()) +
-                              number_field(35, 1) + number_field(40, 0) + number_field(41, 1) +
-                              number_field(42, 2);
-  const std::string normaliser = bytes_field(1, "identity") + number_field(3, l.space_first) +
-                                 number_field(4, 0) + number_field(5, 1);
-  return file + bytes_field(2, trainer) + bytes_field(3, normaliser);
+  const std::string trainer = number(3, bpe) + number(4, p.texts.size()) + number(35, 1) +
+                              number(40, 0) + number(41, 1) + number(42, 2);
+  const std::string normaliser =
+      bytes(1, "identity") + number(3, l.space_first) + number(4, 0) + number(5, 1);
+  return file + bytes(2, trainer) + bytes(3, normaliser);
 }
 
 // --- the JSON files ---

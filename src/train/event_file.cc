@@ -10,32 +10,12 @@
 #include <filesystem>
 
 #include "base/error.h"
+#include "base/protobuf.h"
 
 namespace revenant {
 namespace {
 
-template <class T>
-std::string raw(T value) {
-  std::string bytes(sizeof value, '\0');
-  std::memcpy(bytes.data(), &value, sizeof value);
-  return bytes;
-}
-
-std::string varint(uint64_t value) {
-  std::string bytes;
-  for (; value >= 128; value >>= 7) bytes += char(value | 128);
-  return bytes + char(value);
-}
-
-// Fields of a protocol buffer.
-std::string number(int field, uint64_t value) {
-  return varint(uint64_t(field) << 3) + varint(value);
-}
-std::string text(int field, std::string_view value) {
-  return varint(uint64_t(field) << 3 | 2) + varint(value.size()) + std::string(value);
-}
-std::string real(int field, double value) { return varint(uint64_t(field) << 3 | 1) + raw(value); }
-std::string single(int field, float value) { return varint(uint64_t(field) << 3 | 5) + raw(value); }
+using protobuf::bytes, protobuf::little_endian, protobuf::number, protobuf::real;
 
 std::string event(int step, const std::string& content) {
   const std::chrono::duration<double> now = std::chrono::system_clock::now().time_since_epoch();
@@ -70,21 +50,22 @@ EventFile::EventFile(const Path& directory, int step) {
   fd_ = ::open(file_.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0644);
   if (fd_ < 0)
     throw Error("train", file_.string(), std::string("cannot open: ") + std::strerror(errno));
-  record(event(0, text(3, "brain.Event:2")));
+  record(event(0, bytes(3, "brain.Event:2")));
   constexpr int session_start = 1;
-  record(event(step + 1, text(7, number(1, session_start))));
+  record(event(step + 1, bytes(7, number(1, session_start))));
   flush();
 }
 
 EventFile::~EventFile() { ::close(fd_); }
 
 void EventFile::add(std::string_view tag, int step, double value) {
-  record(event(step, text(5, text(1, text(1, tag) + single(2, float(value))))));
+  record(event(step, bytes(5, bytes(1, bytes(1, tag) + real(2, float(value))))));
 }
 
 void EventFile::record(const std::string& event) {
-  const std::string length = raw(uint64_t(event.size()));
-  pending_ += length + raw(masked_crc32c(length)) + event + raw(masked_crc32c(event));
+  const std::string length = little_endian(uint64_t(event.size()));
+  pending_ +=
+      length + little_endian(masked_crc32c(length)) + event + little_endian(masked_crc32c(event));
 }
 
 void EventFile::flush() {
