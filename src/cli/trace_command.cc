@@ -68,7 +68,7 @@ bool report(const std::string& name, const std::vector<Comparison>& comparisons)
     const Comparison& worst =
         **std::ranges::max_element(members, {}, [](const Comparison* c) { return c->error; });
     good = good && worst.error <= 1;
-    std::printf("%-28s %-11s %4zu tensors  %9.4f  %s  %s\n", name.c_str(), kind.c_str(),
+    std::printf("%-28s %-12s %4zu tensors  %9.4f  %s  %s\n", name.c_str(), kind.c_str(),
                 members.size(), worst.error, worst.error <= 1 ? "ok  " : "MISS",
                 worst.name.c_str());
   }
@@ -118,7 +118,8 @@ void add_trace_command(CLI::App& app, const OpenTraced& open,
   command
       ->add_option(
           "--inputs", args->inputs,
-          "safetensors with vision/*, vision_interp/*, prefill/*, text/*, long/*, batch/*, train/*")
+          "safetensors with vision/*, vision_interp/*, prefill/*, text/*, long/*, batch/*, "
+          "train/*, po/*")
       ->required()
       ->transform(at_home);
   command->add_option("-o,--output", args->output, "safetensors to write")
@@ -133,8 +134,8 @@ void add_trace_command(CLI::App& app, const OpenTraced& open,
   add_common(*command, *args);
   command->footer(
       "vision/projected among the inputs replaces the tower for prefill/*, batch/projected for\n"
-      "batch/*: each stage by itself. Only torch writes train/grad/* and train/adamw_*; native "
-      "writes none.\n"
+      "batch/*: each stage by itself. Only torch writes train/grad/*, train/adamw_* and "
+      "po/*/grad/*; native writes none.\n"
       "Example: revenant trace -m MODEL --inputs golden.safetensors -o trace.safetensors --backend "
       "torch");
   command->callback([=] {

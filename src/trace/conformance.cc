@@ -12,7 +12,7 @@ constexpr double miss = std::numeric_limits<double>::infinity();
 
 bool has(const std::string& text, const char* part) { return text.find(part) != std::string::npos; }
 
-// Empty: an input, or something that no executor's `trace` produces (beams, preferences).
+// Empty: an input, or something that no executor's `trace` produces (beams).
 std::string kind_of(const std::string& name) {
   static const char* const inputs[] = {"input_ids",        "attention_mask", "position_ids",
                                        "phantom_position", "pixel_values",   "image_u8",
@@ -22,6 +22,7 @@ std::string kind_of(const std::string& name) {
   if (name.starts_with("train/grad/")) return "gradients";
   if (name.starts_with("train/adamw")) return "adamw";
   if (name == "train/sft_loss") return "loss";
+  if (name.starts_with("po/")) return has(name, "/grad") ? "po_gradients" : "po";
   if (name == "off/logits") return "off";
   if (has(name, "gen_") || name.starts_with("gen/"))
     return has(name, "batch_row") ? "" : "generation";
@@ -63,14 +64,50 @@ double adamw_error(const std::string& name, const Array& golden, const Array& fo
   return std::max(largest / 2e-4, sum / double(golden.floats.size()) / 5e-6);
 }
 
-double error_of(const std::string& name, const std::string& kind, const Array& golden,
-                const Array& found, const GoldenNotes& notes) {
+double norm_of(const Array& array) {
+  double squares = 0;
+  for (const float value : array.floats) squares += double(value) * value;
+  return std::sqrt(squares);
+}
+
+// The norms of the gradients that were found for "po/J/grad_norms", in the golden order; nothing if
+// one is missing.
+Array preference_norms(const std::string& name, const Arrays& found, const GoldenNotes& notes) {
+  Array norms;
+  for (const std::string& parameter : notes.preference_order) {
+    const auto it = found.find(name.substr(0, name.rfind('/')) + "/grad/" + parameter);
+    if (it == found.end()) return {};
+    norms.floats.push_back(float(norm_of(it->second)));
+  }
+  return norms;
+}
+
+// "po/J/loss" and its terms, "po/logp_SIDE", which sums over tokens, "po/n_SIDE", "po/J/grad_norms"
+// and "po/J/grad/NAME".
+double preference_error(const std::string& name, const Array& golden, const Array& found,
+                        const Arrays& goldens) {
+  const auto of = [&](const std::string& other) {
+    const auto it = goldens.find(other);
+    return it == goldens.end() ? Array() : it->second;
+  };
+  if (has(name, "/grad")) {
+    const double all = norm_of(of(name.substr(0, name.find("/grad")) + "/grad_norms"));
+    return has(name, "/grad/") ? gradient_error(golden, found, all)
+                               : largest_ratio(golden, found, 1e-7 * all, 2e-3);
+  }
+  const Array count = has(name, "logp_") ? of("po/n_" + name.substr(name.rfind('_') + 1)) : Array();
+  return largest_ratio(golden, found, 2e-5 * (count.ints.empty() ? 1 : double(count.ints[0])), 0);
+}
+
+double error_of(const Comparison& c, const Array& golden, const Array& found, const Arrays& goldens,
+                const GoldenNotes& notes) {
   if (golden.floats.size() != found.floats.size() || golden.ints.size() != found.ints.size())
     return miss;
   if (!golden.ints.empty()) return golden.ints == found.ints ? 0 : miss;
-  if (kind == "gradients") return gradient_error(golden, found, notes.global_gradient_norm);
-  if (kind == "adamw") return adamw_error(name, golden, found);
-  if (kind == "loss") return largest_ratio(golden, found, 2e-5, 0);
+  if (c.kind == "gradients") return gradient_error(golden, found, notes.global_gradient_norm);
+  if (c.kind == "adamw") return adamw_error(c.name, golden, found);
+  if (c.kind == "loss") return largest_ratio(golden, found, 2e-5, 0);
+  if (c.kind.starts_with("po")) return preference_error(c.name, golden, found, goldens);
   return largest_ratio(golden, found, 2e-4, 1e-4);
 }
 
@@ -93,18 +130,17 @@ std::vector<Comparison> compare_with_golden(const Arrays& golden, const Arrays& 
   for (const auto& [name, array] : golden) {
     const std::string kind = kind_of(name);
     if (kind.empty()) continue;
-    if (!autograd && (kind == "gradients" || kind == "adamw")) continue;
+    if (!autograd && (kind == "adamw" || kind.ends_with("gradients"))) continue;
     if (kind == "gradients" && std::ranges::count(notes.zero_gradients, name.substr(11))) continue;
     // There the reference's padded row goes astray; only batch_row.* is right.
     if (notes.batch_from_single_rows && name == "batch_stop/tokens") continue;
     const bool replaced = notes.batch_from_single_rows && name.starts_with("batch/gen_");
+    const bool norms = name.ends_with("/grad_norms");
     const auto it = found.find(name);
-    comparisons.push_back(
-        {name, kind,
-         it == found.end()
-             ? miss
-             : error_of(name, kind, replaced ? joined_rows(golden, name.substr(6)) : array,
-                        it->second, notes)});
+    Comparison& c = comparisons.emplace_back(Comparison{name, kind, miss});
+    if (it == found.end() && !norms) continue;
+    c.error = error_of(c, replaced ? joined_rows(golden, name.substr(6)) : array,
+                       norms ? preference_norms(name, found, notes) : it->second, golden, notes);
   }
   return comparisons;
 }
@@ -114,6 +150,8 @@ GoldenNotes golden_notes(const nlohmann::json& json, const Arrays& golden) {
   notes.global_gradient_norm = json.value("train_global_grad_norm", 0.0);
   notes.zero_gradients =
       json.value("gradient_zero_in_exact_arithmetic", std::vector<std::string>());
+  if (const auto po = json.find("po"); po != json.end())
+    notes.preference_order = po->value("grad_norm_order", std::vector<std::string>());
   notes.batch_from_single_rows =
       golden.contains("prefill/im_mask") && golden.contains("batch_row.1/gen_tokens");
   return notes;

@@ -16,13 +16,14 @@ struct GoldenNotes {
   std::vector<std::string> zero_gradients;  // parameters whose gradient is only rounding noise
   double global_gradient_norm = 0;
   bool batch_from_single_rows = false;  // TroL on InternLM2: generation of row 1 is batch_row.1's
+  std::vector<std::string> preference_order = {};  // parameters, as po/J/grad_norms has them
 };
 
 GoldenNotes golden_notes(const nlohmann::json& notes, const Arrays& golden);
 
 struct Comparison {
   std::string name;  // golden tensor
-  std::string kind;  // "vision", "prefill", "gradients", ...
+  std::string kind;  // "vision", "prefill", "gradients", "po", ...
   double error = 0;  // in units of the tolerance: at most 1 is a match; infinite: missing, of
                      // another size, or not a number
 };

@@ -17,6 +17,8 @@ Array with_shape(Array array, std::vector<int64_t> shape) {
   return array;
 }
 
+Array scalar(double value) { return {{}, {float(value)}, {}}; }
+
 // [N, ...] -> [1, N, width]
 Array one_sequence(const Array& array) {
   const int64_t rows = array.shape.at(0);
@@ -297,21 +299,65 @@ void trace_batch(Traced& t, const Arrays& inputs, int new_tokens, Arrays& out) {
   out["batch/gen_logits"] = std::move(all);
 }
 
+// The label of the next row.
+std::vector<int64_t> targets_of(const Batch& batch) {
+  std::vector<int64_t> targets;
+  for (const auto& labels : batch.labels)
+    for (size_t i = 0; i < labels.size(); ++i)
+      targets.push_back(i + 1 < labels.size() ? labels[i + 1] : -100);
+  return targets;
+}
+
 void trace_training(Traced& t, const Arrays& inputs, Arrays& out) {
   const Batch batch = unpad(inputs, "train/");
   const Array pixels = *pixels_of(inputs, "train/");
   std::vector<int> ids;
   const Step step = ragged(t.config(), batch, 0, ids);
-  std::vector<int64_t> targets;  // the label of the next row
-  for (const auto& labels : batch.labels)
-    for (size_t i = 0; i < labels.size(); ++i)
-      targets.push_back(i + 1 < labels.size() ? labels[i + 1] : -100);
+  const std::vector<int64_t> targets = targets_of(batch);
   const Array features = t.see(pixels, silent);
   const Array logits = t.forward(step, ids, &features, silent);
-  out["train/sft_loss"] = {{}, {float(answer_loss(logits, targets))}, {}};
+  out["train/sft_loss"] = scalar(answer_loss(logits, targets));
   if (!t.has_autograd()) return;
   for (auto& [name, array] : t.train(step, ids, targets, pixels))
     out["train/" + name] = std::move(array);
+}
+
+// Two answers to one question. The losses are made here from the logits, or, where the executor has
+// autograd, by what it trains with.
+void trace_preference(Traced& t, const Arrays& inputs, Arrays& out) {
+  const std::string sides[] = {"chosen", "rejected"};
+  const std::optional<Array> pixels = pixels_of(inputs, "po/");
+  std::optional<Array> features;
+  if (pixels) features = t.see(*pixels, silent);
+  Batch both;
+  std::vector<double> means;  // log-probability of an answer's token
+  for (const std::string& side : sides) {
+    const std::vector<int> ids = to_ids(inputs.at("po/" + side + "_input_ids"));
+    const Batch one{{ids}, {inputs.at("po/" + side + "_labels").ints}};
+    both.ids.push_back(ids);
+    both.labels.push_back(one.labels[0]);
+    const Array logits = t.forward(whole_prompt(t.config(), ids), ids, pointer(features), silent);
+    const std::vector<int64_t> targets = targets_of(one);
+    const auto count = std::ranges::count_if(targets, [](int64_t label) { return label >= 0; });
+    means.push_back(-answer_loss(logits, targets));
+    out["po/" + side + "_logits"] = one_sequence(logits);
+    out["po/n_" + side] = {{1}, {}, {count}};
+    out["po/logp_" + side] = {{1}, {float(means.back() * double(count))}, {}};
+  }
+  for (size_t j = 0; j < std::size(preference_settings); ++j) {
+    const auto [beta, gamma] = preference_settings[j];
+    const double against = gamma - beta * (means[0] - means[1]);  // of log sigmoid, the sign turned
+    const double preference = std::max(against, 0.0) + std::log1p(std::exp(-std::abs(against)));
+    const std::string at = "po/" + std::to_string(j) + "/";
+    out[at + "sft_term"] = scalar(-means[0]);
+    out[at + "preference_term"] = scalar(preference);
+    out[at + "loss"] = scalar(preference - means[0]);
+  }
+  if (!t.has_autograd()) return;
+  std::vector<int> ids;
+  const Step step = ragged(t.config(), both, 0, ids);
+  for (auto& [name, array] : t.prefer(step, ids, targets_of(both), pointer(pixels)))
+    out["po/" + name] = std::move(array);
 }
 
 void trace_tower(Traced& t, const Arrays& inputs, const std::string& group, Arrays& out) {
@@ -349,9 +395,10 @@ Arrays trace(Traced& traced, const Arrays& inputs, int new_tokens) {
     if (inputs.contains(group + "input_ids")) trace_prompt(traced, inputs, group, new_tokens, out);
   if (inputs.contains("batch/input_ids")) trace_batch(traced, inputs, new_tokens, out);
   if (inputs.contains("train/input_ids")) trace_training(traced, inputs, out);
+  if (inputs.contains("po/chosen_input_ids")) trace_preference(traced, inputs, out);
   if (out.empty())
     throw Error("trace", "inputs",
-                "vision/*, vision_interp/*, prefill/*, text/*, long/*, batch/* or train/*",
+                "vision/*, vision_interp/*, prefill/*, text/*, long/*, batch/*, train/* or po/*",
                 "none of them");
   return out;
 }

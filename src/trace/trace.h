@@ -1,6 +1,6 @@
 // Every intermediate of a forward under the golden names (conformance README), for any executor:
 // `trace` runs whatever inputs it finds (vision/*, vision_interp/*, prefill/*, text/*, long/*,
-// batch/*, train/*) and returns what the authors' modules would have shown.
+// batch/*, train/*, po/*) and returns what the authors' modules would have shown.
 #pragma once
 
 #include <functional>
@@ -56,7 +56,21 @@ class Traced {
     (void)step, (void)ids, (void)labels, (void)pixels;
     return {};
   }
+  // Phantom Optimization over a chosen and a rejected answer, the two sequences of the step, which
+  // share the pictures (none: nullptr): "J/loss", "J/sft_term", "J/preference_term", the metrics of
+  // training and "J/grad/NAME" for setting J. Asked for and owed as `train`.
+  virtual Arrays prefer(const Step& step, std::span<const int> ids, std::span<const int64_t> labels,
+                        const Array* pixels) {
+    (void)step, (void)ids, (void)labels, (void)pixels;
+    return {};
+  }
 };
+
+// The settings of Phantom Optimization that the goldens have; J counts them.
+struct PreferenceSetting {
+  double beta, gamma;
+};
+inline constexpr PreferenceSetting preference_settings[] = {{2, 0.5}, {10, 5}, {0.1, 0}};
 
 // Throws Error, naming the tensor, if one that `trace` reads is not of the type, the shape or the
 // range it must have (the conformance README lists them), or if pictures and picture tokens differ

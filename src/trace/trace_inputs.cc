@@ -22,7 +22,7 @@ class Inputs {
     if (c_.phantom.on && c_.phantom.eta_learnable)
       throw Error("trace", "revenant.phantom_eta_learnable",
                   "false: ghosts are shown by the configuration's eta", "true");
-    for (const std::string group : {"vision/", "vision_interp/", "batch/", "train/"})
+    for (const std::string group : {"vision/", "vision_interp/", "batch/", "train/", "po/"})
       check_pictures(group);
     check_prompt("prefill/", features("vision/"), "gen/tokens");
     check_prompt("text/", 0, "text/gen_tokens");
@@ -33,6 +33,7 @@ class Inputs {
     if (find("train/input_ids") && !find("train/image_u8")) need(arrays_, "train/pixel_values");
     check_batch("train/", features("train/"));
     check_targets();
+    check_pair();
     for (const char* group : {"prefill/", "text/", "long/", "batch/", "train/"})
       check_positions(group);
   }
@@ -89,7 +90,8 @@ class Inputs {
   }
   // Rows that the group's pictures give; a training sees its pictures itself.
   int64_t features(const std::string& group) const {
-    const Array* ready = group == "train/" ? nullptr : find(group + "projected");
+    const bool trains = group == "train/" || group == "po/";
+    const Array* ready = trains ? nullptr : find(group + "projected");
     if (ready) return int64_t(ready->floats.size()) / c_.hidden;
     const Array* pixels = find(group + "pixel_values");
     if (!pixels) pixels = find(group + "image_u8");
@@ -197,6 +199,22 @@ class Inputs {
       if (labels[i] >= 0 && mask[i - 1] && i % size_t(ids->shape[1]) != 0) return;
     throw Error("trace", "train/labels", "a label of at least 0 after the first token of a row",
                 "none");
+  }
+
+  // Two answers to one question about the same pictures.
+  void check_pair() const {
+    if (!find("po/chosen_input_ids") && !find("po/rejected_input_ids")) return;
+    for (const std::string side : {"po/chosen_", "po/rejected_"}) {
+      const Array& ids = need(arrays_, side + "input_ids");
+      check_prompt(side, features("po/"), side + "input_ids");
+      const Array& labels = need(arrays_, side + "labels");
+      require_like(side + "labels", labels, ids);
+      require_range(side + "labels", labels, -100, c_.vocab);
+      if (std::ranges::none_of(labels.ints.begin() + 1, labels.ints.end(),
+                               [](int64_t label) { return label >= 0; }))
+        throw Error("trace", side + "labels", "a label of at least 0 after the first token",
+                    "none");
+    }
   }
 
   const Config& c_;

@@ -1,6 +1,6 @@
 #include "train/traced.h"
 
-#include "train/objective.h"
+#include "train/gradients.h"
 #include "train/optimizer.h"
 
 namespace revenant {
@@ -27,6 +27,27 @@ TorchModel copy_of(const TorchModel& model) {
   for (auto& [name, parameter] : copy.parameters)
     parameter = parameter.detach().clone().requires_grad_();
   return copy;
+}
+
+TorchBatch batch_of(const Step& step, std::span<const int> ids, std::span<const int64_t> labels,
+                    const Array* pixels, torch::Dtype dtype) {
+  TorchBatch batch;
+  batch.step = step;
+  batch.ids.assign(ids.begin(), ids.end());
+  batch.labels.assign(labels.begin(), labels.end());
+  if (pixels) batch.pixels = to_tensor(*pixels, dtype);
+  return batch;
+}
+
+// Under the names of the checkpoint.
+Arrays gradients_of(const TorchModel& model, const std::string& prefix) {
+  NamedTensors gradients;
+  for (const auto& [name, parameter] : model.parameters)
+    if (parameter.grad().defined()) gradients[name] = parameter.grad();
+  Arrays out;
+  for (const auto& [name, gradient] : as_stored(model, gradients))
+    out[prefix + name] = to_array(gradient);
+  return out;
 }
 
 }  // namespace
@@ -73,21 +94,40 @@ void TorchTraced::trace_adamw(const TorchBatch& batch, double decay, const std::
 
 Arrays TorchTraced::train(const Step& step, std::span<const int> ids,
                           std::span<const int64_t> labels, const Array& pixels) {
-  TorchBatch batch;
-  batch.step = step;
-  batch.ids.assign(ids.begin(), ids.end());
-  batch.labels.assign(labels.begin(), labels.end());
-  batch.pixels = to_tensor(pixels, model_.dtype());
-  Arrays out;
+  const TorchBatch batch = batch_of(step, ids, labels, &pixels, model_.dtype());
   TorchModel model = copy_of(model_);
   mean_loss(sft, model, batch).backward();
-  NamedTensors gradients;
-  for (const auto& [name, parameter] : model.parameters)
-    if (parameter.grad().defined()) gradients[name] = parameter.grad();
-  for (const auto& [name, gradient] : as_stored(model, gradients))
-    out["grad/" + name] = to_array(gradient);
+  Arrays out = gradients_of(model, "grad/");
   trace_adamw(batch, 0, "adamw_wd0", out);
   trace_adamw(batch, 0.01, "adamw_wd0.01", out);
+  return out;
+}
+
+// Both answers as training has them: one pass of the tower, a pair.
+Arrays TorchTraced::prefer(const Step& step, std::span<const int> ids,
+                           std::span<const int64_t> labels, const Array* pixels) {
+  TorchBatch batch = batch_of(step, ids, labels, pixels, model_.dtype());
+  batch.pairs = {{0, 1}};
+  for (size_t span = 0; span < step.spans.size(); ++span)
+    for (int64_t tile = 0; pixels && tile < pixels->shape.at(0); ++tile)
+      batch.tile_of_slot.push_back(tile);
+  const TorchModel model = copy_of(model_);
+  SideBySide threads(1);
+  Arrays out;
+  for (size_t j = 0; j < std::size(preference_settings); ++j) {
+    const auto [beta, gamma] = preference_settings[j];
+    const Objective po = objective_of({ObjectiveConfig::Kind::po, beta, gamma});
+    const StepLoss loss = accumulate(model, po, {batch}, false, threads);
+    const std::string at = std::to_string(j) + "/";
+    const auto put = [&](const std::string& name, double value) {
+      out[at + name] = {{}, {float(value)}, {}};
+    };
+    for (const auto& [name, value] : loss.metrics) put(name, value);
+    put("loss", loss.loss);
+    put("sft_term", loss.metrics.at("nll_loss"));
+    put("preference_term", loss.metrics.at("preference_loss"));
+    out.merge(gradients_of(model, at + "grad/"));
+  }
   return out;
 }
 

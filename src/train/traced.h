@@ -22,6 +22,8 @@ class TorchTraced : public Traced {
   // decays 0 and 0.01 (lr 1e-3, three steps on the same batch, decay on everything).
   Arrays train(const Step& step, std::span<const int> ids, std::span<const int64_t> labels,
                const Array& pixels) override;
+  Arrays prefer(const Step& step, std::span<const int> ids, std::span<const int64_t> labels,
+                const Array* pixels) override;
 
  private:
   void trace_adamw(const TorchBatch& batch, double decay, const std::string& name,

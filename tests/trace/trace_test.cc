@@ -55,7 +55,12 @@ Arrays good() {
           {"train/input_ids", ids},
           {"train/attention_mask", mask},
           {"train/pixel_values", pixels},
-          {"train/labels", ints({2, 3}, {-100, -100, 2, -100, -100, vocab - 1})}};
+          {"train/labels", ints({2, 3}, {-100, -100, 2, -100, -100, vocab - 1})},
+          {"po/chosen_input_ids", ints({1, 3}, {1, picture, 2})},
+          {"po/chosen_labels", ints({1, 3}, {-100, -100, 2})},
+          {"po/rejected_input_ids", ints({4}, {1, picture, 2, 3})},
+          {"po/rejected_labels", ints({4}, {-100, -100, 2, 3})},
+          {"po/pixel_values", pixels}};
 }
 
 std::string complaint(const Config& config, const Arrays& inputs) {
@@ -211,11 +216,36 @@ TEST(TraceInputs, Training) {
   });
 }
 
+TEST(TraceInputs, Pairs) {
+  const std::string like = "integers [1, 3], found ",
+                    nothing = "a tensor of the inputs file, found nothing";
+  const std::string target = "a label of at least 0 after the first token, found none";
+  expect_complaints({
+      {"po/chosen_input_ids", {}, nothing},
+      {"po/rejected_input_ids", {}, nothing},
+      {"po/rejected_labels", {}, nothing},
+      {"po/chosen_input_ids", ones({2, 3}), "integers [N] or [1, N], found integers [2, 3]"},
+      {"po/chosen_labels", ones({3}), like + "integers [3]"},
+      {"po/chosen_labels", ints({1, 3}, {1, 2, vocab}), "integers in [-100, 151655), found 151655"},
+      {"po/chosen_labels", ints({1, 3}, {1, -100, -100}), target},
+      {"po/pixel_values", floats({3}),
+       "floats [T, 3, S, S] with S a multiple of 28, found floats "
+       "[3]"},
+  });
+  EXPECT_EQ(complaint("po/pixel_values", {}),
+            "[trace] po/chosen_input_ids: expected 0 picture tokens, one a row of its pictures, "
+            "found 1");
+}
+
 // What is no number is no match, wherever it stands.
 TEST(Conformance, SeesWhatIsNotANumberAndWhatIsMissing) {
-  const std::vector<std::string> names = {"prefill/logits", "train/grad/w", "train/sft_loss",
+  const std::vector<std::string> names = {"prefill/logits",
+                                          "train/grad/w",
+                                          "train/sft_loss",
                                           "train/adamw_wd0/losses",
-                                          "train/adamw_wd0/param_after/w"};
+                                          "train/adamw_wd0/param_after/w",
+                                          "po/0/loss",
+                                          "po/0/grad/w"};
   const Array two = {{2}, {1, 2}, {}};
   const auto errors = [&](const Array& last) {
     Arrays golden, found;
@@ -236,18 +266,15 @@ TEST(Conformance, SeesWhatIsNotANumberAndWhatIsMissing) {
 
 // A kind that the trace has nothing of is a miss, whichever it is.
 TEST(Conformance, AComparisonThatFindsNothingHasFailed) {
-  const std::multimap<std::string, std::string> kinds = {{"vision", "vision/projected"},
-                                                         {"vision", "vision_interp/last"},
-                                                         {"prefill", "prefill/layer.0.q"},
-                                                         {"off", "off/logits"},
-                                                         {"generation", "gen/tokens"},
-                                                         {"text", "text/logits"},
-                                                         {"long", "long/logits"},
-                                                         {"batch", "batch/logits"},
-                                                         {"loss", "train/sft_loss"},
-                                                         {"gradients", "train/grad/w"},
-                                                         {"adamw", "train/adamw_wd0/losses"},
-                                                         {"generation", "long/gen_tokens"}};
+  const std::multimap<std::string, std::string> kinds = {
+      {"vision", "vision/projected"},   {"vision", "vision_interp/last"},
+      {"prefill", "prefill/layer.0.q"}, {"off", "off/logits"},
+      {"generation", "gen/tokens"},     {"text", "text/logits"},
+      {"long", "long/logits"},          {"batch", "batch/logits"},
+      {"loss", "train/sft_loss"},       {"po", "po/0/loss"},
+      {"po", "po/logp_chosen"},         {"po_gradients", "po/0/grad/w"},
+      {"gradients", "train/grad/w"},    {"adamw", "train/adamw_wd0/losses"},
+      {"generation", "long/gen_tokens"}};
   Arrays golden;
   for (const auto& [kind, name] : kinds) golden[name] = {{2}, {1, 2}, {}};
   for (const auto& [kind, name] : kinds) {
@@ -255,12 +282,38 @@ TEST(Conformance, AComparisonThatFindsNothingHasFailed) {
     found.erase(name);
     for (const bool autograd : {false, true}) {
       const auto all = compare_with_golden(golden, found, {{}, 1, false}, autograd);
-      const bool asked = autograd || (kind != "gradients" && kind != "adamw");
-      EXPECT_EQ(all.size(), golden.size() - (autograd ? 0 : 2));
+      const bool asked = autograd || (kind != "adamw" && !kind.ends_with("gradients"));
+      EXPECT_EQ(all.size(), golden.size() - (autograd ? 0 : 3));
       for (const Comparison& c : all) EXPECT_EQ(c.error, c.name == name ? INFINITY : 0) << c.name;
       EXPECT_EQ(std::ranges::count(all, name, &Comparison::name), asked ? 1 : 0) << name;
     }
   }
+}
+
+// Norms stand in the order of golden.json, one a gradient; a sum over an answer's tokens has the
+// tolerance of each.
+TEST(Conformance, PreferencesAreHeldToTheirOwnRules) {
+  const auto number = [](double value) { return Array{{}, {float(value)}, {}}; };
+  const Arrays golden = {{"po/0/grad_norms", {{2}, {5, 13}, {}}},
+                         {"po/0/loss", number(1)},
+                         {"po/n_chosen", {{1}, {}, {10}}},
+                         {"po/logp_chosen", {{1}, {-20}, {}}}};
+  const auto errors = [&](double first, double loss, double logp, bool both = true) {
+    Arrays found = {{"po/0/grad/b", {{2}, {float(3 * first), float(4 * first)}, {}}},
+                    {"po/0/loss", number(loss)},
+                    {"po/n_chosen", {{1}, {}, {10}}},
+                    {"po/logp_chosen", {{1}, {float(logp)}, {}}}};
+    if (both) found["po/0/grad/a"] = {{2}, {5, 12}, {}};
+    std::map<std::string, double> all;
+    for (const Comparison& c : compare_with_golden(golden, found, {{}, 0, false, {"b", "a"}}, true))
+      all[c.name] = c.error;
+    return all;
+  };
+  for (const auto& [name, error] : errors(1, 1, -20)) EXPECT_EQ(error, 0) << name;
+  EXPECT_NEAR(errors(1.001, 1, -20).at("po/0/grad_norms"), 0.5, 0.01);
+  EXPECT_EQ(errors(1, 1, -20, false).at("po/0/grad_norms"), INFINITY);
+  EXPECT_NEAR(errors(1, 1 + 1e-5, -20).at("po/0/loss"), 0.5, 0.01);
+  EXPECT_NEAR(errors(1, 1, -20 - 1e-4).at("po/logp_chosen"), 0.5, 0.01);
 }
 
 TEST(TraceInputs, GoldensPass) {
