@@ -36,3 +36,8 @@ if [ "$mode" = test ] && ! ls .venv/lib/python3*/site-packages/torch/lib/libtorc
   python3 -m venv .venv
   .venv/bin/pip install -q --no-deps "torch==$torch_version" 'nvidia-cuda-runtime==13.2.*' 'nvidia-cuda-cupti==13.2.*'
 fi
+# Reads event files back in a test.
+if [ "$mode" = test ] && ! ls -d .venv/lib/python3*/site-packages/tensorboard >/dev/null 2>&1; then
+  echo "installing tensorboard into .venv"
+  .venv/bin/pip install -q tensorboard==2.21.0
+fi

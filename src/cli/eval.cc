@@ -88,7 +88,7 @@ void eval(const Args& args) {
                args.predict.max_new_tokens);
   std::set<Path> pictures;
   for (const Row& row : rows) pictures.insert(row.images.begin(), row.images.end());
-  const std::string turned = orientation_note(pictures, args.predict.reading.exif);
+  const std::string turned = orientation_note(survey(pictures), args.predict.reading.exif);
   if (!turned.empty()) std::fprintf(stderr, "%s\n", turned.c_str());
   const auto later = std::ranges::count_if(rows, [](const Row& row) { return !row.later.empty(); });
   if (later > 0)

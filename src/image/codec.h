@@ -24,6 +24,12 @@ void check_size(const Source& source, int64_t width, int64_t height);
 // The rule of all formats: a file that ends before its last pixel is refused.
 [[noreturn]] void fail_short(const Source& source, const std::string& format);
 
+// What the head of a file promises; throws for one that no picture can follow. Nothing of the
+// picture's size is allocated.
+void check_head_of_jpeg(const Source& source);
+void check_head_of_png(const Source& source);
+void check_head_of_webp(const Source& source);
+
 Image decode_jpeg(const Source& source);
 Image decode_png(const Source& source);
 Image decode_webp(const Source& source);

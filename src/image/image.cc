@@ -67,11 +67,16 @@ std::string kind_of(std::string_view bytes) {
   return looks_like_text(bytes) ? "text" : "unknown data";
 }
 
-Image decoded(const Source& source) {
+struct Codec {
+  void (*check_head)(const Source&);
+  Image (*decode)(const Source&);
+};
+
+Codec codec_of(const Source& source) {
   const std::string_view head = source.text();
-  if (is_jpeg(head)) return codec::decode_jpeg(source);
-  if (is_png(head)) return codec::decode_png(source);
-  if (is_webp(head)) return codec::decode_webp(source);
+  if (is_jpeg(head)) return {codec::check_head_of_jpeg, codec::decode_jpeg};
+  if (is_png(head)) return {codec::check_head_of_png, codec::decode_png};
+  if (is_webp(head)) return {codec::check_head_of_webp, codec::decode_webp};
   throw Error("image", source.name, "a JPEG, PNG or WebP picture", kind_of(head));
 }
 
@@ -90,7 +95,8 @@ std::optional<Exif> exif_named(std::string_view name) {
 
 Image decode_image(std::span<const std::byte> bytes, const std::string& name,
                    const ReadOptions& options) {
-  Image image = decoded({bytes, name, options});
+  const Source source{bytes, name, options};
+  Image image = codec_of(source).decode(source);
   const int orientation = options.exif == Exif::apply ? exif_orientation(bytes) : 1;
   return orientation == 1 ? image : turned(image, orientation);
 }
@@ -98,6 +104,12 @@ Image decode_image(std::span<const std::byte> bytes, const std::string& name,
 Image read_image(const Path& path, const ReadOptions& options) {
   const MappedFile file(path);
   return decode_image(file.bytes(), path.string(), options);
+}
+
+void check_image_head(std::span<const std::byte> bytes, const std::string& name,
+                      const ReadOptions& options) {
+  const Source source{bytes, name, options};
+  codec_of(source).check_head(source);
 }
 
 int exif_orientation(std::span<const std::byte> bytes) {

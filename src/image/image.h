@@ -48,6 +48,10 @@ Image decode_image(std::span<const std::byte> bytes, const std::string& name,
                    const ReadOptions& options = {});
 Image read_image(const Path& path, const ReadOptions& options = {});
 
+// Throws the Error that decode_image would, where the head of the file shows it already.
+void check_image_head(std::span<const std::byte> bytes, const std::string& name,
+                      const ReadOptions& options = {});
+
 std::string encode_png(const Image& image);
 
 }  // namespace revenant

@@ -102,16 +102,26 @@ bool read_rows(Reader& reader, uint8_t* rgb, uint8_t* cmyk) {
   fail(source, "JPEG", reader.message);
 }
 
+void open(Reader& reader, const Source& source) {
+  if (!read_header(reader, source)) refuse(source, reader);
+  check_size(source, reader.info.image_width, reader.info.image_height);
+  const int parts = reader.info.num_components;
+  if (parts != 1 && parts != 3 && parts != 4)
+    throw Error("image", source.name, "1, 3 or 4 JPEG components", std::to_string(parts));
+}
+
 }  // namespace
+
+void check_head_of_jpeg(const Source& source) {
+  Reader reader;
+  open(reader, source);
+}
 
 Image decode_jpeg(const Source& source) {
   Reader reader;
-  if (!read_header(reader, source)) refuse(source, reader);
+  open(reader, source);
   auto& info = reader.info;
-  check_size(source, info.image_width, info.image_height);
   const int parts = info.num_components;
-  if (parts != 1 && parts != 3 && parts != 4)
-    throw Error("image", source.name, "1, 3 or 4 JPEG components", std::to_string(parts));
   info.out_color_space = parts == 4 ? JCS_CMYK : JCS_RGB;
   Image image = blank_image(int(info.image_width), int(info.image_height));
   std::vector<uint8_t> cmyk(parts == 4 ? size_t(image.width) * 4 : 0);

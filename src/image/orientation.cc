@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "base/error.h"
+#include "base/threads.h"
 
 namespace revenant {
 namespace {
@@ -49,17 +50,36 @@ int orientation_in(std::string_view bytes) {
   return 1;
 }
 
-std::string orientation_note(const std::set<Path>& pictures, Exif exif) {
-  const auto turns = [](const Path& path) {
+Survey survey(const std::set<Path>& pictures, const ReadOptions& options) {
+  struct Head {
+    bool oriented = false;
+    std::string wrong;
+  };
+  const auto head_of = [&](const Path& path) -> Head {
     try {
-      return exif_orientation(MappedFile(path).bytes()) != 1;
-    } catch (const Error&) {
-      return false;  // whoever reads the picture will say so
+      const MappedFile file(path);
+      check_image_head(file.bytes(), path.string(), options);
+      return {exif_orientation(file.bytes()) != 1, ""};
+    } catch (const Error& error) {
+      return {false, error.what()};
     }
   };
-  const auto count = std::ranges::count_if(pictures, turns);
-  if (count == 0) return "";
-  return std::to_string(count) + " of " + std::to_string(pictures.size()) +
+  const std::vector<Path> paths(pictures.begin(), pictures.end());
+  std::vector<Head> heads(paths.size());
+  Threads().parallel_for(paths.size(), 64, [&](size_t begin, size_t end) {
+    for (size_t i = begin; i < end; ++i) heads[i] = head_of(paths[i]);
+  });
+  Survey all{paths.size(), 0, {}};
+  for (Head& head : heads) {
+    all.oriented += head.oriented;
+    if (!head.wrong.empty()) all.damaged.push_back(std::move(head.wrong));
+  }
+  return all;
+}
+
+std::string orientation_note(const Survey& survey, Exif exif) {
+  if (survey.oriented == 0) return "";
+  return std::to_string(survey.oriented) + " of " + std::to_string(survey.pictures) +
          " pictures carry an EXIF orientation and were " +
          (exif == Exif::apply ? "turned" : "not turned");
 }

@@ -158,14 +158,23 @@ void check_start(const Source& source) {
   fail(source, "PNG", reader.message);
 }
 
-}  // namespace
-
-Image decode_png(const Source& source) {
+void start(Reader& reader, const Source& source) {
   check_start(source);
-  Reader reader;
   reader.next = source.data();
   reader.left = source.size();
   if (!read_header(reader)) refuse(source, reader);
+}
+
+}  // namespace
+
+void check_head_of_png(const Source& source) {
+  Reader reader;
+  start(reader, source);
+}
+
+Image decode_png(const Source& source) {
+  Reader reader;
+  start(reader, source);
   Image image = blank_image(int(png_get_image_width(reader.png, reader.info)),
                             int(png_get_image_height(reader.png, reader.info)));
   if (!read_rows(reader, image.rgb.data(), size_t(image.width) * 3)) refuse(source, reader);

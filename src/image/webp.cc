@@ -20,17 +20,24 @@ VP8StatusCode decode_into(Image& image, const Source& source) {
   return WebPDecode(source.data(), source.size(), &config);
 }
 
-}  // namespace
-
-Image decode_webp(const Source& source) {
+WebPBitstreamFeatures head_of(const Source& source) {
   WebPBitstreamFeatures header;
-  auto status = WebPGetFeatures(source.data(), source.size(), &header);
+  const auto status = WebPGetFeatures(source.data(), source.size(), &header);
   if (ended(status)) fail_short(source, "WebP");
   if (status != VP8_STATUS_OK) fail(source, "WebP", "a bad header");
   if (header.has_animation) throw Error("image", source.name, "one still picture", "an animation");
   check_size(source, header.width, header.height);
+  return header;
+}
+
+}  // namespace
+
+void check_head_of_webp(const Source& source) { head_of(source); }
+
+Image decode_webp(const Source& source) {
+  const WebPBitstreamFeatures header = head_of(source);
   Image image = blank_image(header.width, header.height);
-  status = decode_into(image, source);
+  const auto status = decode_into(image, source);
   if (ended(status)) fail_short(source, "WebP");
   if (status != VP8_STATUS_OK) fail(source, "WebP", "damaged picture data");
   return image;

@@ -2,10 +2,12 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 #include <numeric>
 
 #include "base/error.h"
 #include "base/random.h"
+#include "base/sha256.h"
 #include "image/augment.h"
 
 namespace revenant {
@@ -85,7 +87,7 @@ size_t TrainingData::pictures_an_epoch() const {
 TrainingData read_training_data(const std::vector<RecipeData>& entries, bool pairs) {
   TrainingData data;
   for (const RecipeData& entry : entries) {
-    TrainingSet set{read_rows(entry.path), {}, entry};
+    TrainingSet set{read_rows(entry.path), {}, entry, sha256_of_file(entry.path)};
     set.groups = group_rows(set.rows);
     if (set.groups.empty()) throw Error("train", entry.path.string(), "at least one row", "none");
     const auto lacks = std::ranges::find(set.rows, "", &Row::rejected);
@@ -106,6 +108,14 @@ BatchOptions batch_options(const Recipe& r) {
           r.rows == Recipe::Rows::infer,
           r.max_length,
           r.exif};
+}
+
+BatchOptions evaluation_options(const Recipe& recipe) {
+  BatchOptions options = batch_options(recipe);
+  options.questions_per_picture = std::numeric_limits<int>::max();
+  options.conversation_share = 0;
+  options.as_inferred = true;
+  return options;
 }
 
 std::vector<Pick> picks_of_step(const TrainingData& data, const Recipe& recipe, int step) {
@@ -201,7 +211,7 @@ void BatchMaker::add_pair(TorchBatch& batch, const Pick& pick, size_t row,
   batch.step = std::move(both.step);
   batch.ids.insert(batch.ids.end(), both.ids.begin(), both.ids.end());
   batch.labels.insert(batch.labels.end(), both.labels.begin(), both.labels.end());
-  batch.pairs.push_back({chosen, chosen + 1});
+  batch.pairs.push_back({chosen, chosen + 1, row});
   if (!pick.set->reference.chosen.empty()) {
     batch.reference.chosen.push_back(pick.set->reference.chosen[row]);
     batch.reference.rejected.push_back(pick.set->reference.rejected[row]);
@@ -259,7 +269,6 @@ void round_up(TorchBatch& batch) {
     step.add(int(step.spans.size()), 0, length, length, true);
     rows -= length;
   }
-  batch.filled = step.rows - int(batch.ids.size());
   batch.ids.resize(size_t(step.rows), 0);
   batch.labels.resize(size_t(step.rows), -100);
 }

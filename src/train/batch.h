@@ -17,6 +17,7 @@ struct TrainingSet {
   std::vector<Row> rows;
   std::vector<RowGroup> groups;    // share their pictures
   RecipeData recipe;               // weight, mirror, shift
+  std::string sha256 = {};         // of its file
   ReferenceScores reference = {};  // of every row, where the objective wants it
 };
 
@@ -47,6 +48,8 @@ struct BatchOptions {
   Exif exif = Exif::ignore;
 };
 BatchOptions batch_options(const Recipe& recipe);
+// Every question once, each answer as if generated.
+BatchOptions evaluation_options(const Recipe& recipe);
 
 struct BatchMaker {
   const Config& config;

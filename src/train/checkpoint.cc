@@ -31,7 +31,7 @@ void write_manifest(const Path& directory) {
   for (const auto& entry : fs::directory_iterator(directory))
     files[entry.path().filename().string()] = {{"size", entry.file_size()},
                                                {"sha256", sha256_of_file(entry.path())}};
-  write_file(directory / manifest_name, Json{{"files", files}}.dump(2) + "\n");
+  write_file(directory / manifest_name, json_text({{"files", files}}, 2) + "\n");
 }
 
 // Of the checkpoints up to the saved one `keep` stay, and the best.
@@ -66,13 +66,14 @@ void save_checkpoint(const Path& output_dir, const TorchModel& model, const Opti
   const NamedTensors optimizer_state = optimizer.state();
   for (const auto& [name, tensor] : optimizer_state) moments.push_back(named(name, tensor));
   write_safetensors(temporary / "optimizer.safetensors", moments);
-  const Json json = {{"global_step", state.global_step},
-                     {"run", state.run},
-                     {"meter", state.meter},
-                     {"skipped_in_a_row", state.skipped_in_a_row},
-                     {"best_step", state.best_step},
-                     {"best_loss", state.best_loss}};
-  write_file(temporary / "trainer_state.json", json.dump(2) + "\n");
+  Json json = {{"global_step", state.global_step},
+               {"run", state.run},
+               {"meter", state.meter},
+               {"skipped_in_a_row", state.skipped_in_a_row},
+               {"best_step", state.best_step},
+               {"best_loss", state.best_loss}};
+  if (state.evaluation_due) json["evaluation_due"] = true;
+  write_file(temporary / "trainer_state.json", json_text(json, 2) + "\n");
   write_manifest(temporary);
   const Path replaced = place.string() + ".old";
   fs::remove_all(replaced);
@@ -112,8 +113,8 @@ void check_manifest(const Path& checkpoint) {
     const Json found = {{"size", MappedFile(part).bytes().size()},
                         {"sha256", sha256_of_file(part)}};
     if (found != entry)
-      throw Error("checkpoint", part.string(), "what manifest.json says, " + entry.dump(),
-                  found.dump());
+      throw Error("checkpoint", part.string(), "what manifest.json says, " + json_text(entry),
+                  json_text(found));
   }
 }
 
@@ -122,7 +123,8 @@ TrainerState read_trainer_state(const Path& checkpoint) {
   const Json json = read_json(file, "checkpoint");
   return {value_of<int>(json, file, "global_step"), value_of<Json>(json, file, "run"),
           value_of<Json>(json, file, "meter"),      value_of<int>(json, file, "skipped_in_a_row"),
-          value_of<int>(json, file, "best_step"),   value_of<double>(json, file, "best_loss")};
+          value_of<int>(json, file, "best_step"),   value_of<double>(json, file, "best_loss"),
+          json.contains("evaluation_due")};
 }
 
 void load_optimizer(const Path& checkpoint, Optimizer& optimizer) {

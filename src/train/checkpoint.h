@@ -16,6 +16,7 @@ struct TrainerState {
   int skipped_in_a_row = 0;  // steps whose loss or gradient was no number
   int best_step = 0;         // of the evaluation with the lowest loss; 0: none yet
   double best_loss = 0;
+  bool evaluation_due = false;  // after this step; it failed
 };
 
 // `tokenizer` is a directory whose tokenizer files go along. Of the checkpoints up to this step

@@ -6,6 +6,7 @@
 #include <array>
 #include <cerrno>
 #include <chrono>
+#include <cstdio>
 #include <cstring>
 #include <filesystem>
 
@@ -44,9 +45,11 @@ EventFile::EventFile(const Path& directory, int step) {
   std::filesystem::create_directories(directory);
   const auto now = std::chrono::system_clock::now().time_since_epoch();
   const auto nanoseconds = std::chrono::duration_cast<std::chrono::nanoseconds>(now).count();
-  file_ =
-      directory / ("events.out.tfevents." + std::to_string(nanoseconds / 1'000'000'000) + "." +
-                   std::to_string(nanoseconds % 1'000'000'000) + "." + std::to_string(::getpid()));
+  char name[64];  // TensorBoard reads files in the order of their names
+  std::snprintf(name, sizeof name, "events.out.tfevents.%lld.%09lld.%d",
+                (long long)(nanoseconds / 1'000'000'000), (long long)(nanoseconds % 1'000'000'000),
+                int(::getpid()));
+  file_ = directory / name;
   fd_ = ::open(file_.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0644);
   if (fd_ < 0)
     throw Error("train", file_.string(), std::string("cannot open: ") + std::strerror(errno));

@@ -23,29 +23,15 @@ void add(StepLoss& sum, const StepLoss& part) {
   for (const auto& [name, value] : part.metrics) sum.metrics[name] += value;
 }
 
-// Weights of the batches over their sum: what each one's value is multiplied by.
-struct Shares {
-  std::vector<double> weights;
-  double total = 0;
-};
-
-Shares shares_of(const Objective& objective, const std::vector<TorchBatch>& batches) {
-  Shares shares;
-  for (const TorchBatch& batch : batches) shares.weights.push_back(objective.weight(batch));
-  shares.total = std::accumulate(shares.weights.begin(), shares.weights.end(), 0.0);
-  CHECK(shares.total > 0);
-  return shares;
-}
-
-// What `of(i)` gives for each batch that counts, handed to `take` in order.
+// What `of(i)` gives for each of `count` batches, handed to `take` in order.
 template <class Of, class Take>
-void in_order(const Shares& shares, SideBySide& threads, const Of& of, const Take& take) {
+void in_order(size_t count, SideBySide& threads, const Of& of, const Take& take) {
   using Result = decltype(of(size_t(0)));
   std::mutex taking;
   std::map<size_t, Result> waiting;
   size_t next = 0;
-  threads.run(shares.weights.size(), [&](size_t i) {
-    Result result = shares.weights[i] > 0 ? of(i) : Result{};
+  threads.run(count, [&](size_t i) {
+    Result result = of(i);
     const std::lock_guard lock(taking);
     waiting.emplace(i, std::move(result));
     for (; waiting.contains(next); waiting.erase(next++)) take(waiting.at(next));
@@ -54,7 +40,7 @@ void in_order(const Shares& shares, SideBySide& threads, const Of& of, const Tak
 
 std::pair<torch::Tensor, StepLoss> loss_of(const TorchModel& model, const Objective& objective,
                                            const TorchBatch& batch, double total, bool bf16,
-                                           const TorchNote* note) {
+                                           const TorchNote* note = nullptr) {
   const AnswerScores scores = [&] {
     const Autocast autocast(bf16);
     return score_answers(model, batch, note);
@@ -81,7 +67,9 @@ Autocast::~Autocast() {
 StepLoss accumulate(const TorchModel& model, const Objective& objective,
                     const std::vector<TorchBatch>& batches, bool bf16, SideBySide& threads,
                     const TorchNote* note) {
-  const Shares shares = shares_of(objective, batches);
+  const double total =
+      std::transform_reduce(batches.begin(), batches.end(), 0.0, std::plus<>(), objective.weight);
+  CHECK(total > 0);
   std::vector<torch::Tensor> parameters;
   for (auto& [name, parameter] : trained(model)) {
     parameter.mutable_grad().reset();
@@ -89,10 +77,11 @@ StepLoss accumulate(const TorchModel& model, const Objective& objective,
   }
   StepLoss sum;
   in_order(
-      shares, threads,
+      batches.size(), threads,
       [&](size_t i) {
+        if (objective.weight(batches[i]) == 0) return BatchGradients{};
         auto [loss, part] =
-            loss_of(model, objective, batches[i], shares.total, bf16, i == 0 ? note : nullptr);
+            loss_of(model, objective, batches[i], total, bf16, i == 0 ? note : nullptr);
         return BatchGradients{std::move(part),
                               torch::autograd::grad({loss}, parameters, {}, {}, false, true)};
       },
@@ -107,17 +96,26 @@ StepLoss accumulate(const TorchModel& model, const Objective& objective,
   return sum;
 }
 
-StepLoss measure(const TorchModel& model, const Objective& objective,
-                 const std::vector<TorchBatch>& batches, bool bf16, SideBySide& threads) {
-  const Shares shares = shares_of(objective, batches);
+StepLoss measure(const TorchModel& model, const Objective& objective, size_t count,
+                 const std::function<TorchBatch(size_t)>& batch, bool bf16, SideBySide& threads) {
   StepLoss sum;
+  double total = 0;
   in_order(
-      shares, threads,
+      count, threads,
       [&](size_t i) {
         const torch::NoGradGuard no_grad;
-        return loss_of(model, objective, batches[i], shares.total, bf16, nullptr).second;
+        const TorchBatch made = batch(i);
+        const double weight = objective.weight(made);
+        return std::pair(weight,
+                         weight > 0 ? loss_of(model, objective, made, 1, bf16).second : StepLoss{});
       },
-      [&](const StepLoss& part) { add(sum, part); });
+      [&](const std::pair<double, StepLoss>& part) {
+        total += part.first;
+        add(sum, part.second);
+      });
+  if (total == 0) throw Error("train", "eval_data", "an answer that can be used", "none");
+  sum.loss /= total;
+  for (auto& [name, value] : sum.metrics) value /= total;
   return sum;
 }
 

@@ -29,9 +29,10 @@ StepLoss accumulate(const TorchModel& model, const Objective& objective,
                     const std::vector<TorchBatch>& batches, bool bf16, SideBySide& threads,
                     const TorchNote* note = nullptr);
 
-// The same loss without gradients.
-StepLoss measure(const TorchModel& model, const Objective& objective,
-                 const std::vector<TorchBatch>& batches, bool bf16, SideBySide& threads);
+// The same loss without gradients, of `count` batches that are made when their turn comes, on any
+// thread: no more of them are held than there are threads. Throws Error where none counts anything.
+StepLoss measure(const TorchModel& model, const Objective& objective, size_t count,
+                 const std::function<TorchBatch(size_t)>& batch, bool bf16, SideBySide& threads);
 
 // L2 norm of the gradients, over all and by part of the model.
 struct GradientNorms {

@@ -25,11 +25,12 @@ class Loop {
         maker_{run_.model.config, *p_.tokenizer, *p_.rule, tile_rule(run_.model.config),
                batch_options(recipe)},
         meter_(recipe, watch, run_.state.global_step, run_.state.meter),
-        threads_(recipe.gradient_accumulation_steps) {}
+        threads_(recipe.gradient_accumulation_steps),
+        saved_(run_.state.global_step) {}
 
   // Up to max_steps or a signal; the next batches are made while a step computes.
   bool run() {
-    int saved = run_.state.global_step;
+    if (run_.state.evaluation_due) end_step();  // it failed when the run ended
     std::future<std::vector<TorchBatch>> next;
     const auto prepare_step = [&](int step) {
       if (step < recipe_.max_steps)
@@ -47,18 +48,17 @@ class Loop {
         report = compute(batches, mechanisms);
       } catch (...) {  // weights are those of the step before
         run_.state.skipped_in_a_row = skipped;
-        if (run_.state.global_step > saved) save(metered);
+        if (run_.state.global_step > saved_) save(metered);
         throw;
       }
       if (!report.skipped) run_.optimizer->step(report.learning_rate, threads_);
       meter_.step(run_.state.global_step, report, mechanisms);
       const int done = ++run_.state.global_step;
-      const bool best = recipe_.eval_steps > 0 && done % recipe_.eval_steps == 0 && evaluate();
-      if (best || done % recipe_.save_steps == 0 || done == recipe_.max_steps)
-        save(meter_.state()), saved = done;
+      run_.state.evaluation_due = recipe_.eval_steps > 0 && done % recipe_.eval_steps == 0;
+      end_step();
     }
     const bool finished = run_.state.global_step == recipe_.max_steps;
-    if (!finished && run_.state.global_step > saved) save(meter_.state());
+    if (!finished && run_.state.global_step > saved_) save(meter_.state());
     return finished;
   }
 
@@ -117,21 +117,39 @@ class Loop {
             std::to_string(report.norms.all));
   }
 
+  // What is due after a step: its evaluation, a checkpoint. An evaluation that fails takes nothing
+  // away from the step, and is made up for when the run goes on.
+  void end_step() {
+    const int done = run_.state.global_step;
+    bool saves = done == saved_ || done % recipe_.save_steps == 0 || done == recipe_.max_steps;
+    try {
+      if (run_.state.evaluation_due) saves |= evaluate();
+    } catch (...) {
+      save(meter_.state());
+      throw;
+    }
+    if (saves) save(meter_.state());
+  }
+
   // True if it is the best so far.
   bool evaluate() {
-    BatchMaker maker = maker_;
-    maker.options.questions_per_picture = std::numeric_limits<int>::max();
-    maker.options.conversation_share = 0;
-    maker.options.as_inferred = true;
-    std::vector<TorchBatch> batches;
-    for (const std::vector<Pick>& picks :
-         picks_in_order(p_.eval_data, recipe_.per_device_train_batch_size))
-      batches.push_back(maker.make(picks));
-    const StepLoss loss = measure(run_.model, objective_, batches, recipe_.bf16, threads_);
+    const BatchMaker maker{maker_.config, maker_.tokenizer, maker_.rule, maker_.tile_rule,
+                           evaluation_options(recipe_)};
+    const auto batches = picks_in_order(p_.eval_data, recipe_.per_device_train_batch_size);
+    std::atomic<size_t> left_out = 0;
+    const auto batch = [&](size_t i) {
+      TorchBatch made = maker.make(batches[i]);
+      left_out += made.left_out.size();
+      return made;
+    };
+    const StepLoss loss =
+        measure(run_.model, objective_, batches.size(), batch, recipe_.bf16, threads_);
     TrainerState& state = run_.state;
-    const bool best = state.best_step == 0 || loss.loss < state.best_loss;
+    const bool best =
+        std::isfinite(loss.loss) && (state.best_step == 0 || loss.loss < state.best_loss);
     if (best) state.best_step = state.global_step, state.best_loss = loss.loss;
-    meter_.evaluated(state.global_step - 1, loss, best);
+    meter_.evaluated(state.global_step - 1, loss, best, left_out);
+    state.evaluation_due = false;
     return best;
   }
 
@@ -140,6 +158,7 @@ class Loop {
     run_.state.meter = metered;
     save_checkpoint(recipe_.output_dir, run_.model, *run_.optimizer, run_.state,
                     p_.tokenizer_directory, recipe_.save_total_limit);
+    saved_ = run_.state.global_step;
   }
 
   const Recipe& recipe_;
@@ -149,6 +168,7 @@ class Loop {
   const BatchMaker maker_;
   Meter meter_;
   SideBySide threads_;
+  int saved_;  // the step of the last checkpoint
 };
 
 void finish(const Recipe& recipe, const TorchModel& model, const Path& tokenizer) {

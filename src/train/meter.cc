@@ -24,6 +24,13 @@ std::string key_of(Part part) {
   return name;
 }
 
+// Lists by their places: "train/gate/mean/0" is the first layer's.
+void add_numbers(EventFile& events, const std::string& tag, int step, const Json& value) {
+  if (value.is_number()) events.add(tag, step, value.get<double>());
+  if (!value.is_structured()) return;
+  for (const auto& [key, part] : value.items()) add_numbers(events, tag + "/" + key, step, part);
+}
+
 }  // namespace
 
 Meter::Meter(const Recipe& recipe, const TrainWatch& watch, int start, const Json& state)
@@ -118,11 +125,12 @@ void Meter::write_speed(int step) {
   since_ = Clock::now();
 }
 
-void Meter::evaluated(int step, const StepLoss& loss, bool best) {
-  Json line = {{"step", step + 1}, {"eval_loss", loss.loss}, {"best", best}};
+void Meter::evaluated(int step, const StepLoss& loss, bool best, size_t left_out) {
+  Json line = {
+      {"step", step + 1}, {"eval_loss", loss.loss}, {"eval_left_out", left_out}, {"best", best}};
   for (const auto& [name, value] : loss.metrics) line["eval_" + name] = value;
-  log_.write(line);
   write_events(step + 1, line);
+  log_.write(line);  // the last: an evaluation that failed has no line
   char text[96];
   std::snprintf(text, sizeof text, "step %d: eval_loss %.4f%s", step + 1, loss.loss,
                 best ? ", the best so far" : "");
@@ -132,8 +140,7 @@ void Meter::evaluated(int step, const StepLoss& loss, bool best) {
 void Meter::write_events(int step, const Json& line) {
   if (!events_) return;
   for (const auto& [name, value] : line.items())
-    if (value.is_number() && name != "step")
-      events_->add("train/" + name, step, value.get<double>());
+    if (name != "step") add_numbers(*events_, "train/" + name, step, value);
   events_->flush();
 }
 

@@ -35,7 +35,7 @@ class Meter {
   void count(const TorchBatch& batch);
   // After step `step` (from 0). `mechanisms`: as noted in it, if it is one that is logged.
   void step(int step, const StepReport& report, const MechanismStats& mechanisms);
-  void evaluated(int step, const StepLoss& loss, bool best);
+  void evaluated(int step, const StepLoss& loss, bool best, size_t left_out);
   bool logs(int step) const;
 
   nlohmann::json state() const;

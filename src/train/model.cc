@@ -1,7 +1,9 @@
 #include "train/model.h"
 
 #include <algorithm>
+#include <array>
 #include <cstring>
+#include <optional>
 
 #include "base/dtype.h"
 #include "base/error.h"
@@ -38,21 +40,55 @@ torch::Dtype TorchModel::dtype() const {
   return widest;
 }
 
-TorchModel load_torch_model(const Path& directory, const std::vector<std::string>& settings,
-                            torch::Dtype dtype) {
+namespace {
+
+// Adds TroL's one gate from its own file, if it stands there; returns what holds it.
+std::optional<GateFile> add_gate(const Checkpoint& checkpoint, const Config& config,
+                                 Tensors& tensors, std::vector<std::string>& warnings) {
+  const std::string stem = stored_gate(config);
+  if (stem.empty()) return {};
+  std::optional<GateFile> gate = gate_beside(checkpoint, stem);
+  if (!gate) return {};
+  tensors.merge(gate->tensors(stem));
+  if (!gate->warning.empty()) warnings.push_back(gate->warning);
+  return gate;
+}
+
+// What `config` wants in every layer and a checkpoint of the configuration `before` has once is
+// put under every layer's name. `eta` outlives the tensors.
+void spread(const Config& before, const Config& config, const std::array<float, 1>& eta,
+            Tensors& tensors, std::vector<std::string>& warnings) {
+  const std::string gate = stored_gate(before);
+  const auto each_layer = [&](const std::string& name, const TensorView& value) {
+    for (int layer = 0; layer < config.layers; ++layer)
+      tensors[stored_name(config, "blk." + std::to_string(layer) + name)] = value;
+  };
+  if (config.trol.gate_per_layer && tensors.contains(gate + ".weight")) {
+    for (const std::string part : {".weight", ".bias"})
+      if (const auto it = tensors.find(gate + part); it != tensors.end())
+        each_layer(".trol_gate" + part, TensorView(it->second));
+    warnings.push_back("the gate of every layer begins as the one that the checkpoint has for all");
+  }
+  if (config.phantom.eta_learnable && !before.phantom.eta_learnable) {
+    each_layer(".phantom_eta", {DType::f32, {1}, std::as_bytes(std::span(eta))});
+    warnings.push_back("the eta of every layer begins as the checkpoint's constant");
+  }
+}
+
+TorchModel loaded(const Path& directory, const std::vector<std::string>& settings,
+                  torch::Dtype dtype, bool spreads) {
   const Checkpoint checkpoint = Checkpoint::open(directory);
+  const std::string file = (directory / "config.json").string();
   TorchModel model;
   model.config_json = with_settings(checkpoint.config(), settings);
-  model.config = parse_config(model.config_json, (directory / "config.json").string());
+  model.config = parse_config(model.config_json, file);
   model.specs = unique_tensors(model.config);
-  Tensors tensors = checkpoint.tensors();
   model.warnings = model.config.warnings;
-  std::optional<GateFile> gate;
-  if (const std::string stem = stored_gate(model.config); !stem.empty())
-    if ((gate = gate_beside(checkpoint, stem))) {
-      tensors.merge(gate->tensors(stem));
-      if (!gate->warning.empty()) model.warnings.push_back(gate->warning);
-    }
+  Tensors tensors = checkpoint.tensors();
+  const Config stored_as = spreads ? parse_config(checkpoint.config(), file) : model.config;
+  const auto gate = add_gate(checkpoint, stored_as, tensors, model.warnings);
+  const std::array eta = {float(model.config.phantom.eta)};
+  if (spreads) spread(stored_as, model.config, eta, tensors, model.warnings);
   std::map<std::string, Stored> stored;
   for (const auto& [name, view] : tensors) stored[name] = {view.shape, view.dtype, view.data};
   const std::vector<std::string> unused =
@@ -67,6 +103,17 @@ TorchModel load_torch_model(const Path& directory, const std::vector<std::string
     model.kept[name] = {view.dtype, view.shape, {view.data.begin(), view.data.end()}};
   }
   return model;
+}
+
+}  // namespace
+
+TorchModel load_torch_model(const Path& directory, const std::vector<std::string>& settings,
+                            torch::Dtype dtype) {
+  return loaded(directory, settings, dtype, false);
+}
+
+TorchModel load_to_train(const Path& directory, const std::vector<std::string>& settings) {
+  return loaded(directory, settings, torch::kFloat32, true);
 }
 
 TorchModel init_torch_model(const nlohmann::json& config_json, uint64_t seed) {

@@ -48,6 +48,9 @@ NamedTensors as_stored(const TorchModel& model, const NamedTensors& tensors);
 // Every tensor used exactly once, as the native loader demands. Throws Error.
 TorchModel load_torch_model(const Path& directory, const std::vector<std::string>& settings = {},
                             torch::Dtype dtype = torch::kFloat32);
+// The same to be trained further: where the settings ask for a gate or an eta in every layer and
+// the checkpoint has one for all, every layer begins with that, and a warning says so.
+TorchModel load_to_train(const Path& directory, const std::vector<std::string>& settings);
 // Fresh weights from a seed, see train/fresh.h.
 TorchModel init_torch_model(const nlohmann::json& config_json, uint64_t seed);
 
@@ -57,6 +60,7 @@ void save_torch_model(const TorchModel& model, const Path& directory, DType dtyp
 // Two answers to one question, as spans of a batch.
 struct AnswerPair {
   int chosen = 0, rejected = 0;
+  size_t row = 0;  // of its set
 };
 
 // The log-probabilities that a reference model gives to both answers of every pair, [pairs].
@@ -74,7 +78,6 @@ struct TorchBatch {
   torch::Tensor pixels;               // [T, 3, S, S], each picture's tiles once
   size_t pictures = 0;                // what the tiles were cut from
   std::vector<std::string> left_out;  // what could not be used, and why
-  int filled = 0;                     // rows at the end that stand for nothing
   std::vector<int64_t> tile_of_slot;  // which tile fills each run of picture rows; empty: in order
 };
 

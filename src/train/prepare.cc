@@ -4,10 +4,10 @@
 
 #include "base/error.h"
 #include "base/json.h"
-#include "base/sha256.h"
 #include "image/orientation.h"
 #include "text/tokenizer_files.h"
 #include "text/train_bpe.h"
+#include "train/objective.h"
 #include "train/reference.h"
 
 namespace revenant {
@@ -48,10 +48,16 @@ Path config_file_of(const Recipe& recipe) {
 // recipe goes on from.
 Json config_of(const Recipe& recipe) {
   const Path file = config_file_of(recipe);
-  Json json = read_json(file, "train");
+  Json json = with_settings(read_json(file, "train"), recipe.config_set);
   if (!json.is_object() || (recipe.model.empty() && !json.contains("llm_config")))
     throw Error("train", file.string(), "a JSON object with llm_config", "something else");
-  if (recipe.model.empty()) json["llm_config"]["vocab_size"] = recipe.tokenizer_vocab;
+  if (!recipe.model.empty()) return json;
+  for (const std::string& setting : recipe.config_set)
+    for (const char* key :
+         {"llm_config.vocab_size=", "image_token_index=", "eos_token_id=", "pad_token_id="})
+      if (setting.starts_with(key))
+        throw Error("recipe", "config_set", "nothing that the tokenizer says", setting);
+  json["llm_config"]["vocab_size"] = recipe.tokenizer_vocab;
   return json;
 }
 
@@ -73,17 +79,17 @@ Json completed(Json json, const Tokenizer& tokenizer, const PromptRule& rule) {
 
 // What must stay the same while the run goes on: the recipe's keys that touch its numbers, and the
 // data by content.
-Json identity_of(const Recipe& recipe) {
+Json identity_of(const Recipe& recipe, const TrainingData& data) {
   Json identity = Json::object();
   for (const auto& [key, entry] : recipe_keys(recipe))
     if (!entry.may_change) identity[key] = entry.value;
   if (!trains_tokenizer(recipe)) identity.erase("tokenizer_vocab");
   Json sets = Json::array();
-  for (const RecipeData& data : recipe.data)
-    sets.push_back({{"sha256", sha256_of_file(data.path)},
-                    {"weight", data.weight},
-                    {"mirror", data.mirror},
-                    {"shift", data.shift}});
+  for (const TrainingSet& set : data.sets)
+    sets.push_back({{"sha256", set.sha256},
+                    {"weight", set.recipe.weight},
+                    {"mirror", set.recipe.mirror},
+                    {"shift", set.recipe.shift}});
   identity["data"] = std::move(sets);
   return identity;
 }
@@ -110,20 +116,42 @@ void check_same(const Recipe& recipe, const Preparation& p, const Json& config,
 }
 
 void start(const Recipe& recipe, const Json& config, const Tell& tell, Run& run) {
-  run.model =
-      recipe.model.empty() ? init_torch_model(config, recipe.seed) : load_torch_model(recipe.model);
+  run.model = recipe.model.empty() ? init_torch_model(config, recipe.seed)
+                                   : load_to_train(recipe.model, recipe.config_set);
   for (const std::string& warning : run.model.warnings) tell(warning);
   set_trainable(run.model, recipe);
   run.optimizer.emplace(recipe, run.model);
 }
 
-void tell_orientations(const Recipe& recipe, const Preparation& p, const Tell& tell) {
+// An evaluation that finds nothing to look at would come after hours.
+void check_evaluation(const Recipe& recipe, const Preparation& p) {
+  const Config& config = p.run.model.config;
+  const BatchMaker maker{config, *p.tokenizer, *p.rule, tile_rule(config),
+                         evaluation_options(recipe)};
+  std::string reason;
+  for (const std::vector<Pick>& picks : picks_in_order(p.eval_data, 1)) {
+    const TorchBatch batch = maker.make(picks);
+    if (objective_of(recipe.objective).weight(batch) > 0) return;
+    if (reason.empty() && !batch.left_out.empty()) reason = batch.left_out.front();
+  }
+  if (!p.eval_data.sets.empty())
+    throw Error("train", "eval_data", "a row that can be used", "none; the first: " + reason);
+}
+
+// Every picture's head is looked at once: what cannot be read will be left out of its step.
+void tell_pictures(const Recipe& recipe, const Preparation& p, const Tell& tell) {
   std::set<Path> pictures;
   for (const TrainingData* data : {&p.data, &p.eval_data})
     for (const TrainingSet& set : data->sets)
       for (const Row& row : set.rows) pictures.insert(row.images.begin(), row.images.end());
-  const std::string note = orientation_note(pictures, recipe.exif);
+  const Survey seen = survey(pictures);
+  const std::string note = orientation_note(seen, recipe.exif);
   if (!note.empty()) tell(note);
+  for (size_t i = 0; i < std::min(seen.damaged.size(), size_t(10)); ++i)
+    tell("cannot be read: " + seen.damaged[i]);
+  if (!seen.damaged.empty())
+    tell(std::to_string(seen.damaged.size()) + " of " + std::to_string(seen.pictures) +
+         " pictures cannot be read; their rows will be left out and counted");
 }
 
 }  // namespace
@@ -132,7 +160,7 @@ std::unique_ptr<Preparation> prepare(const Recipe& recipe, const Tell& tell) {
   auto p = std::make_unique<Preparation>();
   p->data = read_training_data(recipe.data, recipe.objective.takes_pairs());
   p->eval_data = read_training_data(recipe.eval_data, recipe.objective.takes_pairs());
-  tell_orientations(recipe, *p, tell);
+  tell_pictures(recipe, *p, tell);
   Json config = config_of(recipe);
   const Config parsed = parse_config(config, config_file_of(recipe).string());
   p->rule = &prompt_rule(prompt_family(parsed));
@@ -145,7 +173,7 @@ std::unique_ptr<Preparation> prepare(const Recipe& recipe, const Tell& tell) {
   for (const TensorSpecs specs = unique_tensors(parsed);
        const auto& [patterns, key] : patterns_of(recipe))
     selected(specs, patterns, key);
-  const Json identity = identity_of(recipe);
+  const Json identity = identity_of(recipe, p->data);
   // Up to here nothing is written.
   p->lock = std::make_unique<DirectoryLock>(recipe.output_dir);
   remove_leftovers(recipe.output_dir);
@@ -162,7 +190,8 @@ std::unique_ptr<Preparation> prepare(const Recipe& recipe, const Tell& tell) {
   p->run.state.run = identity;
   tell(trainable_report(p->run.model));
   if (recipe.objective.takes_reference())
-    add_reference(recipe, *p->rule, *p->tokenizer, tell, p->data);
+    add_reference(recipe, *p->rule, *p->tokenizer, tell, p->data, p->eval_data);
+  check_evaluation(recipe, *p);
   return p;
 }
 

@@ -157,6 +157,7 @@ Fields fields_of(Recipe& r, const std::string& subject) {
       {"output_dir", changeable(path(r.output_dir))},
       {"model", changeable(path(r.model))},
       {"config", changeable(path(r.config))},
+      {"config_set", changeable(names(r.config_set))},
       {"tokenizer", changeable(path(r.tokenizer))},
       {"tokenizer_vocab", value(r.tokenizer_vocab)},
       {"data", changeable(list(r.data, "data", subject, fields_of_data))},

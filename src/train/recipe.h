@@ -31,8 +31,10 @@ struct ParameterGroup {
 
 struct Recipe {
   Path output_dir;
-  Path model;      // directory of a checkpoint to go on from; empty: fresh weights of `config`
-  Path config;     // config.json of a fresh model
+  Path model;   // directory of a checkpoint to go on from; empty: fresh weights of `config`
+  Path config;  // config.json of a fresh model
+  std::vector<std::string>
+      config_set;  // "key=value" over config.json, the model's or the fresh one
   Path tokenizer;  // directory; empty: trained from the data
   int tokenizer_vocab = 1024;
   std::vector<RecipeData> data, eval_data;

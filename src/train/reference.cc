@@ -1,11 +1,11 @@
 #include "train/reference.h"
 
-#include <climits>
 #include <cmath>
 #include <filesystem>
 #include <limits>
 
 #include "base/error.h"
+#include "base/json.h"
 #include "base/sha256.h"
 #include "io/safetensors.h"
 #include "train/gradients.h"
@@ -13,10 +13,10 @@
 namespace revenant {
 namespace {
 
-std::string digest_of_model(const Path& directory) {
+std::string digest_of_model(const Path& directory, const std::vector<std::string>& settings) {
   Sha256 digest;
   const Checkpoint checkpoint = Checkpoint::open(directory);
-  digest.add(checkpoint.config().dump());
+  digest.add(json_text(with_settings(checkpoint.config(), settings)));
   for (const Path& file : checkpoint.files()) digest.add(sha256_of_file(file));
   return digest.digits();
 }
@@ -24,7 +24,7 @@ std::string digest_of_model(const Path& directory) {
 std::string key_of(const std::string& model, const TrainingSet& set, const BatchOptions& options,
                    bool bf16) {
   Sha256 digest;
-  digest.add(model).add(sha256_of_file(set.recipe.path));
+  digest.add(model).add(set.sha256);
   for (const Row& row : set.rows)
     for (const Path& image : row.images)
       digest.add(std::to_string(std::filesystem::file_size(image)) + " ");
@@ -34,20 +34,23 @@ std::string key_of(const std::string& model, const TrainingSet& set, const Batch
   return digest.digits().substr(0, 24);
 }
 
+// Each picture is looked at once, whatever is asked about it.
 ReferenceScores computed(const TorchModel& model, const BatchMaker& maker, const TrainingSet& set,
                          bool bf16) {
   constexpr double none = std::numeric_limits<double>::quiet_NaN();
   ReferenceScores scores{std::vector<double>(set.rows.size(), none),
                          std::vector<double>(set.rows.size(), none)};
   const torch::NoGradGuard no_grad;
-  for (size_t row = 0; row < set.rows.size(); ++row) {
-    const Pick pick{&set, {row, row + 1}, 0};
+  for (const RowGroup& group : set.groups) {
+    const Pick pick{&set, group, 0};
     const TorchBatch batch = maker.make({&pick, 1});
     if (batch.pairs.empty()) continue;
     const Autocast autocast(bf16);
     const torch::Tensor sums = score_answers(model, batch).sums;
-    scores.chosen[row] = sums[batch.pairs[0].chosen].item<double>();
-    scores.rejected[row] = sums[batch.pairs[0].rejected].item<double>();
+    for (const AnswerPair& pair : batch.pairs) {
+      scores.chosen[pair.row] = sums[pair.chosen].item<double>();
+      scores.rejected[pair.row] = sums[pair.rejected].item<double>();
+    }
   }
   return scores;
 }
@@ -77,25 +80,29 @@ ReferenceScores read(const Path& file, size_t rows) {
 }  // namespace
 
 void add_reference(const Recipe& recipe, const PromptRule& rule, const Tokenizer& tokenizer,
-                   const std::function<void(const std::string&)>& tell, TrainingData& data) {
-  const Path directory = recipe.reference.empty() ? recipe.model : recipe.reference;
-  const std::string model_digest = digest_of_model(directory);
-  BatchOptions options = batch_options(recipe);
-  options.questions_per_picture = 1;
+                   const std::function<void(const std::string&)>& tell, TrainingData& data,
+                   TrainingData& eval_data) {
+  const bool own = recipe.reference.empty();  // what the run began as
+  const Path directory = own ? recipe.model : recipe.reference;
+  const std::vector<std::string> settings = own ? recipe.config_set : std::vector<std::string>();
+  const std::string model_digest = digest_of_model(directory, settings);
   std::optional<TorchModel> model;  // opened where something is to be computed
-  for (TrainingSet& set : data.sets) {
+  const auto fill = [&](TrainingSet& set, BatchOptions options) {
+    options.questions_per_picture = std::numeric_limits<int>::max();
     const std::string key = key_of(model_digest, set, options, recipe.bf16);
     const Path file = set.recipe.path.string() + ".reference-" + key + ".safetensors";
     if (std::filesystem::exists(file)) {
       set.reference = read(file, set.rows.size());
-      continue;
+      return;
     }
     tell("computing what the reference model says of " + set.recipe.path.string());
-    if (!model) model = load_torch_model(directory);
+    if (!model) model = load_to_train(directory, settings);
     const BatchMaker maker{model->config, tokenizer, rule, tile_rule(model->config), options};
     set.reference = computed(*model, maker, set, recipe.bf16);
     save(file, set.reference);
-  }
+  };
+  for (TrainingSet& set : data.sets) fill(set, batch_options(recipe));
+  for (TrainingSet& set : eval_data.sets) fill(set, evaluation_options(recipe));
 }
 
 }  // namespace revenant

@@ -13,6 +13,7 @@ namespace revenant {
 
 // Fills every set's `reference`. The model's directory is recipe.reference, or recipe.model.
 void add_reference(const Recipe& recipe, const PromptRule& rule, const Tokenizer& tokenizer,
-                   const std::function<void(const std::string&)>& tell, TrainingData& data);
+                   const std::function<void(const std::string&)>& tell, TrainingData& data,
+                   TrainingData& eval_data);
 
 }  // namespace revenant

@@ -10,6 +10,7 @@
 #include <filesystem>
 
 #include "base/error.h"
+#include "base/json.h"
 
 namespace revenant {
 namespace {
@@ -47,7 +48,7 @@ void check_same_run(const Json& asked, const TrainerState& state, const Path& ch
     if (open_end && (key == "max_steps" || key == "decay_steps")) continue;
     const Json began = state.run.value(key, Json()), now = asked.value(key, Json());
     const auto shown = [](const Json& v) {
-      return v.is_string() ? v.get<std::string>() : v.dump();
+      return v.is_string() ? v.get<std::string>() : json_text(v);
     };
     if (began != now)
       throw Error("train", checkpoint.string() + ": " + key,
@@ -86,7 +87,7 @@ StepLog::StepLog(const Path& file, int step) : file_(file) {
 StepLog::~StepLog() { ::close(fd_); }
 
 void StepLog::write(const Json& line) {
-  const std::string text = line.dump() + "\n";
+  const std::string text = json_text(line) + "\n";
   for (size_t done = 0; done < text.size();) {
     const ssize_t n = ::write(fd_, text.data() + done, text.size() - done);
     if (n < 0 && errno == EINTR) continue;

@@ -161,7 +161,7 @@ TEST(Orientation, CutFilesNeverCrash) {
     }
 }
 
-TEST(Orientation, NoteCountsTheTurned) {
+TEST(Survey, CountsWhatIsTurnedAndNamesWhatIsDamaged) {
   const Temporary place;
   std::set<Path> files{place.path / "not there"};
   for (const auto& [name, orientation] : {std::pair("a", 6), {"b", 1}, {"c", 3}, {"d", 1}}) {
@@ -169,9 +169,44 @@ TEST(Orientation, NoteCountsTheTurned) {
     files.insert(place.path / name);
   }
   const std::string start = "2 of 5 pictures carry an EXIF orientation and were ";
-  EXPECT_EQ(orientation_note(files, Exif::ignore), start + "not turned");
-  EXPECT_EQ(orientation_note(files, Exif::apply), start + "turned");
-  EXPECT_EQ(orientation_note({place.path / "b"}, Exif::apply), "");
+  EXPECT_EQ(orientation_note(survey(files), Exif::ignore), start + "not turned");
+  EXPECT_EQ(orientation_note(survey(files), Exif::apply), start + "turned");
+  EXPECT_EQ(orientation_note(survey({place.path / "b"}), Exif::apply), "");
+  EXPECT_EQ(survey(files).damaged.size(), 1u);
+  write_file(place.path / "c", "text");
+  const Survey seen = survey(files);
+  EXPECT_EQ(seen.pictures, 5u);
+  EXPECT_EQ(seen.oriented, 1u);
+  ASSERT_EQ(seen.damaged.size(), 2u);  // in the order of their names
+  EXPECT_NE(seen.damaged[0].find("c: expected a JPEG, PNG or WebP picture"), std::string::npos);
+  EXPECT_NE(seen.damaged[1].find("not there"), std::string::npos);
+}
+
+// A head is refused as the whole file would be, and nothing behind it is looked at.
+TEST(Survey, AHeadIsEnough) {
+  for (const std::string& file : {jpeg_with(tiff(6)), png_with(tiff(6)), webp_with(tiff(6))}) {
+    const auto refusal = [](const auto& read) -> std::string {
+      try {
+        read();
+      } catch (const Error& error) {
+        return error.what();
+      }
+      return "";
+    };
+    size_t whole_heads = 0;
+    for (size_t size = 0; size <= file.size(); ++size) {
+      const std::string cut = file.substr(0, size);
+      const auto bytes = std::as_bytes(std::span(cut));
+      const std::string head = refusal([&] { check_image_head(bytes, "cut"); });
+      whole_heads += head.empty();
+      if (!head.empty()) {
+        EXPECT_EQ(head, refusal([&] { decode_image(bytes, "cut"); })) << size;
+      }
+    }
+    EXPECT_GT(whole_heads, 1u);  // where pixels are missing, too
+    const auto bytes = std::as_bytes(std::span(file));
+    EXPECT_NE(refusal([&] { check_image_head(bytes, "big", {.max_pixels = 9}); }), "");
+  }
 }
 
 }  // namespace

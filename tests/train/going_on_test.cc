@@ -285,6 +285,64 @@ TEST_F(GoingOn, AnErrorSavesFirst) {
   EXPECT_NO_THROW(check_manifest(r.output_dir / "checkpoint-3"));
 }
 
+// Rows of their own pictures, which may be damaged and mended while a run goes on.
+class GoingOnWithEvaluation : public Noise {
+ protected:
+  GoingOnWithEvaluation() { fs::create_directories(root_ / "eval"); }
+  Recipe evaluated(const std::string& output) {
+    fs::copy(root_ / "images", root_ / "eval/images", fs::copy_options::recursive);
+    fs::copy(root_ / "rows.json", root_ / "eval/rows.json");
+    return again(output);
+  }
+  Recipe again(const std::string& output) const {
+    Recipe r = recipe(output);
+    r.eval_data = {{root_ / "eval/rows.json", "", 1}};
+    r.eval_steps = 2, r.save_steps = 100;
+    return r;
+  }
+  void damage() const {
+    for (const auto& picture : fs::directory_iterator(root_ / "eval/images"))
+      write_file(picture.path(), "no picture");
+  }
+  void mend() const {
+    fs::copy(root_ / "images", root_ / "eval/images",
+             fs::copy_options::recursive | fs::copy_options::overwrite_existing);
+  }
+};
+
+TEST_F(GoingOnWithEvaluation, AnEvaluationThatFailsKeepsItsStepAndIsMadeUpFor) {
+  ASSERT_TRUE(train(evaluated("whole")));
+  const Recipe r = again("failed");
+  TrainWatch watch;
+  int steps = 0;
+  watch.progress = [&](size_t, size_t, const std::string&) {
+    if (++steps == 4) damage();
+  };
+  try {
+    train(r, watch);
+    ADD_FAILURE() << "no error";
+  } catch (const Error& error) {
+    EXPECT_PRED2(has, error.what(), "eval_data: expected an answer that can be used");
+  }
+  EXPECT_NO_THROW(check_manifest(r.output_dir / "checkpoint-4"));
+  mend();
+  ASSERT_TRUE(train(r));
+  for (const char* file : {"model.safetensors", "train.jsonl", "checkpoint-6/trainer_state.json"})
+    EXPECT_EQ(read_file(root_ / "whole" / file), read_file(root_ / "failed" / file)) << file;
+}
+
+TEST_F(GoingOnWithEvaluation, NothingToEvaluateIsToldBeforeTheFirstStep) {
+  const Recipe r = evaluated("none");
+  damage();
+  EXPECT_PRED2(has, refusal(r),
+               "eval_data: expected a row that can be used, found none; the first");
+  EXPECT_FALSE(fs::exists(r.output_dir / "train.jsonl"));
+  mend();
+  write_file(root_ / "eval/images/0.png", "no picture");  // the others do
+  ASSERT_TRUE(train(r));
+  EXPECT_EQ(log_of(r.output_dir)[2]["eval_left_out"], 1);
+}
+
 TEST_F(GoingOn, OneRunAnOutputDirectory) {
   fs::create_directories(root_ / "busy");
   const int fd = ::open((root_ / "busy/.lock").c_str(), O_RDWR | O_CREAT, 0644);

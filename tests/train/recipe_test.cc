@@ -81,6 +81,7 @@ const std::map<std::string, std::string> other_values = {
     {"output_dir", "elsewhere"},
     {"model", "a_model"},
     {"config", "a_config"},
+    {"config_set", "[revenant.phantom_eta=0.5, x=y]"},
     {"tokenizer", "a_tokenizer"},
     {"tokenizer_vocab", "77"},
     {"data", "[{make: emoji, mirror: true, path: e.json, shift: 0.25, weight: 2}]"},

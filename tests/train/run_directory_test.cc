@@ -3,6 +3,8 @@
 
 #include <gtest/gtest.h>
 
+#include <regex>
+
 #include "base/error.h"
 #include "support/temporary.h"
 #include "train/event_file.h"
@@ -47,7 +49,9 @@ TEST(EventFile, RecordsHaveLengthsAndSums) {
   }
   std::string bytes;
   for (const auto& entry : std::filesystem::directory_iterator(place.path)) {
-    EXPECT_NE(entry.path().filename().string().find("tfevents"), std::string::npos);
+    // Names sort as they were made.
+    const std::regex name("events\\.out\\.tfevents\\.[0-9]{10}\\.[0-9]{9}\\.[0-9]+");
+    EXPECT_TRUE(std::regex_match(entry.path().filename().string(), name)) << entry.path();
     bytes = read_file(entry.path());
   }
   std::vector<std::string> records;

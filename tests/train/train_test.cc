@@ -5,6 +5,7 @@
 #include <set>
 
 #include "noise.h"
+#include "train/reference.h"
 #include "train/run_directory.h"
 
 namespace revenant {
@@ -141,10 +142,13 @@ TEST_F(TrainTest, Bf16CopiesAreNeverStale) {
   const TrainingData data = read_training_data(r.data, false);
   const BatchMaker maker{first.config, tokenizer, prompt_rule(prompt_family(first.config)),
                          tile_rule(first.config), batch_options(r)};
-  std::vector<TorchBatch> batches = {maker.make(picks_of_step(data, r, 1))};
-  round_up(batches[0]);
+  const auto batch = [&](size_t) {
+    TorchBatch made = maker.make(picks_of_step(data, r, 1));
+    round_up(made);
+    return made;
+  };
   SideBySide threads(1);
-  const double loss = measure(first, objective_of({}), batches, true, threads).loss;
+  const double loss = measure(first, objective_of({}), 1, batch, true, threads).loss;
   EXPECT_NEAR(log_of(r.output_dir)[1]["loss"].get<double>(), loss, 1e-5);
 }
 
@@ -232,6 +236,43 @@ TEST_F(TrainTest, AReferenceIsKeptAndNeverAnothers) {
   EXPECT_GT(std::abs(log_of(root_ / "other")[0]["loss"].get<double>() - std::log(2)), 1e-4);
 }
 
+// Pictures with several rows are looked at once; each row has what it has alone. Evaluation has a
+// reference of its own.
+TEST_F(TrainTest, AReferenceIsThatOfEachRow) {
+  ASSERT_TRUE(train(recipe("base")));
+  Json rows = Json::parse(read_file(root_ / "rows.json"));
+  for (size_t i = 0; i < rows.size(); ++i) rows[i]["rejected"] = "no " + std::to_string(i);
+  rows[4]["rejected"] = rows[4]["conversations"][1]["value"];  // of no use
+  write_file(root_ / "rows.json", rows.dump());
+  Recipe r = recipe("dpo");
+  r.config.clear(), r.model = root_ / "base";
+  r.objective.kind = ObjectiveConfig::Kind::dpo;
+  const TorchModel model = load_torch_model(r.model);
+  const Tokenizer tokenizer = Tokenizer::open(r.model);
+  const PromptRule& rule = prompt_rule(prompt_family(model.config));
+  TrainingData data = read_training_data(r.data, true), eval_data = data;
+  add_reference(
+      r, rule, tokenizer, [](const std::string&) {}, data, eval_data);
+  const BatchMaker maker{model.config, tokenizer, rule, tile_rule(model.config), batch_options(r)};
+  TrainingSet& set = data.sets[0];
+  ASSERT_EQ(set.reference.chosen.size(), rows.size());
+  for (size_t row = 0; row < rows.size(); ++row) {
+    const Pick alone{&set, {row, row + 1}, 0};
+    const TorchBatch batch = maker.make({&alone, 1});
+    EXPECT_EQ(batch.pairs.empty(), row == 4);
+    EXPECT_EQ(std::isnan(set.reference.chosen[row]), row == 4);
+    if (batch.pairs.empty()) continue;
+    const torch::Tensor sums = score_answers(model, batch).sums;
+    EXPECT_NEAR(set.reference.chosen[row], sums[0].item<double>(), 1e-4) << row;
+    EXPECT_NEAR(set.reference.rejected[row], sums[1].item<double>(), 1e-4) << row;
+  }
+  r.eval_data = r.data, r.eval_steps = 3, r.max_steps = 3;
+  r.learning_rate = 1e-12;  // the model stays what it was
+  ASSERT_TRUE(train(r));
+  for (const Json& line : log_of(r.output_dir))
+    EXPECT_NEAR(line.value("eval_loss", line.value("loss", 0.0)), std::log(2), 1e-4);
+}
+
 // Weights that blow up: the step is passed over and counted, no NaN reaches weights or checkpoint.
 TEST_F(TrainTest, AStepWithoutANumberIsSkippedOrStops) {
   ASSERT_TRUE(train(recipe("base")));
@@ -264,13 +305,18 @@ TEST_F(TrainTest, AStepWithoutANumberIsSkippedOrStops) {
 TEST_F(TrainTest, ADamagedPictureIsCounted) {
   write_file(root_ / "images/7.png", read_file(root_ / "images/7.png").substr(0, 300));
   std::vector<std::string> told;
+  write_file(root_ / "images/9.png", "no picture");
   ASSERT_TRUE(train(recipe("damaged"), {[&](const std::string& line) { told.push_back(line); }}));
-  EXPECT_EQ(log_of(root_ / "damaged").back()["left_out"], 1);  // six steps are one epoch
+  ASSERT_GT(told.size(), 2u);  // what a head shows is told at once
+  EXPECT_PRED2(has, told[0], "cannot be read: [image]");
+  EXPECT_PRED2(has, told[0], "9.png");
+  EXPECT_PRED2(has, told[1], "1 of 24 pictures cannot be read; their rows will be left out");
+  EXPECT_EQ(log_of(root_ / "damaged").back()["left_out"], 2);  // six steps are one epoch
   EXPECT_EQ(std::ranges::count_if(told, [](const auto& line) { return has(line, "7.png"); }), 1);
-  Recipe alone = recipe("alone");  // a step of this picture alone has nothing to learn from
+  Recipe alone = recipe("alone");  // a step of such a picture alone has nothing to learn from
   alone.per_device_train_batch_size = 1, alone.max_steps = 24, alone.logging_steps = 24;
   ASSERT_TRUE(train(alone));
-  EXPECT_EQ(log_of(root_ / "alone").back()["skipped_steps"], 1);
+  EXPECT_EQ(log_of(root_ / "alone").back()["skipped_steps"], 2);
 }
 
 // What was done is kept when a step cannot be done: here after three that could.
@@ -300,11 +346,26 @@ TEST_F(TrainTest, EvaluationKeepsTheBestCheckpoint) {
   BatchMaker maker{model.config, tokenizer, prompt_rule(prompt_family(model.config)),
                    tile_rule(model.config), batch_options(r)};
   maker.options.questions_per_picture = 100;
-  std::vector<TorchBatch> batches;
-  for (const auto& picks : picks_in_order(data, 3)) batches.push_back(maker.make(picks));
+  const auto batches = picks_in_order(data, 3);
   SideBySide threads(1);
-  const StepLoss loss = measure(model, objective_of(r.objective), batches, false, threads);
+  const auto batch = [&](size_t i) { return maker.make(batches[i]); };
+  const StepLoss loss =
+      measure(model, objective_of(r.objective), batches.size(), batch, false, threads);
   EXPECT_NEAR(loss.loss, best, 1e-4);
+  double right = 0;
+  for (const auto& picks : batches) {
+    const TorchBatch made = maker.make(picks);
+    const AnswerScores scores = score_answers(model, made);
+    const auto average = [&](int span) {
+      return scores.sums[span].item<double>() / double(scores.counts[size_t(span)]);
+    };
+    for (const AnswerPair& pair : made.pairs)
+      right += average(pair.chosen) > average(pair.rejected);
+  }
+  for (const Json& line : log_of(r.output_dir))
+    if (line["step"] == best_step && line.contains("eval_loss")) {
+      EXPECT_NEAR(line["eval_rewards/accuracies"].get<double>(), right / 48, 1e-9);
+    }
 }
 
 // In TroL an answer that is measured passes each layer once, as when it is generated, though those
@@ -327,10 +388,10 @@ TEST_F(TrainTest, EvaluationIsAsInferred) {
     BatchMaker maker{model.config, tokenizer, prompt_rule(prompt_family(model.config)),
                      tile_rule(model.config), batch_options(r)};
     maker.options.as_inferred = as_inferred;
-    std::vector<TorchBatch> batches;
-    for (const auto& picks : picks_in_order(data, 8)) batches.push_back(maker.make(picks));
+    const auto batches = picks_in_order(data, 8);
+    const auto batch = [&](size_t i) { return maker.make(batches[i]); };
     SideBySide threads(1);
-    return measure(model, objective_of({}), batches, false, threads).loss;
+    return measure(model, objective_of({}), batches.size(), batch, false, threads).loss;
   };
   EXPECT_NEAR(logged, loss(true), 1e-5);
   EXPECT_GT(std::abs(logged - loss(false)), 1e-4);
