@@ -115,6 +115,12 @@ void bench_row(const Kernels& table, Buffers& b, WeightType type, size_t rows, s
   print_bytes(b, table.isa, name, double(beyond_caches), took);
 }
 
+std::vector<const void*> blocks_of(const float* rows, size_t keys, size_t d) {
+  std::vector<const void*> blocks;
+  for (size_t j = 0; j < keys; j += key_block) blocks.push_back(rows + j * d);
+  return blocks;
+}
+
 void bench_attend(const Kernels& table, Buffers& b, size_t queries, size_t keys, bool causal,
                   bool ghosts) {
   const size_t d = 64;
@@ -130,7 +136,8 @@ void bench_attend(const Kernels& table, Buffers& b, size_t queries, size_t keys,
   }
   AttendArgs a;
   a.queries = int(queries), a.head_dim = int(d), a.counts = counts.data(), a.q = q.data();
-  a.k = b.x.data(), a.v = b.y.data(), a.stride = d, a.scale = 0.125f, a.eta = 0.1f;
+  const auto k = blocks_of(b.x.data(), keys, d), v = blocks_of(b.y.data(), keys, d);
+  a.k = k.data(), a.v = v.data(), a.stride = d, a.scale = 0.125f, a.eta = 0.1f;
   a.plain = plain.data();
   if (ghosts) a.gq = q.data(), a.gk = a.v, a.gv = a.k, a.ghost = ghost.data();
   const double took = seconds([&] { table.attend(a); });
@@ -149,10 +156,15 @@ void bench_decode(const Kernels& table, Buffers& b, size_t keys) {
   AttendArgs a;
   a.queries = 1, a.head_dim = int(d), a.counts = &count, a.q = &q, a.stride = d, a.scale = 0.125f;
   a.plain = &plain;
+  std::vector<std::vector<const void*>> k, v;  // of each head
+  for (size_t h = 0; h < heads; ++h) {
+    const float* keys_of_head = reinterpret_cast<const float*>(b.weights.data()) + 2 * h * head;
+    k.push_back(blocks_of(keys_of_head, keys, d));
+    v.push_back(blocks_of(keys_of_head + head, keys, d));
+  }
   const double took = seconds([&] {
     for (size_t h = 0; h < heads; ++h) {
-      const float* keys_of_head = reinterpret_cast<const float*>(b.weights.data()) + 2 * h * head;
-      a.k = keys_of_head, a.v = keys_of_head + head;
+      a.k = k[h].data(), a.v = v[h].data();
       table.attend(a);
     }
   });

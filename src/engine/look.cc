@@ -19,10 +19,10 @@ float number(const std::byte* row, size_t i, WeightType type) {
   return type == WeightType::f16 ? to_float_f16(half) : to_float_bf16(half);
 }
 
-// q . the n numbers of a cached row from `at` on
-double dot(const float* q, const std::byte* row, size_t at, size_t n, WeightType type) {
+// q . the n numbers of a cached row
+double dot(const float* q, const std::byte* row, size_t n, WeightType type) {
   double sum = 0;
-  for (size_t i = 0; i < n; ++i) sum += double(q[i]) * double(number(row, at + i, type));
+  for (size_t i = 0; i < n; ++i) sum += double(q[i]) * double(number(row, i, type));
   return sum;
 }
 
@@ -95,7 +95,7 @@ class Watcher : public Observer {
   void finish_layer() {
     if (held_.empty()) return;
     if (c_.phantom.on) add_ghosts(size_t(layer_));
-    if (chooses_) add_attention(size_t(layer_), sequence_.stream(layer_, 1));
+    if (chooses_) add_attention(size_t(layer_));
     held_.clear();
   }
 
@@ -151,15 +151,14 @@ class Watcher : public Observer {
   }
 
   // The last row's softmax((q.k + eta^2 gq.gk) / sqrt(d)) over the cached rows and itself.
-  void add_attention(size_t layer, const Stream& stream) {
+  void add_attention(size_t layer) {
     const Tensor& q = held_[Note::q];
-    const size_t keys = size_t(first_ + q.rows), d = size_t(c_.head_dim), heads = size_t(c_.heads);
+    const size_t keys = size_t(first_ + q.rows), heads = size_t(c_.heads);
     Numbers& to = attention_.back();
     if (layer == 0) to = Numbers({layers(), heads_ ? heads : 1, keys});
     std::vector<double> scores(keys);
     for (size_t h = 0; h < heads; ++h) {
-      const size_t kv = h / size_t(c_.heads / c_.kv_heads);
-      score_row(layer, h, stream, kv * d, scores);
+      score_row(layer, h, scores);
       const double top = *std::max_element(scores.begin(), scores.end());
       double sum = 0;
       for (double& s : scores) sum += s = std::exp(s - top);
@@ -168,18 +167,20 @@ class Watcher : public Observer {
     }
   }
 
-  void score_row(size_t layer, size_t h, const Stream& stream, size_t at,
-                 std::vector<double>& scores) {
+  void score_row(size_t layer, size_t h, std::vector<double>& scores) {
     const Tensor &q = held_[Note::q], &gq = held_[Note::q_ghost];
     const size_t d = size_t(c_.head_dim), head = h * d;
-    const WeightType type = sequence_.cache_type;
+    const WeightType type = sequence_.cache_type();
+    const auto cached = [&](CachePart part, size_t j) {
+      return sequence_.row(1, int(layer), part, int(h) / (c_.heads / c_.kv_heads), int(j));
+    };
     const double scale = 1 / std::sqrt(double(d)),
                  eta2 = c_.phantom.on ? etas_[layer] * etas_[layer] : 0;
     for (size_t j = 0; j < scores.size(); ++j) {
-      const double plain = dot(q.row(q.rows - 1) + head, stream.k.row(j), at, d, type);
-      const double ghost =
-          c_.phantom.on ? eta2 * dot(gq.row(gq.rows - 1) + head, stream.ghost_k.row(j), at, d, type)
-                        : 0;
+      const double plain = dot(q.row(q.rows - 1) + head, cached(CachePart::k, j), d, type);
+      const double ghost = c_.phantom.on ? eta2 * dot(gq.row(gq.rows - 1) + head,
+                                                      cached(CachePart::ghost_k, j), d, type)
+                                         : 0;
       score_.add(layer, h, std::abs(ghost), std::abs(plain));
       scores[j] = (plain + ghost) * scale;
     }
@@ -215,7 +216,7 @@ struct Watched {
   Watcher watcher;
   Watched(const Model& m, int most_rows, bool heads)
       : model(m),
-        sequence(m.config(), m.cache_type()),
+        sequence(m.config(), m.pages()),
         watcher(m.native(), sequence, most_rows, heads) {}
 
   Tensor forward(const Step& step, std::span<const int> ids, const Tensor* features, bool chooses) {

@@ -15,7 +15,8 @@ constexpr int tiles_together = 2;
 
 Model::Model(const Path& directory, const ModelOptions& options)
     : network_(Network::open(directory, options.settings)),
-      cache_type_(options.cache_type),
+      pages_(std::make_shared<Pages>(config(), options.cache_type.value_or(network_.cache_type()),
+                                     options.cache_memory)),
       threads_(std::make_unique<Threads>(options.threads)) {}
 
 Speech Model::open_speech() const {

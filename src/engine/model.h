@@ -20,6 +20,7 @@ struct ModelOptions {
   std::vector<std::string> settings;          // "key=value" over config.json
   int threads = 0;                            // 0: as many as the machine runs at once
   std::optional<WeightType> cache_type = {};  // of keys and values; none: Network::cache_type
+  size_t cache_memory = 0;                    // bytes of all sequences' caches; 0: no limit
 };
 
 // How a model's family speaks.
@@ -42,7 +43,8 @@ class Model {
   const Config& config() const { return network_.config; }
   const Checkpoint& checkpoint() const { return network_.checkpoint; }
   const std::vector<std::string>& warnings() const { return network_.warnings; }
-  WeightType cache_type() const { return cache_type_.value_or(network_.cache_type()); }
+  WeightType cache_type() const { return pages_->shape().type; }
+  const std::shared_ptr<Pages>& pages() const { return pages_; }  // of all its sequences
   Native native(Observer* observer = nullptr, GoOn go_on = {}) const {
     return {network_.config, network_.weights, *threads_, observer, nullptr, std::move(go_on)};
   }
@@ -62,7 +64,7 @@ class Model {
   Speech open_speech() const;
 
   Network network_;
-  std::optional<WeightType> cache_type_;
+  std::shared_ptr<Pages> pages_;
   std::unique_ptr<Threads> threads_;
   mutable std::mutex opening_;
   mutable std::optional<Speech> speech_;

@@ -170,6 +170,7 @@ void Session::rewind(int tokens) {
   ids_.resize(size_t(tokens));
   pictures_.resize(size_t(tokens));
   sequence_.rows = std::min(sequence_.rows, tokens);
+  sequence_.trim();
   made_.resize(size_t(sequence_.rows));
 }
 
@@ -189,7 +190,7 @@ void Session::follow(const Session& other, int same) {
   CHECK(model_ == other.model_ && same >= 0 && same <= std::min(cached(), other.cached()));
   const Config& c = model_->config();
   const int streams = c.trol.traverse == Traverse::all ? c.trol.streams() : 1;
-  sequence_.copy_rows(other.sequence_, same, streams);
+  sequence_.share(other.sequence_, streams);
   const size_t pictures = size_t(count_pictures(other.pictures_, 0, same));
   graft(features_, other.features_, pictures * size_t(c.hidden));
   graft(ids_, other.ids_, size_t(same));

@@ -14,8 +14,7 @@ constexpr int rows_together = 512;
 
 class Session {
  public:
-  explicit Session(const Model& model)
-      : model_(&model), sequence_(model.config(), model.cache_type()) {}
+  explicit Session(const Model& model) : model_(&model), sequence_(model.config(), model.pages()) {}
 
   // Prompt tokens, after all that was fed or generated before; returns the last row's logits
   // [1, vocab]. `features` has a row for each picture token among them. `whole` is the length that

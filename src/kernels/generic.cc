@@ -12,7 +12,7 @@ namespace revenant {
 namespace {
 
 constexpr size_t lanes = 16;
-constexpr int block = 64, max_dim = 256;
+constexpr int block = int(key_block), max_dim = 256;
 
 float sum_of(float (&a)[lanes]) {
   for (size_t half = lanes / 2; half > 0; half /= 2)
@@ -131,11 +131,15 @@ struct Running {
 template <class T>
 void take(const AttendArgs& a, int i, int begin, int end, Running& state) {
   const size_t d = size_t(a.head_dim);
-  const T *k = static_cast<const T*>(a.k), *gk = static_cast<const T*>(a.gk);
+  const auto part = [&](const void* const* blocks) {
+    return blocks ? static_cast<const T*>(blocks[begin / block]) : nullptr;
+  };
+  const T *k = part(a.k), *v = part(a.v), *gk = part(a.gk), *gv = part(a.gv);
   float score[block], largest = state.largest;
   for (int j = begin; j < end; ++j) {
-    float s = dot(a.q[i], k + size_t(j) * a.stride, d);
-    if (a.gq) s += a.eta * a.eta * dot(a.gq[i], gk + size_t(j) * a.stride, d);
+    const size_t row = size_t(j - begin) * a.stride;
+    float s = dot(a.q[i], k + row, d);
+    if (a.gq) s += a.eta * a.eta * dot(a.gq[i], gk + row, d);
     score[j - begin] = a.scale * s;
     largest = std::max(largest, score[j - begin]);
   }
@@ -145,12 +149,10 @@ void take(const AttendArgs& a, int i, int begin, int end, Running& state) {
   for (size_t l = 0; l < d; ++l) state.plain[l] *= shrink, state.ghost[l] *= shrink;
   for (int j = begin; j < end; ++j) {
     const float p = std::exp(score[j - begin] - largest);
-    const T* v = static_cast<const T*>(a.v) + size_t(j) * a.stride;
+    const size_t row = size_t(j - begin) * a.stride;
     state.total += p;
-    for (size_t l = 0; l < d; ++l) state.plain[l] += p * widen(v[l]);
-    if (!a.gv) continue;
-    const T* gv = static_cast<const T*>(a.gv) + size_t(j) * a.stride;
-    for (size_t l = 0; l < d; ++l) state.ghost[l] += p * widen(gv[l]);
+    for (size_t l = 0; l < d; ++l) state.plain[l] += p * widen(v[row + l]);
+    for (size_t l = 0; gv && l < d; ++l) state.ghost[l] += p * widen(gv[row + l]);
   }
 }
 
@@ -187,8 +189,11 @@ float narrow(const float* x, size_t n, WeightType type, void* out) noexcept {
 
 void attend_heads(const float* q, size_t n, const float* k, const float* v, size_t m, size_t d,
                   float* out) noexcept {
+  const void *keys[1024 / key_block], *values[1024 / key_block];
+  for (size_t b = 0; b * key_block < m; ++b)
+    keys[b] = k + b * key_block * d, values[b] = v + b * key_block * d;
   AttendArgs a;
-  a.queries = 1, a.head_dim = int(d), a.k = k, a.v = v, a.stride = d;
+  a.queries = 1, a.head_dim = int(d), a.k = keys, a.v = values, a.stride = d;
   a.scale = 1.0f / std::sqrt(float(d));
   const int count = int(m);
   a.counts = &count, a.q = &q, a.plain = &out;

@@ -18,16 +18,19 @@ inline size_t size_of(WeightType type) { return type == WeightType::f32 ? 4 : 2;
 
 // Attention of `queries` query rows over keys of one key/value head. Row i sees keys [0, counts[i])
 // and reads no others; a row that sees none gets zeros.
-// Keys are taken in blocks of 64 at absolute positions, merged in ascending order (online softmax).
+// Keys are taken in blocks of 64 at absolute positions, merged in ascending order (online softmax);
+// each block lies where its pointer says, so a cache may be in pages.
 //   score = scale * (q . k + eta^2 * gq . gk),  plain = P v,  ghost = plain + eta * P gv
 // Ghost pointers are all null or all set. The stride is in elements, head_dim <= 256.
+constexpr size_t key_block = 64;
 struct AttendArgs {
   int queries = 0, head_dim = 0;
   const int* counts = nullptr;       // [queries]
   const float* const* q = nullptr;   // [queries] -> [head_dim]
   const float* const* gq = nullptr;  // [queries] -> [head_dim], or null
-  const void *k = nullptr, *v = nullptr, *gk = nullptr, *gv = nullptr;  // [keys, stride]
-  WeightType type = WeightType::f32;                                    // of these four
+  // [blocks] -> [64, stride], the last one as far as its keys go; blocks hold the largest count
+  const void *const *k = nullptr, *const *v = nullptr, *const *gk = nullptr, *const *gv = nullptr;
+  WeightType type = WeightType::f32;  // of these four
   size_t stride = 0;
   float scale = 1, eta = 0;
   float* const* plain = nullptr;  // [queries] -> [head_dim]
@@ -57,7 +60,7 @@ struct Kernels {
   // Writes x in the type, rounded to nearest even; returns the greatest magnitude of x
   // (of NaNs it says nothing).
   float (*narrow)(const float* x, size_t n, WeightType type, void* out) noexcept;
-  // Softmax over the m heads of k: out = softmax(q k^T / sqrt(d)) v; q [n, d], k, v [m, d].
+  // Softmax over the m <= 1024 heads of k: out = softmax(q k^T / sqrt(d)) v; q [n, d], k, v [m, d].
   void (*attend_heads)(const float* q, size_t n, const float* k, const float* v, size_t m, size_t d,
                        float* out) noexcept;
 };

@@ -8,7 +8,7 @@
 namespace revenant {
 namespace {
 
-constexpr size_t key_block = 64, max_dim = 256, group_queries = 15;
+constexpr size_t max_dim = 256, group_queries = 15, most_heads = 1024;
 
 // A query, and what it knows after some blocks of keys; `ghost` is P gv, not yet scaled and added.
 struct Query {
@@ -28,10 +28,26 @@ inline void by_threes(Query* const* queries, size_t n, F f) {
   if (n - i == 1) f(*reinterpret_cast<Query* const(*)[1]>(queries + i));
 }
 
-// q . k + eta^2 gq . gk for the keys from `begin` on that any of M queries sees; one sum for both.
+// A block of keys or values, and the one after it, which is asked of memory while a single query,
+// bound by reading, is in this one; the last block stands for its successor. Null: no ghosts.
+template <class T>
+struct Rows {
+  const T *block = nullptr, *next = nullptr;
+  Rows(const void* const* blocks, size_t b, bool last)
+      : block(blocks ? static_cast<const T*>(blocks[b]) : nullptr),
+        next(blocks && !last ? static_cast<const T*>(blocks[b + 1]) : block) {}
+};
+
+// Asks for `n` elements.
+template <class T>
+inline void ask_for_row(const T* row, size_t n) {
+  for (size_t i = 0; i < n; i += 64 / sizeof(T)) __builtin_prefetch(row + i, 0, 2);
+}
+
+// q . k + eta^2 gq . gk for the keys of the block that any of M queries sees; one sum for both.
 template <class T, size_t M>
-void score_block(const AttendArgs& a, size_t begin, Query* const (&queries)[M]) {
-  const T *keys_of = static_cast<const T*>(a.k), *ghosts_of = static_cast<const T*>(a.gk);
+void score_block(const AttendArgs& a, const Rows<T>& key, const Rows<T>& ghost,
+                 Query* const (&queries)[M]) {
   const float *q[M], *gq[M];
   size_t keys = 0;
   for (size_t m = 0; m < M; ++m) {
@@ -41,16 +57,16 @@ void score_block(const AttendArgs& a, size_t begin, Query* const (&queries)[M]) 
   for (size_t j = 0; j < keys; j += block_outputs) {
     const T *k[block_outputs], *gk[block_outputs];
     for (size_t l = 0; l < block_outputs; ++l) {
-      const size_t row = (begin + lesser(j + l, keys - 1)) * a.stride;
-      k[l] = keys_of + row, gk[l] = ghosts_of ? ghosts_of + row : nullptr;
+      const size_t row = lesser(j + l, keys - 1) * a.stride;
+      k[l] = key.block + row, gk[l] = ghost.block ? ghost.block + row : nullptr;
+      if (M > 1) continue;
+      ask_for_row(key.next + row, size_t(a.head_dim));
+      if (ghost.next) ask_for_row(ghost.next + row, size_t(a.head_dim));
     }
     Sums<M> s;
     clear<M>(s);
-    add_dots<M, M == 1 ? Ask::weights : Ask::nothing>(q, k, size_t(a.head_dim),
-                                                      a.stride * key_block, s);
-    if (a.gk)
-      add_dots<M, M == 1 ? Ask::weights : Ask::nothing>(gq, gk, size_t(a.head_dim),
-                                                        a.stride * key_block, s);
+    add_dots<M>(q, k, size_t(a.head_dim), 0, s);
+    if (a.gk) add_dots<M>(gq, gk, size_t(a.head_dim), 0, s);
     for (size_t m = 0; m < M; ++m)
       sums(s[m], *reinterpret_cast<float(*)[block_outputs]>(queries[m]->score + j));
   }
@@ -79,7 +95,7 @@ void normalise(Query& query, float scale) {
 // Columns [0, C * lanes) of sum and v, or their first `width` < lanes (then C = 1):
 // sum = shrink sum + p v.
 template <size_t M, size_t C, class T, class Load>
-inline void mix_columns(Query* const (&queries)[M], const T* v, size_t stride,
+inline void mix_columns(Query* const (&queries)[M], const T* v, const T* next, size_t stride,
                         float* const (&sum)[M], Load get) {
   Vec s[M][C];
   size_t common = queries[0]->seen;
@@ -96,7 +112,7 @@ inline void mix_columns(Query* const (&queries)[M], const T* v, size_t stride,
 #pragma GCC unroll 4
     for (size_t c = 0; c < C; ++c) {
       const Vec value = in_register(get(v + j * stride + c * lanes));
-      if (M == 1) __builtin_prefetch(v + (j + key_block) * stride + c * lanes, 0, 2);
+      if (M == 1) __builtin_prefetch(next + j * stride + c * lanes, 0, 2);
 #pragma GCC unroll 3
       for (size_t m = 0; m < M; ++m) s[m][c] = fma(p[m], value, s[m][c]);
     }
@@ -114,8 +130,9 @@ inline void mix_columns(Query* const (&queries)[M], const T* v, size_t stride,
 
 // Adds p v of the block to the member `part` of each query.
 template <class T, size_t M>
-void mix_block(Query* const (&queries)[M], const T* v, size_t stride, size_t d,
+void mix_block(Query* const (&queries)[M], const Rows<T>& value, size_t stride, size_t d,
                float (Query::*part)[max_dim]) {
+  const T *v = value.block, *next = value.next;
   float* sum[M];
   size_t i = 0;
   const auto at = [&] {
@@ -123,11 +140,12 @@ void mix_block(Query* const (&queries)[M], const T* v, size_t stride, size_t d,
   };
   const auto whole = [](const T* p) { return load(p); };
   for (; i + 4 * lanes <= d; i += 4 * lanes)
-    at(), mix_columns<M, 4>(queries, v + i, stride, sum, whole);
-  for (; i + lanes <= d; i += lanes) at(), mix_columns<M, 1>(queries, v + i, stride, sum, whole);
+    at(), mix_columns<M, 4>(queries, v + i, next + i, stride, sum, whole);
+  for (; i + lanes <= d; i += lanes)
+    at(), mix_columns<M, 1>(queries, v + i, next + i, stride, sum, whole);
   const size_t tail = d - i;
   const auto some = [=](const T* p) { return load_some(p, tail); };
-  if (tail) at(), mix_columns<M, 1>(queries, v + i, stride, sum, some);
+  if (tail) at(), mix_columns<M, 1>(queries, v + i, next + i, stride, sum, some);
 }
 
 void start(const AttendArgs& a, size_t i, Query& query) {
@@ -146,15 +164,16 @@ void finish(const AttendArgs& a, size_t i, const Query& query) {
     a.ghost[i][l] = (query.plain[l] + a.eta * query.ghost[l]) * inverse;
 }
 
-// One block of keys for the n queries of a group that see any of it.
+// Block b of the keys for the n queries of a group that see any of it; `last`: no one sees more.
 template <class T>
-void take_block(const AttendArgs& a, size_t begin, Query* const* queries, size_t n) {
-  const size_t d = size_t(a.head_dim), offset = begin * a.stride;
-  by_threes(queries, n, [&](const auto& three) { score_block<T>(a, begin, three); });
+void take_block(const AttendArgs& a, size_t b, bool last, Query* const* queries, size_t n) {
+  const size_t d = size_t(a.head_dim);
+  const Rows<T> k(a.k, b, last), v(a.v, b, last), gk(a.gk, b, last), gv(a.gv, b, last);
+  by_threes(queries, n, [&](const auto& three) { score_block<T>(a, k, gk, three); });
   for (size_t i = 0; i < n; ++i) normalise(*queries[i], a.scale);
   by_threes(queries, n, [&](const auto& three) {
-    mix_block<T>(three, static_cast<const T*>(a.v) + offset, a.stride, d, &Query::plain);
-    if (a.gv) mix_block<T>(three, static_cast<const T*>(a.gv) + offset, a.stride, d, &Query::ghost);
+    mix_block<T>(three, v, a.stride, d, &Query::plain);
+    if (a.gv) mix_block<T>(three, gv, a.stride, d, &Query::ghost);
   });
 }
 
@@ -163,18 +182,21 @@ void attend_group(const AttendArgs& a, size_t i, size_t n) {
   Query queries[group_queries];
   Query* seeing[group_queries];
   for (size_t m = 0; m < n; ++m) start(a, i + m, queries[m]);
-  for (size_t begin = 0;; begin += key_block) {
+  for (size_t b = 0;; ++b) {
+    const size_t begin = b * key_block;
     size_t active = 0;
+    bool last = true;
     for (size_t m = 0; m < n; ++m) {
       const size_t count = a.counts[i + m] > 0 ? size_t(a.counts[i + m]) : 0;
       if (count <= begin) continue;
       queries[m].seen = lesser(key_block, count - begin);
+      last = last && count - begin <= key_block;
       seeing[active++] = &queries[m];
     }
     if (active == 0) break;
-    if (a.type == WeightType::f32) take_block<float>(a, begin, seeing, active);
-    if (a.type == WeightType::f16) take_block<Half>(a, begin, seeing, active);
-    if (a.type == WeightType::bf16) take_block<Brain>(a, begin, seeing, active);
+    if (a.type == WeightType::f32) take_block<float>(a, b, last, seeing, active);
+    if (a.type == WeightType::f16) take_block<Half>(a, b, last, seeing, active);
+    if (a.type == WeightType::bf16) take_block<Brain>(a, b, last, seeing, active);
   }
   for (size_t m = 0; m < n; ++m) finish(a, i + m, queries[m]);
 }
@@ -189,8 +211,11 @@ void attend_heads(const float* q, size_t n, const float* k, const float* v, size
   const float* queries[group_queries];
   float* plain[group_queries];
   int counts[group_queries];
+  const void *keys[most_heads / key_block], *values[most_heads / key_block];
+  for (size_t b = 0; b * key_block < m; ++b)
+    keys[b] = k + b * key_block * d, values[b] = v + b * key_block * d;
   AttendArgs a;
-  a.head_dim = int(d), a.k = k, a.v = v, a.stride = d;
+  a.head_dim = int(d), a.k = keys, a.v = values, a.stride = d;
   a.scale = 1.0f / __builtin_sqrtf(float(d));
   a.q = queries, a.plain = plain, a.counts = counts;
   for (size_t i = 0; i < n; i += group_queries) {

@@ -96,7 +96,7 @@ class Executor : public Verbs<Executor> {
                size_t begin, size_t end);
   void add_picture_branch(const Linear<Matrix>& w, const Tensor& x, const Step& step, Tensor& out);
   void remember(Site site, const Haunted<Tensor>& a, const Step& step);
-  void remember(const Tensor& x, const Span& span, WeightType type, CacheRows& rows);
+  void remember(Site site, const Tensor& x, const Span& span, CachePart part);
 
   const Config& c_;
   const Kernels& k_;

@@ -43,6 +43,14 @@ struct Queries {
   }
 };
 
+// Where the blocks of a part of one head lie, for the first `rows` rows.
+std::vector<const void*> blocks(const Sequence& s, Site site, CachePart part, int head, int rows) {
+  std::vector<const void*> all;
+  for (int r = 0; r < rows; r += page_rows)
+    all.push_back(s.row(site.pass, site.layer, part, head, r));
+  return all;
+}
+
 // A key or value that the cache's type cannot hold would be an infinity from here on.
 constexpr float largest_f16 = 65504;
 
@@ -103,11 +111,16 @@ Tensor Executor::attend_heads(const Tensor& q, const Tensor& k, const Tensor& v,
 
 // New rows go into the cache before anything reads it, so a row sees the rows of its own chunk the
 // way later rows will.
-void Executor::remember(const Tensor& x, const Span& span, WeightType type, CacheRows& rows) {
-  const size_t width = x.row_size();
-  rows.reserve(size_t(span.start + span.rows), width * size_of(type));
-  const float top = k_.narrow(x.row(span.first_row), size_t(span.rows) * width, type,
-                              rows.row(size_t(span.start)));
+void Executor::remember(Site site, const Tensor& x, const Span& span, CachePart part) {
+  const Sequence& sequence = sequence_of(span);
+  const WeightType type = sequence.cache_type();
+  const size_t d = size_t(x.width);
+  float top = 0;
+  for (int r = 0; r < span.rows; ++r)
+    for (int head = 0; head < x.heads; ++head)
+      top =
+          std::max(top, k_.narrow(x.row(span.first_row + r) + size_t(head) * d, d, type,
+                                  sequence.row(site.pass, site.layer, part, head, span.start + r)));
   if (type == WeightType::f16 && top > largest_f16)
     throw Error("cache", "keys and values in f16",
                 "at most 65504 (--cache-type bf16 or f32 holds more)", std::to_string(top));
@@ -116,13 +129,11 @@ void Executor::remember(const Tensor& x, const Span& span, WeightType type, Cach
 void Executor::remember(Site site, const Haunted<Tensor>& a, const Step& step) {
   for (const Span& span : step.spans) {
     if (site.pass > 1 && !traverses(c_.trol, span)) continue;
-    const WeightType type = sequence_of(span).cache_type;
-    Stream& stream = sequence_of(span).stream(site.layer, site.pass);
-    remember(a.plain.k, span, type, stream.k);
-    remember(a.plain.v, span, type, stream.v);
+    remember(site, a.plain.k, span, CachePart::k);
+    remember(site, a.plain.v, span, CachePart::v);
     if (!a.has_ghost) continue;
-    remember(a.ghost.k, span, type, stream.ghost_k);
-    remember(a.ghost.v, span, type, stream.ghost_v);
+    remember(site, a.ghost.k, span, CachePart::ghost_k);
+    remember(site, a.ghost.v, span, CachePart::ghost_v);
   }
 }
 
@@ -137,28 +148,32 @@ Halves<Tensor> Executor::attend(Site site, const Haunted<Tensor>& a, const Step&
     for (size_t p = begin; p < end; ++p) {
       const Piece& piece = pieces[p];
       const Span& span = step.spans[size_t(piece.span)];
-      const Stream& stream = sequence_of(span).stream(site.layer, site.pass);
+      const Sequence& sequence = sequence_of(span);
+      const int keys = span.start + piece.first_row - span.first_row + piece.rows;
+      const auto part = [&](CachePart p) { return blocks(sequence, site, p, piece.kv_head, keys); };
+      const std::vector<const void*> k = part(CachePart::k), v = part(CachePart::v),
+                                     ghost_k = a.has_ghost ? part(CachePart::ghost_k) : k,
+                                     ghost_v = a.has_ghost ? part(CachePart::ghost_v) : v;
       Queries queries;
       for (int r = piece.first_row; r < piece.first_row + piece.rows; ++r)
         for (int h = piece.kv_head * group; h < (piece.kv_head + 1) * group; ++h)
           queries.add(span.start + r - span.first_row + 1,
                       size_t(r) * q.row_size() + size_t(h) * size_t(d), a, out);
       AttendArgs args;
-      args.type = sequence_of(span).cache_type;
-      const size_t at = size_t(piece.kv_head) * size_t(d) * size_of(args.type);
+      args.type = sequence.cache_type();
       args.queries = int(queries.counts.size());
       args.head_dim = d;
       args.counts = queries.counts.data();
       args.q = queries.q.data();
-      args.k = stream.k.row(0) + at;
-      args.v = stream.v.row(0) + at;
-      args.stride = a.plain.k.row_size();
+      args.k = k.data();
+      args.v = v.data();
+      args.stride = size_t(d);
       args.scale = float(1 / std::sqrt(double(d)));
       args.plain = queries.plain.data();
       if (a.has_ghost) {
         args.gq = queries.ghost_q.data();
-        args.gk = stream.ghost_k.row(0) + at;
-        args.gv = stream.ghost_v.row(0) + at;
+        args.gk = ghost_k.data();
+        args.gv = ghost_v.data();
         args.eta = eta;
         args.ghost = queries.ghost.data();
       }

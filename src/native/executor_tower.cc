@@ -15,6 +15,7 @@ Tensor Executor::attend_tile(const Qkv<Tensor>& a, int tokens) {
   threads_.parallel_for(size_t(tiles) * size_t(heads), 1, [&](size_t begin, size_t end) {
     std::vector<const float*> q(static_cast<size_t>(tokens));
     std::vector<float*> plain(static_cast<size_t>(tokens));
+    std::vector<const void*> k, v;
     for (size_t i = begin; i < end; ++i) {
       const size_t first = i / size_t(heads) * size_t(tokens) * stride;
       const size_t at = first + i % size_t(heads) * size_t(d);
@@ -22,13 +23,18 @@ Tensor Executor::attend_tile(const Qkv<Tensor>& a, int tokens) {
         q[r] = a.q.data() + at + r * stride;
         plain[r] = out.data() + at + r * stride;
       }
+      k.clear(), v.clear();
+      for (size_t r = 0; r < size_t(tokens); r += key_block) {
+        k.push_back(a.k.data() + at + r * stride);
+        v.push_back(a.v.data() + at + r * stride);
+      }
       AttendArgs args;
       args.queries = tokens;
       args.head_dim = d;
       args.counts = counts.data();
       args.q = q.data();
-      args.k = a.k.data() + at;
-      args.v = a.v.data() + at;
+      args.k = k.data();
+      args.v = v.data();
       args.stride = stride;
       args.scale = float(1 / std::sqrt(double(d)));
       args.plain = plain.data();

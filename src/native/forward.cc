@@ -19,10 +19,17 @@ Tensor see(const Native& n, std::span<const float> pixels, int tiles, int side) 
   return see(e, n.config, n.weights, pixels, tiles, side);
 }
 
+void reserve(const Config& c, const Step& step, std::span<Sequence* const> sequences) {
+  for (const Span& span : step.spans)
+    for (int pass = 1; pass <= (traverses(c.trol, span) ? c.trol.passes : 1); ++pass)
+      sequences[size_t(span.sequence)]->reserve(pass, span.start, span.rows);
+}
+
 Tensor forward(const Native& n, const Step& step, std::span<Sequence* const> sequences,
                std::span<const int> ids, const Tensor* features) {
   CHECK(ids.size() == size_t(step.rows));
   for (const Span& span : step.spans) CHECK(span.generated == 0);  // teacher forcing is training's
+  reserve(n.config, step, sequences);
   Executor e = executor(n, sequences);
   Tensor x = embed_prompt(e, n.weights, ids, features, step);
   x = e.note({}, Note::final_norm,

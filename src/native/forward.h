@@ -19,6 +19,10 @@ struct Native {
 // Pixels [tiles, 3, side, side], normalised -> rows of the language model, tile by tile.
 Tensor see(const Native& native, std::span<const float> pixels, int tiles, int side);
 
+// Makes room for the step's rows in the caches, as `forward` does before it computes anything.
+// Throws Error where the limit of pages leaves none.
+void reserve(const Config& config, const Step& step, std::span<Sequence* const> sequences);
+
 // Rows of the step after the final norm, [rows, hidden]; enters them into the sequences' caches.
 // `features` (null: none) has a row for each picture row of the step.
 Tensor forward(const Native& native, const Step& step, std::span<Sequence* const> sequences,

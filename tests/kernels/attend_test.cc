@@ -44,6 +44,13 @@ Guarded<uint16_t> narrowed(const Guarded<float>& x, WeightType type) {
   return out;
 }
 
+template <class T>
+std::vector<const void*> blocks_of(const T* rows, const Scene& s) {
+  std::vector<const void*> blocks;
+  for (size_t j = 0; j < s.keys; j += key_block) blocks.push_back(rows + j * s.stride);
+  return blocks;
+}
+
 struct Result {
   std::vector<float> plain, ghost;
 };
@@ -63,11 +70,15 @@ Result run(const Kernels& table, const Scene& s, const std::vector<size_t>& chos
   }
   AttendArgs a;
   a.queries = int(n), a.head_dim = int(s.d), a.counts = counts.data(), a.q = q.data();
-  a.k = s.k.data(), a.v = s.v.data(), a.stride = s.stride, a.scale = s.scale, a.eta = s.eta;
-  a.plain = to_plain.data();
-  if (ghosts) a.gq = gq.data(), a.gk = s.gk.data(), a.gv = s.gv.data(), a.ghost = to_ghost.data();
-  if (stored) a.type = stored->type, a.k = stored->k.data(), a.v = stored->v.data();
-  if (stored && ghosts) a.gk = stored->gk.data(), a.gv = stored->gv.data();
+  a.stride = s.stride, a.scale = s.scale, a.eta = s.eta, a.plain = to_plain.data();
+  if (stored) a.type = stored->type;
+  const auto blocks = [&](const Guarded<float>& floats, const Guarded<uint16_t> Stored::*halves) {
+    return stored ? blocks_of((stored->*halves).data(), s) : blocks_of(floats.data(), s);
+  };
+  const auto k = blocks(s.k, &Stored::k), v = blocks(s.v, &Stored::v),
+             gk = blocks(s.gk, &Stored::gk), gv = blocks(s.gv, &Stored::gv);
+  a.k = k.data(), a.v = v.data();
+  if (ghosts) a.gq = gq.data(), a.gk = gk.data(), a.gv = gv.data(), a.ghost = to_ghost.data();
   table.attend(a);
   return {{plain.data(), plain.data() + n * s.d}, {ghost.data(), ghost.data() + n * s.d}};
 }

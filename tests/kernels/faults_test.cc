@@ -87,12 +87,13 @@ Guarded<float> attend(const Kernels& table, WeightType type) {
   Guarded<float> out(2 * n * d);
   std::vector<Guarded<float>> rows;
   std::vector<Guarded<uint16_t>> halves;
-  std::vector<const void*> stored;
+  std::vector<const void*> blocks[4];
   for (uint64_t i = 0; i < 4; ++i) {
     rows.push_back(normals(keys * stride, 3 + i));
     halves.push_back(narrowed(rows[i], type == WeightType::f32 ? WeightType::f16 : type));
-    stored.push_back(type == WeightType::f32 ? static_cast<const void*>(rows[i].data())
-                                             : halves[i].data());
+    for (size_t at = 0; at < keys * stride; at += key_block * stride)
+      blocks[i].push_back(type == WeightType::f32 ? static_cast<const void*>(rows[i].data() + at)
+                                                  : halves[i].data() + at);
   }
   const int counts[n] = {1, 64, 65, 150};
   const float *queries[n], *ghosts[n];
@@ -103,7 +104,8 @@ Guarded<float> attend(const Kernels& table, WeightType type) {
   }
   AttendArgs a;
   a.queries = n, a.head_dim = d, a.counts = counts, a.q = queries, a.gq = ghosts;
-  a.k = stored[0], a.v = stored[1], a.gk = stored[2], a.gv = stored[3];
+  a.k = blocks[0].data(), a.v = blocks[1].data();
+  a.gk = blocks[2].data(), a.gv = blocks[3].data();
   a.type = type, a.stride = stride, a.scale = 0.2f, a.eta = 0.6f, a.plain = plain, a.ghost = ghost;
   table.attend(a);
   return out;

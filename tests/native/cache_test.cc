@@ -51,6 +51,7 @@ class Forwards {
     Sequence* const sequences[] = {&sequence};
     Step step;
     step.add(0, sequence.rows, int(ids.size()), length, prompt);
+    reserve(c_, step, sequences);
     E e(c_, kernels(), threads_, sequences);
     const Tensor x = embed_prompt(e, w_, ids, static_cast<const Tensor*>(nullptr), step);
     const Tensor y = e.linear(w_.output, decode(e, c_, w_, x, step));
@@ -93,11 +94,11 @@ Values story(const Config& config, const Weights<Matrix>& weights, WeightType ty
     Sequence a = run.sequence(), b = run.sequence(), c = run.sequence();
     run.prompt(a, text(1, 75), piece);
     run.steps(a, text(2, 5));
-    b.copy_rows(a, 0, streams);
+    b.share(a, streams);
     run.steps(b, text(3, 70));
-    c.copy_rows(a, 0, streams);
+    c.share(a, streams);
     run.steps(c, text(4, 3));
-    c.copy_rows(b, 80, streams);
+    c.share(b, streams);
     run.steps(c, text(5, 3));
     a.rows = 60;
     run.steps(a, text(6, 30));
@@ -151,11 +152,11 @@ TEST(Cache, ACopyGoesOnAsItsOrigin) {
       };
       Sequence origin = run.sequence(), copy = run.sequence();
       run.prompt(origin, text(1, 75), 100);
-      copy.copy_rows(origin, 0, streams);
+      copy.share(origin, streams);
       EXPECT_EQ(steps(copy, 2, 9), steps(origin, 2, 9));
       steps(copy, 3, 5);
       steps(origin, 4, 70);
-      copy.copy_rows(origin, 84, streams);
+      copy.share(origin, streams);
       EXPECT_EQ(steps(copy, 5, 2), steps(origin, 5, 2));
     }
   });

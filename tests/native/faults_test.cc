@@ -36,6 +36,7 @@ std::vector<float> logits_after(const Case& c, const Planted& p, int steps) {
     Step step;
     step.add(0, sequence.rows, int(ids.size()), sequence.rows + int(ids.size()), t == 0,
              c.pictures(ids));
+    reserve(p.config, step, sequences);
     E e(p.config, kernels(), threads(), sequences);
     const Tensor x = embed_prompt(e, p.weights, ids, t == 0 ? &features : nullptr, step);
     const Tensor y = e.linear(p.weights.output, decode(e, p.config, p.weights, x, step));
@@ -124,11 +125,11 @@ struct GhostsNotCached : Executor {
   using Executor::Executor;
   Halves<Tensor> attend(Site site, const Haunted<Tensor>& a, const Step& step, float eta) {
     for (const Span& span : step.spans) {
-      Stream& stream = sequence_of(span).stream(site.layer, site.pass);
-      const size_t cached = size_t(span.start) * a.plain.k.row_size();
-      if (cached == 0) continue;
-      std::memset(stream.ghost_k.row(0), 0, cached * sizeof(float));
-      std::memset(stream.ghost_v.row(0), 0, cached * sizeof(float));
+      for (const CachePart part : {CachePart::ghost_k, CachePart::ghost_v})
+        for (int h = 0; h < a.plain.k.heads; ++h)
+          for (int r = 0; r < span.start; ++r)
+            std::memset(sequence_of(span).row(site.pass, site.layer, part, h, r), 0,
+                        size_t(a.plain.k.width) * sizeof(float));
     }
     return Executor::attend(site, a, step, eta);
   }
@@ -346,6 +347,7 @@ TEST(Faults, AnchorTakenFromTheSecondPass) {
     Sequence* const sequences[] = {&sequence};
     Step step;
     step.add(0, 0, int(ids.size()), int(ids.size()), true);
+    reserve(config, step, sequences);
     typename decltype(executor_type)::type e(config, kernels(), threads(), sequences);
     const Tensor x = embed_prompt(e, weights, ids, static_cast<const Tensor*>(nullptr), step);
     const Tensor y = e.linear(weights.output, decode(e, config, weights, x, step));

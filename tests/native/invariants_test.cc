@@ -108,6 +108,7 @@ TEST(Invariants, ACacheThatCannotHoldAKeySaysSo) {
     Executor e(config, kernels(), pool, sequences);
     Step step;
     step.add(0, 0, 1, 1, true);
+    reserve(config, step, sequences);
     const float small[] = {1, 2, 3, 4}, large[] = {1, 2, 1e5f, 4};
     const Tensor x = Tensor::from(small, 1, 4), k = Tensor::from(large, 1, 4);
     return e.attend({0, 1}, {{x, k, x}, {}, false}, step, 0).plain.data()[3];

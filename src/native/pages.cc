@@ -1,0 +1,68 @@
+#include "native/pages.h"
+
+#include <cstring>
+#include <algorithm>
+#include <new>
+
+#include "base/error.h"
+
+namespace revenant {
+
+PageShape::PageShape(const Config& c, WeightType type)
+    : type(type),
+      layers(size_t(c.layers)),
+      parts(c.phantom.on ? 4 : 2),
+      heads(size_t(c.kv_heads)),
+      row_bytes(size_t(c.head_dim) * size_of(type)) {}
+
+size_t cache_row_bytes(const Config& config, WeightType type) {
+  return PageShape(config, type).bytes() / key_block;
+}
+
+Page::~Page() {
+  if (!memory_ || memory_->owners.fetch_sub(1, std::memory_order_acq_rel) > 1) return;
+  const std::shared_ptr<Pages> pages = memory_->pages;
+  delete memory_;
+  pages->held_.fetch_sub(pages->shape_.bytes());
+}
+
+Pages::Pages(const Config& config, WeightType type, size_t limit)
+    : shape_(config, type), limit_(limit) {}
+
+// Counts one page more, if the limit allows it.
+bool Pages::take() noexcept {
+  size_t held = held_.load();
+  do {
+    if (limit_ > 0 && held + shape_.bytes() > limit_) return false;
+  } while (!held_.compare_exchange_weak(held, held + shape_.bytes()));
+  for (size_t most = most_.load(); most < held + shape_.bytes();)
+    if (most_.compare_exchange_weak(most, held + shape_.bytes())) break;
+  return true;
+}
+
+Page Pages::get() {
+  while (!take())
+    if (!make_room || !make_room())
+      throw Error(
+          "cache", "memory", "at most " + std::to_string(limit_) + " bytes (--cache-memory)",
+          std::to_string(shape_.bytes()) + " more than the " + std::to_string(held()) + " in use");
+  const size_t bytes = (shape_.bytes() + 63) / 64 * 64;
+  std::unique_ptr<std::byte, Page::Free> data(
+      static_cast<std::byte*>(std::aligned_alloc(64, bytes)));
+  Page page;
+  if (data)
+    page.memory_ = new (std::nothrow) Page::Memory{{1}, shared_from_this(), std::move(data)};
+  if (page) return page;
+  held_.fetch_sub(shape_.bytes());
+  throw std::bad_alloc();
+}
+
+Page Pages::copy_of(const Page& from, int rows) {
+  Page page = get();
+  const size_t block = shape_.block_bytes(), used = size_t(rows) * shape_.row_bytes;
+  for (size_t at = 0; at < shape_.bytes(); at += block)
+    std::memcpy(page.data() + at, from.data() + at, used);
+  return page;
+}
+
+}  // namespace revenant

@@ -1,0 +1,98 @@
+// Memory of cached keys and values: pages of 64 rows of one pass of a sequence, of all layers.
+// Whoever holds a page is one of its owners; sequences that share a beginning share its pages, and
+// who would write into a shared one copies it first (Sequence::reserve).
+#pragma once
+
+#include <atomic>
+#include <cstddef>
+#include <functional>
+#include <memory>
+#include <utility>
+
+#include "kernels/kernels.h"
+#include "model/config.h"
+
+namespace revenant {
+
+constexpr int page_rows = int(key_block);
+
+enum class CachePart { k, v, ghost_k, ghost_v };  // ghosts with Phantom only
+
+// Bytes of one token's keys and values in all layers, with Phantom their ghosts: of one pass. A
+// prompt that may go on has Config::trol.streams() of them.
+size_t cache_row_bytes(const Config& config, WeightType type);
+
+// A page's bytes are [layer][part][kv_head][64][head_dim] in the type.
+struct PageShape {
+  PageShape(const Config& config, WeightType type);
+  WeightType type;
+  size_t layers, parts, heads, row_bytes;  // row_bytes: of one head of one part
+
+  size_t block_bytes() const { return key_block * row_bytes; }
+  size_t bytes() const { return layers * parts * heads * block_bytes(); }
+  size_t at(int layer, CachePart part, int head) const {
+    return ((size_t(layer) * parts + size_t(part)) * heads + size_t(head)) * block_bytes();
+  }
+};
+
+class Pages;
+
+// An owner of a page, or of none.
+class Page {
+ public:
+  Page() = default;
+  Page(const Page& other) noexcept : memory_(other.memory_) {
+    if (memory_) memory_->owners.fetch_add(1, std::memory_order_relaxed);
+  }
+  Page(Page&& other) noexcept : memory_(std::exchange(other.memory_, nullptr)) {}
+  Page& operator=(Page other) noexcept {
+    std::swap(memory_, other.memory_);
+    return *this;
+  }
+  ~Page();
+
+  explicit operator bool() const { return memory_; }
+  bool operator==(const Page& other) const { return memory_ == other.memory_; }
+  // Whether others own it too. Only an owner makes further ones, so what is not shared stays so.
+  bool shared() const { return memory_->owners.load(std::memory_order_acquire) > 1; }
+  std::byte* data() const { return memory_->data.get(); }
+
+ private:
+  friend class Pages;
+  struct Free {
+    void operator()(std::byte* data) const { std::free(data); }
+  };
+  struct Memory {
+    std::atomic<size_t> owners{1};
+    std::shared_ptr<Pages> pages;
+    std::unique_ptr<std::byte, Free> data;
+  };
+  Memory* memory_ = nullptr;
+};
+
+// Gives pages while their bytes stay within a limit. Safe from many threads.
+class Pages : public std::enable_shared_from_this<Pages> {
+ public:
+  Pages(const Config& config, WeightType type, size_t limit = 0);  // bytes; 0: none
+
+  // Of new pages nothing is initialised. Throws Error where the limit leaves no room, even after
+  // `make_room`, which is asked again and again while it returns true.
+  Page get();
+  Page copy_of(const Page& page, int rows);  // the first `rows` of it
+  std::function<bool()> make_room = {};      // set before the first page
+
+  const PageShape& shape() const { return shape_; }
+  size_t limit() const { return limit_; }
+  size_t held() const { return held_.load(); }  // bytes of all pages that have an owner
+  size_t most() const { return most_.load(); }  // that were held at any time
+
+ private:
+  friend class Page;
+  bool take() noexcept;
+
+  const PageShape shape_;
+  const size_t limit_;
+  std::atomic<size_t> held_{0}, most_{0};
+};
+
+}  // namespace revenant
