@@ -1,5 +1,10 @@
 #include "base/threads.h"
 
+#include <charconv>
+#include <cmath>
+#include <fstream>
+#include <iterator>
+#include <string>
 #include <system_error>
 #include <utility>
 
@@ -16,10 +21,55 @@ void pause() {
 #endif
 }
 
+// The text of a small file; empty: there is none.
+std::string text_of(const std::string& file) {
+  std::ifstream in(file);
+  return {std::istreambuf_iterator<char>(in), {}};
+}
+
+// The group of this process in the one hierarchy of version 2, "/a/b".
+std::string own_group() {
+  const std::string text = text_of("/proc/self/cgroup");
+  const size_t at = text.find("0::/");
+  return at == text.npos ? "" : text.substr(at + 3, text.find('\n', at) - at - 3);
+}
+
 }  // namespace
 
+std::optional<double> cpu_quota(std::string_view text) {
+  double quota = 0, period = 0;
+  const char* const end = text.data() + text.size();
+  const auto first = std::from_chars(text.data(), end, quota);
+  if (first.ec != std::errc() || first.ptr == end) return {};
+  const auto second = std::from_chars(first.ptr + 1, end, period);
+  if (second.ec != std::errc() || quota <= 0 || period <= 0) return {};
+  return quota / period;
+}
+
+// A group's limit holds for all groups within it.
+int usable_cpus() {
+  double cpus = std::max(1u, std::thread::hardware_concurrency());  // knows the affinity
+  for (std::string group = own_group();; group.resize(group.rfind('/'))) {
+    if (group == "/") group.clear();
+    if (const auto quota = cpu_quota(text_of("/sys/fs/cgroup" + group + "/cpu.max")))
+      cpus = std::min(cpus, *quota);
+    if (group.empty()) return std::max(1, int(std::ceil(cpus)));
+  }
+}
+
+void Threads::Queue::lock() {
+  const uint32_t mine = last_.fetch_add(1);
+  for (uint32_t now; (now = now_.load(std::memory_order_acquire)) != mine;)
+    now_.wait(now, std::memory_order_acquire);
+}
+
+void Threads::Queue::unlock() {
+  now_.fetch_add(1, std::memory_order_release);
+  now_.notify_all();
+}
+
 Threads::Threads(int count) {
-  if (count <= 0) count = int(std::max(1u, std::thread::hardware_concurrency()));
+  if (count <= 0) count = usable_cpus();
   count = std::min(count, 1024);
   try {
     for (int i = 1; i < count; ++i) workers_.emplace_back([this] { work(); });
@@ -34,11 +84,12 @@ Threads::~Threads() {
   for (std::thread& worker : workers_) worker.join();
 }
 
-// A few microseconds awake, then asleep until the state changes.
+// A few microseconds awake, longer where the next loop is near (others may have the processor
+// then), then asleep until the state changes.
 uint32_t Threads::await_change(uint32_t seen) const {
-  for (int i = 0; i < 400; ++i) {
+  for (int i = 0; i < 400 || awake_.load(std::memory_order_relaxed) > 0; ++i) {
     if (const uint32_t now = state_.load(std::memory_order_acquire); now != seen) return now;
-    pause();
+    i % 1024 == 1023 ? std::this_thread::yield() : pause();
   }
   state_.wait(seen, std::memory_order_acquire);
   return state_.load(std::memory_order_acquire);
@@ -77,8 +128,7 @@ void Threads::work() {
 
 void Threads::run(const Job& job) {
   if (inside_job) return job.call(job.fn, 0, job.items);
-  std::unique_lock lock(caller_, std::try_to_lock);
-  if (!lock.owns_lock()) return job.call(job.fn, 0, job.items);
+  const std::lock_guard lock(callers_);
   job_ = job;
   next_.store(0, std::memory_order_relaxed);
   const uint32_t number = (state_.load() + 2 * open_bit) & ~(open_bit | inside_mask);

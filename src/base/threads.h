@@ -8,14 +8,22 @@
 #include <cstdint>
 #include <exception>
 #include <mutex>
+#include <optional>
+#include <string_view>
 #include <thread>
 #include <vector>
 
 namespace revenant {
 
+// Threads that this process may run at once: what the machine has, the process's affinity and the
+// quotas of its control groups allow.
+int usable_cpus();
+// CPUs that a control group's cpu.max ("max 100000", "150000 100000") grants; nothing: no limit.
+std::optional<double> cpu_quota(std::string_view text);
+
 class Threads {
  public:
-  explicit Threads(int count = 0);  // counts the caller; 0: as many as the machine runs at once
+  explicit Threads(int count = 0);  // counts the caller; 0: usable_cpus()
   ~Threads();
   Threads(const Threads&) = delete;
 
@@ -23,9 +31,9 @@ class Threads {
 
   // Calls fn(begin, end) on pieces that cover [0, items), none shorter than `grain` but the last.
   // The caller works too and takes whatever no other thread has begun, so a thread that the system
-  // does not run holds nobody up. Calls from inside fn, and from a second caller at the same time,
-  // run on their own thread. What fn throws on any thread reaches the caller, the first of several;
-  // pieces that nobody has begun by then are left out.
+  // does not run holds nobody up. Callers at the same time take turns, a loop each, first come
+  // first served. Calls from inside fn run on their own thread. What fn throws on any thread
+  // reaches the caller, the first of several; pieces that nobody has begun by then are left out.
   template <class F>
   void parallel_for(size_t items, size_t grain, const F& fn) {
     if (items == 0) return;
@@ -34,7 +42,28 @@ class Threads {
          &fn, items, std::max({grain, size_t(1), items / (8 * size_t(count()))})});
   }
 
+  // While one of these lives, loops follow each other closely: the threads wait for the next one
+  // awake. Otherwise they sleep.
+  class Awake {
+   public:
+    explicit Awake(Threads& threads) : threads_(threads) { ++threads_.awake_; }
+    ~Awake() { --threads_.awake_; }
+    Awake(const Awake&) = delete;
+
+   private:
+    Threads& threads_;
+  };
+
  private:
+  // A mutex that is handed over in the order of asking.
+  class Queue {
+   public:
+    void lock();
+    void unlock();
+
+   private:
+    std::atomic<uint32_t> last_{0}, now_{0};
+  };
   struct Job {
     void (*call)(const void*, size_t, size_t) = nullptr;
     const void* fn = nullptr;
@@ -50,8 +79,10 @@ class Threads {
   static constexpr uint32_t open_bit = 1u << 15, inside_mask = open_bit - 1, stop = ~0u;
   std::atomic<uint32_t> state_{0};
   std::atomic<size_t> next_{0};
+  std::atomic<int> awake_{0};
   Job job_;
-  std::mutex caller_, failing_;
+  Queue callers_;
+  std::mutex failing_;
   std::exception_ptr failure_;
   std::vector<std::thread> workers_;
 };

@@ -8,6 +8,7 @@
 namespace revenant {
 
 void add_run(CLI::App& app);
+void add_ask(CLI::App& app);
 void add_chat(CLI::App& app);
 void add_eval(CLI::App& app);
 void add_inspect(CLI::App& app);

@@ -104,6 +104,7 @@ void eval(const Args& args) {
 void add_eval(CLI::App& app) {
   auto args = std::make_shared<Args>();
   CLI::App* command = app.add_subcommand("eval", "Accuracy per task, with 95 % intervals");
+  args->model.options.cache_memory = size_t(4) << 30;
   add_model_options(*command, args->model);
   command->add_option("--data", args->data, "question-answer JSON; may repeat")
       ->required()
@@ -117,12 +118,6 @@ void add_eval(CLI::App& app) {
   command->add_option("--batch", args->predict.batch, "pictures at a time")
       ->check(CLI::Range(1, 4096))
       ->capture_default_str();
-  command
-      ->add_option_function<size_t>(
-          "--cache-memory", [args](size_t megabytes) { args->predict.memory = megabytes << 20; },
-          "MiB of caches at most: fewer pictures at a time where they would take more")
-      ->check(CLI::Range(1, 1 << 30))
-      ->default_str(std::to_string(args->predict.memory >> 20));
   command->add_option("--limit", args->limit, "only the first rows of each file; 0: all")
       ->check(whole_number(0))
       ->capture_default_str();

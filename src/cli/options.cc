@@ -60,6 +60,15 @@ void add_model_options(CLI::App& command, ModelArgs& args) {
   add_type_option<WeightType>(
       command, "--cache-type", args.options.cache_type,
       "of cached keys and values; without it f16 under 16-bit weights, f32 under f32 weights");
+  size_t& memory = args.options.cache_memory;
+  command
+      .add_option_function<size_t>(
+          "--cache-memory", [&memory](size_t megabytes) { memory = megabytes << 20; },
+          "MiB of all caches at most: fewer answers at a time where they would take more, an "
+          "error\n"
+          "of the one that takes more alone. 0: no limit")
+      ->check(CLI::Range(0, 1 << 30))
+      ->default_str(std::to_string(memory >> 20));
   std::vector<std::string>& settings = args.options.settings;
   command
       .add_option_function<std::string>(

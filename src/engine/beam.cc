@@ -122,10 +122,8 @@ void Beams::take(const Tensor& logits, int first_row) {
   lanes_ = std::move(next);
 }
 
-std::vector<int> Beams::last_ids() const {
-  std::vector<int> ids;
-  for (const BeamSearch::Beam& beam : search_.open()) ids.push_back(beam.ids.back());
-  return ids;
+void Beams::put() {
+  for (size_t b = 0; b < lanes_.size(); ++b) lanes_[b]->put(search_.open()[b].ids.back());
 }
 
 void Beams::close() { prompt_.rewind(prompt_tokens_); }

@@ -61,7 +61,7 @@ class Beams {
   const BeamSearch& search() const { return search_; }
   // Of the next step, one a beam.
   std::span<Session* const> sessions() const { return lanes_; }
-  std::vector<int> last_ids() const;
+  void put();  // each lane's last token
   void close();
 
  private:

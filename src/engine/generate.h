@@ -47,7 +47,7 @@ struct Generated {
 
 struct Request {
   // New, or with an earlier part of the same history. Holds the answer afterwards, or after beams
-  // the prompt alone.
+  // the prompt alone. Null: one of its own, which goes with the answer (not of `generate`).
   Session* session = nullptr;
   std::vector<int> ids;  // the whole prompt
   Tensor features;       // a row for each of its picture tokens

@@ -9,6 +9,7 @@
 
 #include "base/dtype.h"
 #include "base/error.h"
+#include "engine/batch.h"
 
 namespace revenant {
 namespace {
@@ -209,48 +210,18 @@ class Watcher : public Observer {
   std::vector<double> etas_;  // by layer
 };
 
-// One sequence under observation.
-struct Watched {
-  const Model& model;
-  Sequence sequence;
-  Watcher watcher;
-  Watched(const Model& m, int most_rows, bool heads)
-      : model(m),
-        sequence(m.config(), m.pages()),
-        watcher(m.native(), sequence, most_rows, heads) {}
-
-  Tensor forward(const Step& step, std::span<const int> ids, const Tensor* features, bool chooses) {
-    Sequence* const sequences[] = {&sequence};
-    const Native native = model.native(&watcher);
-    watcher.expect(step.spans[0].start, chooses);
-    const Tensor x = revenant::forward(native, step, sequences, ids, features);
+// Computes the rows that the session lacks; the last one `chooses` a token, whose logits come back.
+Tensor watch(Session& session, Watcher& watcher, bool chooses) {
+  for (;;) {
+    const Plan plan = session.plan();
+    watcher.expect(plan.begin, chooses && plan.last);
+    const Entry entry{&session, plan.rows, &watcher};
+    const Computed made = compute_rows(std::span(&entry, 1));
+    if (made.of[0].failure) throw *made.of[0].failure;
     watcher.finish_layer();
-    return chooses ? logits(model.native(), last_rows(model.native(), x, step)) : Tensor();
+    if (plan.last) return made.logits;
   }
-
-  Tensor prompt(std::span<const int> ids, const Tensor& features) {
-    const int image = model.image_token(), all = int(ids.size());
-    Tensor last;
-    for (int begin = 0, used = 0; begin < all; begin += rows_together) {
-      const auto part = ids.subspan(size_t(begin), size_t(std::min(rows_together, all - begin)));
-      std::vector<uint8_t> marks;
-      for (const int id : part) marks.push_back(id == image);
-      const int pictures = int(std::count(marks.begin(), marks.end(), 1));
-      Step step;
-      step.add(0, begin, int(part.size()), all, true, marks);
-      const Tensor rows = pictures ? features.slice(used, pictures) : Tensor();
-      last = forward(step, part, pictures ? &rows : nullptr, begin + int(part.size()) == all);
-      used += pictures;
-    }
-    return last;
-  }
-
-  Tensor step(std::span<const int> ids, bool chooses) {
-    Step step;
-    step.add(0, int(ids.size()) - 1, 1, int(ids.size()), false);
-    return forward(step, ids.last(1), nullptr, chooses);
-  }
-};
+}
 
 void check(const Model& model, std::span<const int> ids, const Tensor& features,
            const LookOptions& options) {
@@ -278,9 +249,12 @@ Look look(const Model& model, std::span<const int> ids, const Tensor& features,
   check(model, ids, features, options);
   const int prompt = int(ids.size());
   std::vector<int> all(ids.begin(), ids.end());
-  Watched watched(model, prompt + options.max_new_tokens, options.heads);
+  Session session(model);
+  Watcher watcher(model.native(), session.sequence(), prompt + options.max_new_tokens,
+                  options.heads);
   Random random(options.sampling.seed);
-  Tensor next = watched.prompt(ids, features);
+  session.put(ids, features);
+  Tensor next = watch(session, watcher, true);
   bool stopped = false;
   for (int made = 1; made <= options.max_new_tokens; ++made) {
     const std::span<const float> row(next.data(), size_t(next.width));
@@ -288,10 +262,11 @@ Look look(const Model& model, std::span<const int> ids, const Tensor& features,
     all.push_back(id);
     stopped = std::count(options.stop_ids.begin(), options.stop_ids.end(), id) > 0;
     const bool last = stopped || made == options.max_new_tokens;
-    next = watched.step(all, !last);  // the last token, too, has a row
+    session.put(id);
+    next = watch(session, watcher, !last);  // the last token, too, has a row
     if (last) break;
   }
-  Look seen = watched.watcher.result(std::move(all), prompt);
+  Look seen = watcher.result(std::move(all), prompt);
   seen.stopped = stopped;
   return seen;
 }

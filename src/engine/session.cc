@@ -3,6 +3,8 @@
 #include <algorithm>
 
 #include "base/error.h"
+#include "base/sha256.h"
+#include "engine/batch.h"
 
 namespace revenant {
 namespace {
@@ -18,8 +20,10 @@ void graft(std::vector<T>& mine, const std::vector<T>& theirs, size_t same) {
   mine.insert(mine.end(), theirs.begin() + std::ptrdiff_t(same), theirs.end());
 }
 
-bool traversed(const Config& c, bool prompt, int length) {
-  return traverses(c.trol, Span{.rows = 1, .rope_length = length, .prompt = prompt});
+// How rows are made under such a length.
+Made made_under(const Config& c, int length, bool prompt) {
+  const Span span{.rows = 1, .rope_length = length, .prompt = prompt};
+  return {rope_rule_key(c.rope, length), traverses(c.trol, span)};
 }
 
 }  // namespace
@@ -40,14 +44,15 @@ int Session::common(std::span<const int> ids, const Tensor& features) const {
   return int(n);
 }
 
-Tensor Session::prompt(std::span<const int> ids, const Tensor& features, const GoOn& go_on) {
+int Session::put_prompt(std::span<const int> ids, const Tensor& features) {
   if (ids.empty()) throw Error("session", "prompt", "at least one token", "none");
   const int same = std::min(common(ids, features), int(ids.size()) - 1);
   rewind(same);
   const int pictures = count_pictures(pictures_, 0, same);
   const bool more = !features.empty() && features.rows > pictures;
-  return feed(ids.subspan(size_t(same)),
-              more ? features.slice(pictures, features.rows - pictures) : Tensor(), 0, go_on);
+  put(ids.subspan(size_t(same)),
+      more ? features.slice(pictures, features.rows - pictures) : Tensor());
+  return same;
 }
 
 // Room for so many tokens more, so that adding them and their rows cannot fail half-way.
@@ -72,52 +77,112 @@ void Session::append(std::span<const int> ids, const Tensor& features) {
 
 // Cached rows that a prompt of `length` tokens would have computed the same way.
 int Session::reusable(int length) const {
-  const Config& c = model_->config();
-  const int rule = rope_rule_key(c.rope, length);
+  const Made made = made_under(model_->config(), length, true);
   int rows = 0;
-  while (rows < sequence_.rows && made_[size_t(rows)].rope_rule == rule &&
-         made_[size_t(rows)].traversed == traversed(c, true, length))
-    ++rows;
+  while (rows < sequence_.rows && made_[size_t(rows)] == made) ++rows;
   return rows;
 }
 
-// Prompt rows from the end of the cache to `end`.
-Tensor Session::compute(int end, int length, const GoOn& go_on) {
-  const Config& c = model_->config();
-  const Native native = model_->native(nullptr, go_on);
-  Sequence* const sequences[] = {&sequence_};
-  Tensor last;
-  while (sequence_.rows < end) {
-    const int begin = sequence_.rows, count = std::min(rows_together, end - begin);
-    const int before = count_pictures(pictures_, 0, begin);
-    const int pictures = count_pictures(pictures_, begin, begin + count);
-    Step step;
-    step.add(0, begin, count, length, true,
-             {pictures_.begin() + begin, pictures_.begin() + begin + count});
-    const Tensor features =
-        pictures
-            ? Tensor::from(features_.data() + size_t(before) * size_t(c.hidden), pictures, c.hidden)
-            : Tensor();
-    const Tensor x =
-        forward(native, step, sequences, std::span(ids_).subspan(size_t(begin), size_t(count)),
-                pictures ? &features : nullptr);
-    last = last_rows(native, x, step);
-    made_.resize(size_t(sequence_.rows),
-                 {rope_rule_key(c.rope, length), traversed(c, true, length)});
+void Session::put(std::span<const int> ids, const Tensor& features, int whole) {
+  if (ids.empty()) throw Error("session", "prompt", "at least one token", "none");
+  append(ids, features);
+  length_ = std::max(whole, int(ids_.size()));
+  sequence_.rows = std::min(reusable(length_), int(ids_.size()) - 1);
+  made_.resize(size_t(sequence_.rows));
+}
+
+void Session::put(int id) {
+  model_->check_ids("session", std::span(&id, 1));
+  CHECK(sequence_.rows == int(ids_.size()));
+  reserve(1);
+  ids_.push_back(id);
+  pictures_.push_back(0);
+  length_ = 0;
+}
+
+Plan Session::plan(int most) const {
+  Plan plan;
+  const int all = int(ids_.size());
+  plan.begin = sequence_.rows;
+  plan.rows = std::min(most, all - plan.begin);
+  plan.length = length_ > 0 ? length_ : all;
+  plan.prompt = length_ > 0 || all == 1;
+  plan.last = plan.begin + plan.rows == all;
+  const size_t begin = size_t(plan.begin), rows = size_t(plan.rows),
+               width = size_t(model_->config().hidden);
+  plan.ids = std::span(ids_).subspan(begin, rows);
+  plan.pictures = std::span(pictures_).subspan(begin, rows);
+  plan.features = std::span(features_).subspan(
+      size_t(count_pictures(pictures_, 0, plan.begin)) * width,
+      size_t(count_pictures(pictures_, plan.begin, plan.begin + plan.rows)) * width);
+  return plan;
+}
+
+void Session::commit(const Plan& plan) noexcept {
+  sequence_.rows = plan.begin + plan.rows;
+  made_.resize(size_t(sequence_.rows), made_under(model_->config(), plan.length, plan.prompt));
+}
+
+bool Session::takes_page(int page) const {
+  const Plan next = plan();
+  return next.prompt && next.begin == page * page_rows &&
+         (page + 1) * page_rows < int(ids_.size());  // a row is left that chooses the next token
+}
+
+bool Session::gives_page(int page) const {
+  const int end = (page + 1) * page_rows;
+  return end <= cached() && made_[size_t(end - 1)] == made_[0] &&
+         std::equal(made_.begin() + 1, made_.begin() + end, made_.begin()) &&
+         (!made_[0].traversed || sequence_.has_later_passes(page));
+}
+
+PageKey Session::page_key(int page) const {
+  const int begin = page * page_rows, end = begin + page_rows;
+  const size_t width = size_t(model_->config().hidden);
+  while (int(digests_.size()) <= page) {
+    const int at = int(digests_.size()) * page_rows;
+    const size_t first = size_t(count_pictures(pictures_, 0, at)) * width,
+                 count = size_t(count_pictures(pictures_, at, at + page_rows)) * width;
+    Sha256 digest;
+    digest.add(std::as_bytes(std::span(features_).subspan(first, count)));
+    digests_.push_back(count ? digest.digits() : "");
   }
-  return logits(native, last);
+  const Made made = begin < cached() ? made_[size_t(begin)]
+                                     : made_under(model_->config(), plan().length, plan().prompt);
+  return {{ids_.begin() + begin, ids_.begin() + end}, digests_[size_t(page)], made};
+}
+
+void Session::take_page(const SharedPage& page) {
+  const Plan next = plan();
+  sequence_.take(page);
+  made_.resize(size_t(sequence_.rows), made_under(model_->config(), next.length, next.prompt));
+}
+
+SharedPage Session::give_page(int page) const {
+  return sequence_.page(page, made_[0].traversed ? model_->config().trol.passes : 1);
 }
 
 Tensor Session::feed(std::span<const int> ids, const Tensor& features, int whole,
                      const GoOn& go_on) {
-  if (ids.empty()) throw Error("session", "prompt", "at least one token", "none");
   const int before = int(ids_.size());
-  append(ids, features);
-  const int length = std::max(whole, int(ids_.size()));
-  sequence_.rows = std::min(reusable(length), int(ids_.size()) - 1);
-  made_.resize(size_t(sequence_.rows));
+  put(ids, features, whole);
+  return compute(before, go_on);
+}
+
+Tensor Session::prompt(std::span<const int> ids, const Tensor& features, const GoOn& go_on) {
+  const int before = put_prompt(ids, features);
+  return compute(before, go_on);
+}
+
+// Rows of all tokens; what goes wrong leaves the first `before` tokens.
+Tensor Session::compute(int before, const GoOn& go_on) {
   try {
-    return compute(int(ids_.size()), length, go_on);
+    for (;;) {
+      const Entry entry{this};
+      const Computed made = compute_rows(std::span(&entry, 1), go_on);
+      if (made.of[0].failure) throw *made.of[0].failure;
+      if (made.of[0].logits >= 0) return made.logits;
+    }
   } catch (...) {
     rewind(before);
     throw;
@@ -131,36 +196,23 @@ Tensor Session::step(int id) {
 
 Tensor Session::step(std::span<Session* const> sessions, std::span<const int> ids) {
   CHECK(!sessions.empty() && sessions.size() == ids.size());
-  const Model& model = *sessions[0]->model_;
-  model.check_ids("session", ids);
-  std::vector<Sequence*> sequences;
-  std::vector<Made> made;
-  Step step;
-  for (size_t i = 0; i < sessions.size(); ++i) {
-    Session& s = *sessions[i];
-    CHECK(s.model_ == &model && s.sequence_.rows == int(s.ids_.size()));
-    s.reserve(1);
-    const int length = int(s.ids_.size()) + 1;
-    const bool prompt = length == 1;
-    made.push_back(
-        {rope_rule_key(model.config().rope, length), traversed(model.config(), prompt, length)});
-    step.add(int(i), length - 1, 1, length, prompt);
-    sequences.push_back(&s.sequence_);
+  sessions[0]->model_->check_ids("session", ids);
+  std::vector<Entry> entries;
+  std::vector<int> before;
+  for (Session* session : sessions) {
+    entries.push_back({session});
+    before.push_back(int(session->ids_.size()));
   }
-  const Native native = model.native();
-  Tensor next;
   try {
-    next = logits(native, forward(native, step, sequences, ids));
+    for (size_t i = 0; i < sessions.size(); ++i) sessions[i]->put(ids[i]);
+    const Computed made = compute_rows(entries);
+    for (const Computed::Of& of : made.of)
+      if (of.failure) throw *of.failure;
+    return made.logits;
   } catch (...) {
-    for (Session* s : sessions) s->sequence_.rows = int(s->ids_.size());
+    for (size_t i = 0; i < entries.size(); ++i) sessions[i]->rewind(before[i]);
     throw;
   }
-  for (size_t i = 0; i < sessions.size(); ++i) {
-    sessions[i]->ids_.push_back(ids[i]);
-    sessions[i]->pictures_.push_back(0);
-    sessions[i]->made_.push_back(made[i]);
-  }
-  return next;
 }
 
 void Session::rewind(int tokens) {
@@ -172,6 +224,7 @@ void Session::rewind(int tokens) {
   sequence_.rows = std::min(sequence_.rows, tokens);
   sequence_.trim();
   made_.resize(size_t(sequence_.rows));
+  digests_.resize(std::min(digests_.size(), size_t(tokens / page_rows)));
 }
 
 void Session::end_prompt() {
@@ -193,6 +246,8 @@ void Session::follow(const Session& other, int same) {
   sequence_.share(other.sequence_, streams);
   const size_t pictures = size_t(count_pictures(other.pictures_, 0, same));
   graft(features_, other.features_, pictures * size_t(c.hidden));
+  length_ = other.length_;
+  digests_.resize(std::min(digests_.size(), size_t(same / page_rows)));
   graft(ids_, other.ids_, size_t(same));
   graft(pictures_, other.pictures_, size_t(same));
   graft(made_, other.made_, size_t(same));

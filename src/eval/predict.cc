@@ -1,11 +1,11 @@
 #include "eval/predict.h"
 
 #include <algorithm>
-#include <deque>
 #include <map>
 #include <numeric>
 
 #include "base/error.h"
+#include "engine/engine.h"
 
 namespace revenant {
 namespace {
@@ -32,7 +32,7 @@ Pictures first_pictures(const Pictures& all, size_t count) {
   return some;
 }
 
-Request request_for(const Model& model, const Row& row, const Pictures& pictures, Session& session,
+Request request_for(const Model& model, const Row& row, const Pictures& pictures,
                     const GenerateOptions& options) {
   const Speech& speech = model.speech();
   const Turn turn{row.question, 0, ""};
@@ -40,31 +40,7 @@ Request request_for(const Model& model, const Row& row, const Pictures& pictures
   const auto marks = std::ranges::count(pieces, Piece::picture, &Piece::kind);
   const Pictures marked = first_pictures(pictures, size_t(marks));
   const EncodedPrompt prompt = encode_prompt(speech.tokenizer, speech.rule, pieces, marked.tokens);
-  return {&session, {prompt.ids.begin(), prompt.ids.end()}, marked.features, options};
-}
-
-// A group on its way: one session, whose prompts begin alike.
-struct Lane {
-  RowGroup group;
-  Session session;
-  Pictures pictures = {};
-  std::string failure = {};  // of its pictures
-};
-
-// What a lane holds at most: cached rows of prompt and answer, which grow by half at a time, once
-// more for every further beam; and its pictures, twice. A question has at most a token a byte.
-size_t bytes_of(const Model& model, const Lane& lane, std::span<const Row> rows,
-                const PredictOptions& options) {
-  constexpr size_t of_template = 128;
-  const Config& c = model.config();
-  size_t longest = 0;
-  for (size_t r = lane.group.begin; r < lane.group.end; ++r)
-    longest = std::max(longest, rows[r].question.size());
-  const size_t seen = size_t(lane.pictures.features.rows);
-  const size_t tokens = seen + longest + of_template + size_t(options.max_new_tokens);
-  const size_t copies = size_t(c.trol.streams()) + size_t(std::max(1, options.beams)) - 1;
-  return tokens * 3 / 2 * copies * cache_row_bytes(c, model.cache_type()) +
-         2 * seen * size_t(c.hidden) * sizeof(float);
+  return {nullptr, {prompt.ids.begin(), prompt.ids.end()}, marked.features, options, true};
 }
 
 // What `work` throws as an Error, as text; empty if it comes to its end.
@@ -88,48 +64,43 @@ class Predictor {
     generate_.speech = &speech;
   }
 
-  // The first `groups`, as many as the memory holds, share the steps; `shown` has for each the
-  // files that it is shown. Returns how many: the next one is taken to be as large as the last.
-  size_t run(std::span<const RowGroup> groups, std::span<const std::vector<Path>> shown) {
-    std::deque<Lane> lanes;
-    size_t rounds = 0;
-    for (size_t held = 0, last = 0; lanes.size() < groups.size(); held += last) {
-      if (!lanes.empty() && held + last > options_.memory) break;
-      const size_t i = lanes.size();
-      Lane& lane = lanes.emplace_back(Lane{groups[i], Session(model_)});
-      lane.failure = failure_of([&] { lane.pictures = encode_shown(model_, shown[i], options_); });
-      rounds = std::max(rounds, groups[i].end - groups[i].begin);
-      last = bytes_of(model_, lanes.back(), rows_, options_);
+  // Answers the rows of the groups together; `shown` has for each the files that it is shown.
+  void run(std::span<const RowGroup> groups, std::span<const std::vector<Path>> shown) {
+    Engine engine(model_, {.prefixes = true});
+    std::map<Engine::Ticket, size_t> asked;  // to rows
+    for (size_t g = 0; g < groups.size(); ++g) {
+      Pictures pictures;
+      const std::string broken =
+          failure_of([&] { pictures = encode_shown(model_, shown[g], options_); });
+      for (size_t row = groups[g].begin; row < groups[g].end; ++row) {
+        std::string& failure = predictions_[row].failure;
+        failure = broken;
+        if (failure.empty())
+          failure = failure_of([&] {
+            asked[engine.submit(request_for(model_, rows_[row], pictures, generate_))] = row;
+          });
+        done_ += !failure.empty();
+      }
     }
-    for (size_t round = 0; round < rounds; ++round) answer_round(lanes, round);
-    return lanes.size();
+    for (bool more = true; more;) {
+      const size_t before = done_;
+      more = engine.step();
+      std::erase_if(asked,
+                    [&](const auto& one) { return take(engine.result(one.first), one.second); });
+      if (options_.progress && done_ > before) options_.progress(done_, rows_.size());
+    }
   }
   std::vector<Prediction> result() && { return std::move(predictions_); }
 
  private:
-  void answer_round(std::deque<Lane>& lanes, size_t round) {
-    std::vector<Request> requests;
-    std::vector<size_t> asked;
-    for (Lane& lane : lanes) {
-      const size_t row = lane.group.begin + round;
-      if (row >= lane.group.end) continue;
-      ++done_;
-      std::string& failure = predictions_[row].failure;
-      failure = lane.failure;
-      if (!failure.empty()) continue;
-      failure = failure_of([&] {
-        requests.push_back(request_for(model_, rows_[row], lane.pictures, lane.session, generate_));
-        asked.push_back(row);
-      });
-    }
-    const std::vector<Generated> made = generate(requests);
-    for (size_t i = 0; i < made.size(); ++i)
-      predictions_[asked[i]] = {
-          made[i].failure ? "" : filter_output(model_.speech().rule, made[i].text),
-          made[i].finish_reason == Finish::stop,
-          made[i].timings.prompt_tokens + made[i].timings.generated_tokens,
-          made[i].failure ? made[i].failure->what() : ""};
-    if (options_.progress) options_.progress(done_, rows_.size());
+  bool take(const std::optional<Generated>& made, size_t row) {
+    if (!made) return false;
+    ++done_;
+    predictions_[row] = {made->failure ? "" : filter_output(model_.speech().rule, made->text),
+                         made->finish_reason == Finish::stop,
+                         made->timings.prompt_tokens + made->timings.generated_tokens,
+                         made->failure ? made->failure->what() : ""};
+    return true;
   }
 
   const Model& model_;
@@ -187,8 +158,8 @@ std::vector<Prediction> predict(const Model& model, std::span<const Row> rows,
   const size_t batch = std::max<size_t>(1, options.batch);
   for (size_t first = 0; first < groups.size();) {
     const size_t count = std::min(batch, groups.size() - first);
-    first += predictor.run(std::span(groups).subspan(first, count),
-                           std::span(shown).subspan(first, count));
+    predictor.run(std::span(groups).subspan(first, count), std::span(shown).subspan(first, count));
+    first += count;
   }
   return std::move(predictor).result();
 }

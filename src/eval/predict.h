@@ -19,9 +19,9 @@ const char* name_of(Shown shown);
 struct PredictOptions {
   int max_new_tokens = 16;
   int beams = 1;  // above 1: beam search
-  // Pictures whose questions are answered together: so many at most, and fewer where their
-  // sessions would take more memory (one always runs). Never shows in answers.
-  size_t batch = 16, memory = size_t(2) << 30;
+  // Pictures that are encoded before their questions are answered together; how many answers are on
+  // their way at once is also what the model's cache memory allows. Never shows in answers.
+  size_t batch = 16;
   Shown shown = Shown::own;
   ReadOptions reading;  // EXIF orientation ignored: as the published numbers were made
   uint64_t seed = 1;    // of the shuffle
@@ -37,8 +37,8 @@ struct Prediction {
 };
 
 // One greedy (or beam search's) answer for the first question of each row. Rows that follow each
-// other and share their pictures share their encoding and the rows of the prompt that they begin
-// with.
+// other and share their pictures share their encoding; all share the rows of the prompts that they
+// begin with.
 std::vector<Prediction> predict(const Model& model, std::span<const Row> rows,
                                 const PredictOptions& options = {});
 

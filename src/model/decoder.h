@@ -35,8 +35,9 @@ X layer(E& e, const Config& c, const LayerWeights<M>& w, const X& x, const Step&
 template <class E, class M, class X>
 X decode(E& e, const Config& c, const Weights<M>& w, X x, const Step& step) {
   for (const LayerWeights<M>& l : w.layers) {
-    x = traverse(e, c, l, x, step,
-                 [&](const X& input, Site site) { return layer(e, c, l, input, step, site); });
+    x = traverse(e, c, l, x, step, [&](const X& input, const Step& rows, Site site) {
+      return layer(e, c, l, input, rows, site);
+    });
     x = e.note({l.index, 1}, Note::output, x);
   }
   return e.rms_norm(x, w.output_norm);

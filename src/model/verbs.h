@@ -28,6 +28,8 @@
 //   add, sub, mul(x, y)                                  elementwise; mul's y may be [H], for every row
 //   lerp(a, b, t)                                        a + t (b - a); t broadcasts over the last dimension
 //   affine(x, scale, shift)                              scale x + shift
+//   again(x, step, passes)             [R, H]            passes(rows, their step), of rows that traverse at
+//                                                        least; the others, if they are there, are gated out
 //   gate_prompt(gate, step)                              gate, 0 on rows that do not traverse (step.h)
 //   gelu (exact), quick_gelu, silu, tanh, sigmoid
 //   note(site, name, x)                                  x; the only hook for observers
@@ -62,6 +64,10 @@ struct Halves {
 
 template <class E>
 struct Verbs {
+  template <class X, class F>
+  X again(const X& x, const Step& step, const F& passes) {
+    return passes(x, step);
+  }
   template <class W, class X>
   auto swiglu(const W& w, const X& x, const Step& step) {
     E& e = static_cast<E&>(*this);

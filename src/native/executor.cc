@@ -146,6 +146,25 @@ Tensor Executor::take(const Tensor& x, std::span<const int> rows) {
   return out;
 }
 
+Tensor Executor::put(const Tensor& x, std::span<const int> rows, const Tensor& values) {
+  Tensor out = Tensor::from(x.data(), x.rows, int(x.row_size()));
+  for (size_t i = 0; i < rows.size(); ++i)
+    std::memcpy(out.row(rows[i]), values.row(int(i)), x.row_size() * sizeof(float));
+  return out;
+}
+
+Executor::Later Executor::later_part(const Step& step) const {
+  Later later;
+  for (const Span& span : step.spans) {
+    if (!traverses(c_.trol, span)) continue;
+    const auto picture = step.picture.begin() + span.first_row;
+    later.step.add(span.sequence, span.start, span.rows, span.rope_length, span.prompt,
+                   {picture, picture + span.rows});
+    for (int r = 0; r < span.rows; ++r) later.rows.push_back(span.first_row + r);
+  }
+  return later;
+}
+
 Tensor Executor::map(const Tensor& x, Map fn) {
   Tensor out(x.rows, x.heads, x.width);
   const size_t row = x.row_size();
@@ -203,8 +222,7 @@ Tensor Executor::mul(const Tensor& x, const Matrix& y) {
   return each_line(x, [=](size_t, size_t i, size_t j) { return a[i] * b[j]; });
 }
 
-// A weight of exactly 0 gives exactly `a`, sign of zero included: rows that do not traverse stay
-// as they are, whoever stands beside them in the batch.
+// A weight of exactly 0 gives exactly `a`, sign of zero included.
 Tensor Executor::lerp(const Tensor& a, const Tensor& b, const Tensor& t) {
   CHECK(same_shape(a, b) && t.width == 1 && t.rows == a.rows && t.heads == a.heads);
   const float *x = a.data(), *y = b.data(), *w = t.data();
@@ -224,15 +242,6 @@ Tensor Executor::add_positions(const Tensor& x, const Tensor& positions) {
 Tensor Executor::affine(const Tensor& x, float scale, float shift) {
   const float* a = x.data();
   return each(x, [=](size_t i) { return scale * a[i] + shift; });
-}
-
-Tensor Executor::gate_prompt(const Tensor& gate, const Step& step) {
-  CHECK(gate.rows == step.rows && gate.row_size() == 1);
-  Tensor out(gate.rows, 1, 1);
-  for (const Span& span : step.spans)
-    for (int r = span.first_row; r < span.first_row + span.rows; ++r)
-      *out.row(r) = traverses(c_.trol, span) ? *gate.row(r) : 0.0f;
-  return out;
 }
 
 }  // namespace revenant

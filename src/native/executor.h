@@ -7,6 +7,7 @@
 #include <optional>
 #include <span>
 
+#include "base/error.h"
 #include "base/stop.h"
 #include "base/threads.h"
 #include "kernels/kernels.h"
@@ -62,6 +63,16 @@ class Executor : public Verbs<Executor> {
   Tensor add_positions(const Tensor& x, const Tensor& positions);
   Tensor shuffle(const Tensor& x, int grid, int factor);
 
+  // Of later passes only rows that traverse are computed.
+  template <class F>
+  Tensor again(const Tensor& x, const Step& step, const F& passes) {
+    if (!later_) later_ = later_part(step);
+    if (int(later_->rows.size()) == x.rows) return passes(x, step);
+    std::swap(rotation_, later_->rotation);
+    const Tensor mixed = passes(take(x, later_->rows), later_->step);
+    std::swap(rotation_, later_->rotation);
+    return put(x, later_->rows, mixed);
+  }
   Tensor take(const Tensor& x, std::span<const int> rows);
   Tensor add(const Tensor& x, const Tensor& y);
   Tensor sub(const Tensor& x, const Tensor& y);
@@ -69,7 +80,7 @@ class Executor : public Verbs<Executor> {
   Tensor mul(const Tensor& x, const Matrix& y);
   Tensor lerp(const Tensor& a, const Tensor& b, const Tensor& t);
   Tensor affine(const Tensor& x, float scale, float shift);
-  Tensor gate_prompt(const Tensor& gate, const Step& step);
+  Tensor gate_prompt(const Tensor& gate, const Step&) { return gate; }  // see `again`
   Tensor gelu(const Tensor& x) { return map(x, k_.gelu); }
   Tensor quick_gelu(const Tensor& x) { return map(x, k_.quick_gelu); }
   Tensor silu(const Tensor& x) { return map(x, k_.silu); }
@@ -79,6 +90,11 @@ class Executor : public Verbs<Executor> {
   const Tensor& note(Site site, Note name, const Tensor& x) {
     if (observer_) observer_->note(site, name, x);
     return x;
+  }
+
+  // Why the rows that a span has entered into its cache are worth nothing, if they are.
+  std::optional<Error> failure_of(const Span& span) const {
+    return failures_.empty() ? std::nullopt : failures_[size_t(span.sequence)];
   }
 
  protected:
@@ -105,6 +121,16 @@ class Executor : public Verbs<Executor> {
   Observer* observer_;
   GoOn go_on_;
   std::optional<RopeRows> rotation_;  // of this executor's step
+  // Of this step the rows that traverse.
+  struct Later {
+    Step step;
+    std::vector<int> rows;
+    std::optional<RopeRows> rotation;
+  };
+  Later later_part(const Step& step) const;
+  Tensor put(const Tensor& x, std::span<const int> rows, const Tensor& values);
+  std::optional<Later> later_;
+  std::vector<std::optional<Error>> failures_;  // [sequences], or none of any
 };
 
 }  // namespace revenant

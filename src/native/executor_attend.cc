@@ -15,11 +15,10 @@ struct Piece {
   int span, first_row, rows, kv_head;
 };
 
-std::vector<Piece> cut(const Step& step, const Config& c, int pass) {
+std::vector<Piece> cut(const Step& step, const Config& c) {
   std::vector<Piece> pieces;
   for (size_t s = 0; s < step.spans.size(); ++s) {
     const Span& span = step.spans[s];
-    if (pass > 1 && !traverses(c.trol, span)) continue;
     for (int r = 0; r < span.rows; r += rows_a_call)
       for (int head = 0; head < c.kv_heads; ++head)
         pieces.push_back({int(s), span.first_row + r, std::min(rows_a_call, span.rows - r), head});
@@ -53,12 +52,6 @@ std::vector<const void*> blocks(const Sequence& s, Site site, CachePart part, in
 
 // A key or value that the cache's type cannot hold would be an infinity from here on.
 constexpr float largest_f16 = 65504;
-
-Tensor zeros(const Tensor& like) {
-  Tensor t(like.rows, like.heads, like.width);
-  std::memset(t.data(), 0, t.size() * sizeof(float));
-  return t;
-}
 
 }  // namespace
 
@@ -121,14 +114,15 @@ void Executor::remember(Site site, const Tensor& x, const Span& span, CachePart 
       top =
           std::max(top, k_.narrow(x.row(span.first_row + r) + size_t(head) * d, d, type,
                                   sequence.row(site.pass, site.layer, part, head, span.start + r)));
-  if (type == WeightType::f16 && top > largest_f16)
-    throw Error("cache", "keys and values in f16",
-                "at most 65504 (--cache-type bf16 or f32 holds more)", std::to_string(top));
+  if (type != WeightType::f16 || top <= largest_f16) return;
+  failures_.resize(sequences_.size());
+  failures_[size_t(span.sequence)] =
+      Error("cache", "keys and values in f16",
+            "at most 65504 (--cache-type bf16 or f32 holds more)", std::to_string(top));
 }
 
 void Executor::remember(Site site, const Haunted<Tensor>& a, const Step& step) {
   for (const Span& span : step.spans) {
-    if (site.pass > 1 && !traverses(c_.trol, span)) continue;
     remember(site, a.plain.k, span, CachePart::k);
     remember(site, a.plain.v, span, CachePart::v);
     if (!a.has_ghost) continue;
@@ -141,9 +135,9 @@ Halves<Tensor> Executor::attend(Site site, const Haunted<Tensor>& a, const Step&
   remember(site, a, step);
   const Tensor& q = a.plain.q;
   const int d = q.width, group = q.heads / a.plain.k.heads;
-  Halves<Tensor> out{site.pass > 1 ? zeros(q) : Tensor(q.rows, q.heads, d), {}};
-  if (a.has_ghost) out.ghost = site.pass > 1 ? zeros(q) : Tensor(q.rows, q.heads, d);
-  const std::vector<Piece> pieces = cut(step, c_, site.pass);
+  Halves<Tensor> out{Tensor(q.rows, q.heads, d), {}};
+  if (a.has_ghost) out.ghost = Tensor(q.rows, q.heads, d);
+  const std::vector<Piece> pieces = cut(step, c_);
   threads_.parallel_for(pieces.size(), 1, [&](size_t begin, size_t end) {
     for (size_t p = begin; p < end; ++p) {
       const Piece& piece = pieces[p];

@@ -1,7 +1,7 @@
 #include "native/pages.h"
 
-#include <cstring>
 #include <algorithm>
+#include <cstring>
 #include <new>
 
 #include "base/error.h"
@@ -40,9 +40,18 @@ bool Pages::take() noexcept {
   return true;
 }
 
+void Pages::make_room(std::function<bool()> give_back) {
+  const std::lock_guard lock(mutex_);
+  give_back_ = std::move(give_back);
+}
+
 Page Pages::get() {
+  const auto gave_back = [&] {
+    const std::lock_guard lock(mutex_);
+    return give_back_ && give_back_();
+  };
   while (!take())
-    if (!make_room || !make_room())
+    if (!gave_back())
       throw Error(
           "cache", "memory", "at most " + std::to_string(limit_) + " bytes (--cache-memory)",
           std::to_string(shape_.bytes()) + " more than the " + std::to_string(held()) + " in use");

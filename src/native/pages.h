@@ -7,6 +7,7 @@
 #include <cstddef>
 #include <functional>
 #include <memory>
+#include <mutex>
 #include <utility>
 
 #include "kernels/kernels.h"
@@ -76,10 +77,11 @@ class Pages : public std::enable_shared_from_this<Pages> {
   Pages(const Config& config, WeightType type, size_t limit = 0);  // bytes; 0: none
 
   // Of new pages nothing is initialised. Throws Error where the limit leaves no room, even after
-  // `make_room`, which is asked again and again while it returns true.
+  // all that `make_room` could do.
   Page get();
   Page copy_of(const Page& page, int rows);  // the first `rows` of it
-  std::function<bool()> make_room = {};      // set before the first page
+  // Asked for as long as there is no room and it returns true, on any thread; one at a time.
+  void make_room(std::function<bool()> give_back);
 
   const PageShape& shape() const { return shape_; }
   size_t limit() const { return limit_; }
@@ -93,6 +95,8 @@ class Pages : public std::enable_shared_from_this<Pages> {
   const PageShape shape_;
   const size_t limit_;
   std::atomic<size_t> held_{0}, most_{0};
+  std::mutex mutex_;  // of what follows
+  std::function<bool()> give_back_;
 };
 
 }  // namespace revenant

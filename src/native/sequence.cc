@@ -24,6 +24,25 @@ void Sequence::trim() {
     if (table.size() > used) table.resize(used);
 }
 
+SharedPage Sequence::page(int page, int passes) const {
+  SharedPage shared{{}, anchors_};
+  for (int pass = 0; pass < passes; ++pass)
+    shared.passes.push_back(tables_[size_t(pass)][size_t(page)]);
+  return shared;
+}
+
+void Sequence::take(const SharedPage& page) {
+  const size_t at = size_t(rows / page_rows);
+  CHECK(rows % page_rows == 0 && page.passes.size() <= tables_.size());
+  for (size_t pass = 0; pass < page.passes.size(); ++pass) {
+    CHECK(tables_[pass].size() >= at);
+    tables_[pass].resize(at + 1);
+    tables_[pass][at] = page.passes[pass];
+  }
+  if (rows == 0) anchors_ = page.anchors;
+  rows += page_rows;
+}
+
 void Sequence::share(const Sequence& from, int streams) {
   std::vector<std::vector<Page>> tables(from.tables_.begin(), from.tables_.begin() + streams);
   tables.resize(tables_.size());

@@ -15,6 +15,12 @@ struct Anchor {
   std::vector<float> q, k, v;
 };
 
+// A whole page of a sequence in all passes that its rows took, for sequences that begin alike.
+struct SharedPage {
+  std::vector<Page> passes;
+  std::shared_ptr<std::vector<Anchor>> anchors;
+};
+
 class Sequence {
  public:
   // `type` is what keys and values are rounded to once, before anything reads them.
@@ -41,6 +47,11 @@ class Sequence {
   void forget_later_passes();
   // Pages that hold none of the rows are given back.
   void trim();
+  bool has_later_passes(int page) const { return tables_.back().size() > size_t(page); }
+  // Rows [64 page, 64 (page + 1)) of the first `passes` passes.
+  SharedPage page(int page, int passes) const;
+  // The next 64 rows; they are computed, and begin a page.
+  void take(const SharedPage& page);
   // Becomes `from`, sharing its pages; only the first passes' streams.
   void share(const Sequence& from, int streams);
   size_t bytes() const;  // of its pages, shared ones too

@@ -3,7 +3,11 @@
 #include <gtest/gtest.h>
 
 #include <chrono>
+#include <ctime>
+#include <mutex>
 #include <numeric>
+#include <optional>
+#include <set>
 #include <stdexcept>
 
 namespace revenant {
@@ -58,6 +62,60 @@ TEST(Threads, NoPieceBeginsAfterOneThrew) {
   };
   EXPECT_THROW(threads.parallel_for(24, 1, fail), std::runtime_error);  // 24 pieces
   EXPECT_LT(begun, 24);
+}
+
+// A caller that comes while another has loop after loop gets the threads in its turn.
+TEST(Threads, ASecondCallerHasThemToo) {
+  Threads threads(3);
+  const Threads::Awake awake(threads);
+  std::atomic<bool> end = false;
+  std::atomic<int> loops = 0;
+  std::thread other([&] {
+    while (!end) threads.parallel_for(64, 1, [&](size_t, size_t) {}), ++loops;
+  });
+  while (loops == 0) std::this_thread::yield();
+  std::set<std::thread::id> seen;
+  std::mutex mutex;
+  int before = loops;
+  for (int round = 0; round < 20; ++round) {
+    threads.parallel_for(24, 1, [&](size_t, size_t) {
+      std::this_thread::sleep_for(std::chrono::milliseconds(1));
+      const std::lock_guard lock(mutex);
+      seen.insert(std::this_thread::get_id());
+    });
+    while (loops == before) std::this_thread::yield();  // and the other one goes on
+    before = loops;
+  }
+  end = true;
+  other.join();
+  EXPECT_GE(seen.size(), 2u);
+}
+
+// Asleep they take no time of the processor; awake they do, until the last one lets them sleep.
+TEST(Threads, SleepUnlessTheyAreKeptAwake) {
+  Threads threads(2);
+  const auto busy = [&](std::chrono::milliseconds time) {
+    threads.parallel_for(64, 1, [](size_t, size_t) {});
+    const std::clock_t before = std::clock();
+    std::this_thread::sleep_for(time);
+    return double(std::clock() - before) / CLOCKS_PER_SEC;
+  };
+  std::optional<Threads::Awake> awake(std::in_place, threads);
+  double spent = 0;
+  for (int i = 0; i < 600 && spent < 0.02; ++i) spent += busy(std::chrono::milliseconds(50));
+  EXPECT_GE(spent, 0.02);
+  awake.reset();
+  EXPECT_LT(busy(std::chrono::milliseconds(300)), 0.01);
+}
+
+TEST(Threads, NoMoreThanTheGroupsQuotaGrants) {
+  EXPECT_EQ(cpu_quota("max 100000\n"), std::nullopt);
+  EXPECT_EQ(cpu_quota(""), std::nullopt);
+  EXPECT_EQ(cpu_quota("150000 100000\n"), 1.5);
+  EXPECT_EQ(cpu_quota("-1 100000"), std::nullopt);
+  EXPECT_GE(usable_cpus(), 1);
+  EXPECT_LE(usable_cpus(), int(std::max(1u, std::thread::hardware_concurrency())));
+  EXPECT_EQ(Threads().count(), usable_cpus());
 }
 
 // More jobs than the 16-bit job number counts, from two callers at once.

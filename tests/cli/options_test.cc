@@ -119,10 +119,13 @@ OptionRow threads_row(const Path& place, const std::string& command, const Words
 }
 
 std::vector<OptionRow> Options::speak_rows(const std::string& command) const {
-  const bool chat = command == "chat", view = command == "view";
+  const bool chat = command == "chat", view = command == "view", many = command == "ask";
+  write_file(place_ / "one.txt", "what?\n");
+  write_file(place_ / "two.txt", "which?\n\nwhat?\n");
   const std::string input = chat ? "what?\n" : "";
   const Words ask = chat   ? Words{}
                     : view ? Words{"-p", "what?", "-o", at("view.html")}
+                    : many ? Words{"--questions", at("one.txt")}
                            : Words{"-p", "what?"};
   const Words least = joined({command, "-m", model_}, ask), greedy = joined(least, {"-n", "24"}),
               sampled = joined(greedy, {"--temp", "1"}), long_one = joined(least, {"-n", "400"});
@@ -131,7 +134,9 @@ std::vector<OptionRow> Options::speak_rows(const std::string& command) const {
                       .out)["prompt_tokens"]
           .get<int>() +
       3);
-  const Shown tokens = view ? told("[0-9]+ tokens") : told("answer: [0-9]+ tokens");
+  const Shown tokens = view   ? told("[0-9]+ tokens")
+                       : many ? told("[0-9]+ answers, [0-9]+ tokens")
+                              : told("answer: [0-9]+ tokens");
   std::vector<OptionRow> rows = {
       {command, "-m,--model", greedy, joined({command, "-m", other_, "-n", "24"}, ask)},
       threads_row(place_, command, long_one, input),
@@ -156,8 +161,21 @@ std::vector<OptionRow> Options::speak_rows(const std::string& command) const {
   const Words numbers = view ? joined(least, {"--json", "-"}) : joined(long_one, {"-v"});
   rows.push_back({command, "--cache-type", numbers, joined(numbers, {"--cache-type", "bf16"}),
                   view ? Shown(out) : told("cache: [0-9.]+ MB")});
+  const Words three_thousand = joined(least, {"-n", "3000"});  // of 512 bytes in two passes
+  rows.push_back(command == "run"
+                     ? OptionRow{command, "--cache-memory", three_thousand,
+                                 joined(three_thousand, {"--cache-memory", "1"}),
+                                 told("at most 1048576 bytes")}
+                     : OptionRow{command, "--cache-memory", {}, {}, out, "", "run's row"});
+  if (many) {
+    rows.push_back({command,
+                    "--questions",
+                    greedy,
+                    {"ask", "-m", model_, "-n", "24", "--questions", at("two.txt")}});
+    rows.push_back({command, "--json", greedy, joined(greedy, {"--json"})});
+  }
   if (!view) rows.push_back({command, "--beams", greedy, joined(greedy, {"--beams", "4"})});
-  if (!chat)
+  if (!chat && !many)
     rows.push_back({command, "-p,--prompt", greedy,
                     joined({command, "-m", model_, "-n", "24", "-p", "which?"},
                            view ? Words{"-o", at("view.html")} : Words{})});
@@ -449,7 +467,7 @@ TEST_F(Options, EveryOptionHasARow) {
   const auto add = [&](const std::vector<OptionRow>& more) {
     for (const OptionRow& row : more) rows.insert(row.command + " " + row.option);
   };
-  for (const char* command : {"run", "chat", "view"}) add(speak_rows(command));
+  for (const char* command : {"run", "ask", "chat", "view"}) add(speak_rows(command));
   add(eval_rows());
   add(other_rows());
   add(golden_rows());
@@ -474,6 +492,9 @@ TEST_F(Options, EveryOptionHasARow) {
 
 TEST_F(Options, OfRunArrive) {
   for (const OptionRow& row : speak_rows("run")) check(row);
+}
+TEST_F(Options, OfAskArrive) {
+  for (const OptionRow& row : speak_rows("ask")) check(row);
 }
 TEST_F(Options, OfChatArrive) {
   for (const OptionRow& row : speak_rows("chat")) check(row);

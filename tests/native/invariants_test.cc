@@ -111,7 +111,9 @@ TEST(Invariants, ACacheThatCannotHoldAKeySaysSo) {
     reserve(config, step, sequences);
     const float small[] = {1, 2, 3, 4}, large[] = {1, 2, 1e5f, 4};
     const Tensor x = Tensor::from(small, 1, 4), k = Tensor::from(large, 1, 4);
-    return e.attend({0, 1}, {{x, k, x}, {}, false}, step, 0).plain.data()[3];
+    const Tensor out = e.attend({0, 1}, {{x, k, x}, {}, false}, step, 0).plain;
+    if (const auto failure = e.failure_of(step.spans[0])) throw *failure;
+    return out.data()[3];
   };
   EXPECT_THROW(attend(WeightType::f16), Error);
   EXPECT_EQ(attend(WeightType::bf16), 4);

@@ -43,11 +43,11 @@ TEST(Pages, RoomIsMadeBeforeTheLimitIsAnError) {
   const size_t page = PageShape(config, WeightType::f32).bytes();
   const auto pages = std::make_shared<Pages>(config, WeightType::f32, 2 * page);
   std::vector<Page> spare = {pages->get(), pages->get()};
-  pages->make_room = [&] {
+  pages->make_room([&] {
     if (spare.empty()) return false;
     spare.pop_back();
     return true;
-  };
+  });
   const Page a = pages->get(), b = pages->get();
   EXPECT_TRUE(spare.empty());
   EXPECT_THROW(pages->get(), Error);
