@@ -9,6 +9,7 @@
 #include "base/progress.h"
 #include "cli/commands.h"
 #include "cli/options.h"
+#include "cli/program.h"
 #include "engine/engine.h"
 
 namespace revenant {

@@ -24,9 +24,8 @@ Prefixes::Prefixes(const Model& model) : pages_(model.pages()) {
 
 Prefixes::~Prefixes() { pages_->make_room({}); }
 
-bool Prefixes::Node::idle() const {
-  return children.empty() &&
-         std::ranges::none_of(page.passes, [](const Page& p) { return p.shared(); });
+bool Prefixes::Node::unused() const {
+  return std::ranges::none_of(page.passes, [](const Page& p) { return p.shared(); });
 }
 
 Prefixes::Node* Prefixes::child(Node& node, const PageKey& key) {
@@ -83,20 +82,29 @@ size_t Prefixes::bytes() const {
   return pages * pages_->shape().bytes();
 }
 
+// The pages of those nodes that nothing in use lies behind; returns whether this is one of them.
+std::pair<bool, size_t> Prefixes::idle(const Node& node) {
+  bool all = node.unused();
+  size_t pages = 0;
+  for (const auto& [hash, child] : node.children) {
+    const auto [whole, more] = idle(*child);
+    all = all && whole;
+    pages += more;
+  }
+  return {all, pages + (all ? node.page.passes.size() : 0)};
+}
+
 size_t Prefixes::idle_bytes() const {
   const std::lock_guard lock(mutex_);
-  size_t pages = 0;
-  visit(const_cast<Node&>(root_), [&](const Node& node) {
-    for (const Page& page : node.page.passes) pages += !page.shared();
-  });
-  return pages * pages_->shape().bytes();
+  return idle(root_).second * pages_->shape().bytes();
 }
 
 bool Prefixes::evict() {
   const std::lock_guard lock(mutex_);
   Node* oldest = nullptr;
   visit(root_, [&](Node& node) {
-    if (node.idle() && (!oldest || node.used < oldest->used)) oldest = &node;
+    if (node.children.empty() && node.unused() && (!oldest || node.used < oldest->used))
+      oldest = &node;
   });
   if (!oldest) return false;
   std::erase_if(oldest->parent->children,

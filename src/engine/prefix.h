@@ -25,7 +25,7 @@ class Prefixes {
   void keep(const Session& session);
 
   size_t bytes() const;       // of all its pages
-  size_t idle_bytes() const;  // of those that nobody else owns
+  size_t idle_bytes() const;  // of those that can be given back
   // Gives back the page, of those that nobody else owns, that was not used for the longest time.
   bool evict();
 
@@ -36,8 +36,9 @@ class Prefixes {
     uint64_t used = 0;
     Node* parent = nullptr;
     std::multimap<uint64_t, std::unique_ptr<Node>> children;  // by hash of the key
-    bool idle() const;
+    bool unused() const;                                      // nobody else owns its pages
   };
+  static std::pair<bool, size_t> idle(const Node& node);
   static Node* child(Node& node, const PageKey& key);
   template <class F>
   static void visit(Node& node, const F& f);
