@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Installs what the project needs on Debian 12: `tools/install.sh run` for the program alone,
-# `test` for the tests and training too (libtorch into .venv, no CUDA toolkit), `data` for what
+# `test` for the tests and training too (libtorch and Arrow into .venv, no CUDA toolkit), `data` for what
 # tools/fetch_data.sh calls, `lint` for clang-format and clang-tidy, `fuzz` for tools/fuzz.sh,
 # `pictures` for tools/readme_pictures.sh.
 set -euo pipefail
@@ -40,4 +40,10 @@ fi
 if [ "$mode" = test ] && ! ls -d .venv/lib/python3*/site-packages/tensorboard >/dev/null 2>&1; then
   echo "installing tensorboard into .venv"
   .venv/bin/pip install -q tensorboard==2.21.0
+fi
+
+# pyarrow's C++ library reads Parquet (docs/data.md).
+if [ "$mode" = test ] && ! ls .venv/lib/python3*/site-packages/pyarrow/libparquet.so.* >/dev/null 2>&1; then
+  echo "installing pyarrow into .venv"
+  .venv/bin/pip install -q --no-deps pyarrow==26.0.1
 fi

@@ -15,6 +15,7 @@ void add_inspect(CLI::App& app);
 void add_tokenize(CLI::App& app);
 void add_tiles(CLI::App& app);
 void add_data(CLI::App& app);
+void add_data_check(CLI::App& data);
 void add_trace(CLI::App& app);
 void add_conformance(CLI::App& app);
 void add_synth(CLI::App& app);

@@ -1,4 +1,5 @@
-// revenant data make: question-answer sets from pictures of package registries.
+// revenant data: make, and check (data_check.cc); make: question-answer sets from pictures of
+// package registries.
 #include <cstdio>
 
 #include "cli/commands.h"
@@ -60,6 +61,7 @@ void add_data(CLI::App& app) {
   command->add_flag("--list", args->list, "only names the sets");
   command->footer(example);
   command->callback([args] { make(*args); });
+  add_data_check(*data);
 }
 
 }  // namespace revenant

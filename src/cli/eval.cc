@@ -19,15 +19,15 @@ struct Args {
   ModelArgs model;
   std::vector<Path> data, train;
   PredictOptions predict;
-  size_t limit = 0;
+  RowOptions rows;
   bool blank = false, shuffle = false;
   std::string json;  // file, or "-"
 };
 
-std::vector<Row> rows_of(const std::vector<Path>& files, size_t limit) {
+std::vector<Row> rows_of(const std::vector<Path>& files, const RowOptions& options) {
   std::vector<Row> rows;
   for (const Path& file : files) {
-    std::vector<Row> more = read_rows(file, limit);
+    std::vector<Row> more = read_rows(file, options);
     std::move(more.begin(), more.end(), std::back_inserter(rows));
   }
   if (rows.empty()) throw Error("eval", files.front().string(), "at least one row", "none");
@@ -62,9 +62,10 @@ nlohmann::json names_of(const std::vector<Path>& files) {
 }
 
 void eval(const Args& args) {
-  const std::vector<Row> rows = rows_of(args.data, args.limit);
-  const Majorities majorities =
-      args.train.empty() ? majority_answers(rows) : majority_answers(rows_of(args.train, 0));
+  const std::vector<Row> rows = rows_of(args.data, args.rows);
+  const Majorities majorities = args.train.empty()
+                                    ? majority_answers(rows)
+                                    : majority_answers(rows_of(args.train, {args.rows.fields}));
   const std::vector<Prediction> predictions = predict_with_progress(args, rows);
   const auto groups = tally(rows, predictions, majorities);
   const char* shown = name_of(args.blank     ? Shown::blank
@@ -86,9 +87,8 @@ void eval(const Args& args) {
                "or no end within %d tokens\n",
                shown, args.train.empty() ? "the rows asked (no --train)" : "the --train rows",
                args.predict.max_new_tokens);
-  std::set<Path> pictures;
-  for (const Row& row : rows) pictures.insert(row.images.begin(), row.images.end());
-  const std::string turned = orientation_note(survey(pictures), args.predict.reading.exif);
+  const Survey seen = survey(picture_files(rows), args.predict.reading, args.model.options.threads);
+  const std::string turned = orientation_note(seen, args.predict.reading.exif);
   if (!turned.empty()) std::fprintf(stderr, "%s\n", turned.c_str());
   const auto later = std::ranges::count_if(rows, [](const Row& row) { return !row.later.empty(); });
   if (later > 0)
@@ -106,11 +106,12 @@ void add_eval(CLI::App& app) {
   CLI::App* command = app.add_subcommand("eval", "Accuracy per task, with 95 % intervals");
   args->model.options.cache_memory = size_t(4) << 30;
   add_model_options(*command, args->model);
-  command->add_option("--data", args->data, "question-answer JSON; may repeat")
+  command->add_option("--data", args->data, "rows in a form of docs/data.md; may repeat")
       ->required()
       ->transform(at_home);
   command->add_option("--train", args->train, "take the majority answers from these files")
       ->transform(at_home);
+  add_fields_option(*command, args->rows.fields);
   command->add_option("-n,--predict", args->predict.max_new_tokens, "most tokens of an answer")
       ->check(whole_number(1))
       ->capture_default_str();
@@ -118,7 +119,7 @@ void add_eval(CLI::App& app) {
   command->add_option("--batch", args->predict.batch, "pictures at a time")
       ->check(CLI::Range(1, 4096))
       ->capture_default_str();
-  command->add_option("--limit", args->limit, "only the first rows of each file; 0: all")
+  command->add_option("--limit", args->rows.limit, "only the first rows of each file; 0: all")
       ->check(whole_number(0))
       ->capture_default_str();
   CLI::Option* blank =

@@ -103,6 +103,23 @@ void tell_warnings(const std::vector<std::string>& warnings) {
     std::fprintf(stderr, "revenant: warning: %s\n", one_line(warning).c_str());
 }
 
+void add_fields_option(CLI::App& command, std::map<std::string, std::string>& fields) {
+  command
+      .add_option_function<std::vector<std::string>>(
+          "--fields",
+          [&fields](const std::vector<std::string>& pairs) {
+            for (const std::string& pair : pairs) {
+              const size_t equals = pair.find('=');
+              if (equals == pair.npos)
+                throw CLI::ValidationError("--fields", "expected ours=theirs, found " + pair);
+              fields[pair.substr(0, equals)] = pair.substr(equals + 1);
+            }
+          },
+          "what the file calls our fields: question=q,chosen=a,rejected=b,image=img")
+      ->delimiter(',')
+      ->allow_extra_args(false);
+}
+
 void add_picture_options(CLI::App& command, ReadOptions& reading) {
   command
       .add_option_function<std::string>(

@@ -28,6 +28,9 @@ CLI::Option* add_type_option(CLI::App& command, const char* name, Taken& type, c
 void add_model_options(CLI::App& command, ModelArgs& args);
 void tell_warnings(const std::vector<std::string>& warnings);
 
+// --fields OURS=THEIRS, of every command that reads rows.
+void add_fields_option(CLI::App& command, std::map<std::string, std::string>& fields);
+
 // --exif and --max-pixels, of every command that reads pictures.
 void add_picture_options(CLI::App& command, ReadOptions& reading);
 

@@ -12,11 +12,11 @@ namespace {
 
 constexpr uint8_t grey = 128;
 
-Pictures encode_shown(const Model& model, const std::vector<Path>& files,
+Pictures encode_shown(const Model& model, const std::vector<Picture>& pictures,
                       const PredictOptions& options) {
   std::vector<Image> images;
-  for (const Path& file : files) {
-    images.push_back(read_image(file, options.reading));
+  for (const Picture& picture : pictures) {
+    images.push_back(read_picture(picture, options.reading));
     if (options.shown == Shown::blank)
       images.back() = blank_image(images.back().width, images.back().height, grey);
   }
@@ -64,8 +64,8 @@ class Predictor {
     generate_.speech = &speech;
   }
 
-  // Answers the rows of the groups together; `shown` has for each the files that it is shown.
-  void run(std::span<const RowGroup> groups, std::span<const std::vector<Path>> shown) {
+  // Answers the rows of the groups together; `shown` has for each the pictures that it is shown.
+  void run(std::span<const RowGroup> groups, std::span<const std::vector<Picture>> shown) {
     Engine engine(model_, {.prefixes = true});
     std::map<Engine::Ticket, size_t> asked;  // to rows
     for (size_t g = 0; g < groups.size(); ++g) {
@@ -148,7 +148,7 @@ std::vector<size_t> shuffled_groups(std::span<const Row> rows, std::span<const R
 std::vector<Prediction> predict(const Model& model, std::span<const Row> rows,
                                 const PredictOptions& options) {
   const std::vector<RowGroup> groups = group_rows(rows);
-  std::vector<std::vector<Path>> shown;
+  std::vector<std::vector<Picture>> shown;
   for (const RowGroup& group : groups) shown.push_back(rows[group.begin].images);
   if (options.shown == Shown::shuffled) {
     const auto order = shuffled_groups(rows, groups, options.seed);

@@ -50,7 +50,7 @@ int orientation_in(std::string_view bytes) {
   return 1;
 }
 
-Survey survey(const std::set<Path>& pictures, const ReadOptions& options) {
+Survey survey(const std::set<Path>& pictures, const ReadOptions& options, int threads) {
   struct Head {
     bool oriented = false;
     std::string wrong;
@@ -66,7 +66,7 @@ Survey survey(const std::set<Path>& pictures, const ReadOptions& options) {
   };
   const std::vector<Path> paths(pictures.begin(), pictures.end());
   std::vector<Head> heads(paths.size());
-  Threads().parallel_for(paths.size(), 64, [&](size_t begin, size_t end) {
+  Threads(threads).parallel_for(paths.size(), 64, [&](size_t begin, size_t end) {
     for (size_t i = begin; i < end; ++i) heads[i] = head_of(paths[i]);
   });
   Survey all{paths.size(), 0, {}};

@@ -20,7 +20,8 @@ struct Survey {
   size_t pictures = 0, oriented = 0;
   std::vector<std::string> damaged;  // what is wrong with each that cannot be read
 };
-Survey survey(const std::set<Path>& pictures, const ReadOptions& options = {});
+Survey survey(const std::set<Path>& pictures, const ReadOptions& options = {},
+              int threads = 0);  // 0: as many as the machine runs at once
 
 // "3 of 500 pictures carry an EXIF orientation and were not turned"; empty if none carries one.
 std::string orientation_note(const Survey& survey, Exif exif);

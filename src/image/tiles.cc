@@ -61,9 +61,15 @@ Tiles tile(const Image& image, const TileRule& rule) {
   for (int row = 0; row < out.grid.rows; ++row)
     for (int column = 0; column < out.grid.columns; ++column)
       out.tiles.push_back(crop(resized, column * size, row * size, size));
-  if (rule.thumbnail && out.tiles.size() > 1)
+  if (tile_count(image.width, image.height, rule) > out.grid.cells())
     out.tiles.push_back(resize_bicubic(image, size, size));
   return out;
+}
+
+int tile_count(int width, int height, const TileRule& rule) {
+  if (rule.whole) return 1;
+  const int cells = choose_grid(width, height, rule).cells();
+  return cells + (rule.thumbnail && cells > 1);
 }
 
 std::vector<float> normalise(std::span<const Image> tiles, const TileRule& rule) {

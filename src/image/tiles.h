@@ -26,6 +26,8 @@ struct Tiles {
 };
 
 Tiles tile(const Image& image, const TileRule& rule);
+// How many tiles that are, of a picture of this size.
+int tile_count(int width, int height, const TileRule& rule);
 
 // [tiles][3][size][size]: (level / 255 - mean) / std.
 std::vector<float> normalise(std::span<const Image> tiles, const TileRule& rule);

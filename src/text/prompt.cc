@@ -74,7 +74,7 @@ PromptRule trol_internlm2() {
 
 Piece template_piece(const std::string& text) { return {Piece::template_text, text, 0, false}; }
 
-int tokens_of(std::span<const int> tokens_per_picture, int picture) {
+int picture_tokens(std::span<const int> tokens_per_picture, int picture) {
   CHECK(picture >= 0 && size_t(picture) < tokens_per_picture.size());
   CHECK(tokens_per_picture[size_t(picture)] > 0);
   return tokens_per_picture[size_t(picture)];
@@ -86,6 +86,7 @@ struct Script {
   std::string text;
   std::vector<std::pair<size_t, size_t>> trusted;
   std::vector<std::pair<size_t, int>> pictures;  // offset of the context token, picture index
+  std::vector<size_t> begins;                    // of each piece, and the end of the last
 };
 
 void trust_tail(Script& script, size_t begin) {
@@ -100,6 +101,7 @@ Script script_of(const PromptRule& rule, std::span<const Piece> pieces) {
   Script script;
   for (const Piece& piece : pieces) {
     const size_t begin = script.text.size();
+    script.begins.push_back(begin);
     if (piece.kind == Piece::plain) {
       script.text += repaired(piece.text);
     } else if (piece.kind == Piece::template_text) {
@@ -110,8 +112,71 @@ Script script_of(const PromptRule& rule, std::span<const Piece> pieces) {
     }
     if (piece.kind != Piece::plain) trust_tail(script, begin);
   }
+  script.begins.push_back(script.text.size());
   return script;
 }
+
+// How many tokens the text before a cut has when it is tokenised alone. An added token that ends
+// before the cut stays what it is in the whole text, and nothing before it depends on what follows:
+// so only what comes after the last such token is tokenised anew. Cuts ascend.
+class PrefixLengths {
+ public:
+  PrefixLengths(const Tokenizer& tokenizer, const Script& script, std::span<const int> per_picture)
+      : tokenizer_(tokenizer),
+        script_(script),
+        per_picture_(per_picture),
+        parts_(tokenizer.encode_parts(script.text, script.trusted)) {}
+
+  int before(size_t cut) {
+    for (; next_ < parts_.size() && end_of(next_) <= cut; ++next_) {
+      passed_ += tokens_of(parts_[next_], 0);
+      if (!has_a_place(next_)) continue;
+      settled_ = passed_;
+      from_ = parts_[next_].begin;
+      anchored_ = true;
+    }
+    int tokens = settled_;
+    const auto parts = tokenizer_.encode_parts(
+        std::string_view(script_.text).substr(from_, cut - from_), trusted(from_, cut));
+    for (size_t i = anchored_; i < parts.size(); ++i) tokens += tokens_of(parts[i], from_);
+    return tokens;
+  }
+
+ private:
+  size_t end_of(size_t part) const {
+    return part + 1 < parts_.size() ? parts_[part + 1].begin : script_.text.size();
+  }
+  // An added token that was found in normalised text shares its offset with its neighbours.
+  bool has_a_place(size_t part) const {
+    const size_t begin = parts_[part].begin;
+    return parts_[part].added && end_of(part) > begin &&
+           (part == 0 || parts_[part - 1].begin < begin);
+  }
+  int tokens_of(const TokenPart& part, size_t from) const {
+    const auto& pictures = script_.pictures;
+    const auto picture =
+        std::ranges::lower_bound(pictures, part.begin + from, {}, &std::pair<size_t, int>::first);
+    const bool shown = picture != pictures.end() && picture->first == part.begin + from;
+    return int(part.ids.size()) * (shown ? picture_tokens(per_picture_, picture->second) : 1);
+  }
+  std::vector<std::pair<size_t, size_t>> trusted(size_t begin, size_t end) const {
+    std::vector<std::pair<size_t, size_t>> ranges;
+    auto range =
+        std::ranges::upper_bound(script_.trusted, begin, {}, &std::pair<size_t, size_t>::second);
+    for (; range != script_.trusted.end() && range->first < end; ++range)
+      ranges.push_back(
+          {std::max(range->first, begin) - begin, std::min(range->second, end) - begin});
+    return ranges;
+  }
+
+  const Tokenizer& tokenizer_;
+  const Script& script_;
+  std::span<const int> per_picture_;
+  std::vector<TokenPart> parts_;
+  size_t next_ = 0, from_ = 0;
+  int passed_ = 0, settled_ = 0;  // tokens of the parts gone through; of those up to the anchor
+  bool anchored_ = false;
+};
 
 // question_of(turn, pictures so far) makes the pieces of a question.
 template <class F>
@@ -236,7 +301,7 @@ EncodedPrompt encode_prompt(const Tokenizer& tokenizer, const PromptRule& rule,
     size_t copies = 1;
     if (picture < script.pictures.size() && part.begin == script.pictures[picture].first) {
       CHECK(part.added);  // tokenizer_for makes sure of it
-      copies = size_t(tokens_of(tokens_per_picture, script.pictures[picture++].second));
+      copies = size_t(picture_tokens(tokens_per_picture, script.pictures[picture++].second));
       const int begin = int(prompt.ids.size());
       prompt.picture_spans.push_back({begin, begin + int(copies)});
     }
@@ -250,14 +315,16 @@ EncodedPrompt encode_prompt(const Tokenizer& tokenizer, const PromptRule& rule,
 std::vector<std::pair<int, int>> answer_spans(const Tokenizer& tokenizer, const PromptRule& rule,
                                               std::span<const Piece> pieces,
                                               std::span<const int> tokens_per_picture) {
-  const auto length = [&](size_t count) {
-    return int(encode_prompt(tokenizer, rule, pieces.first(count), tokens_per_picture).ids.size());
-  };
+  const Script script = script_of(rule, pieces);
+  PrefixLengths lengths(tokenizer, script, tokens_per_picture);
   std::vector<std::pair<int, int>> spans;
   for (size_t i = 0; i < pieces.size();) {
     size_t j = i;
     while (j < pieces.size() && pieces[j].answer) ++j;
-    if (j > i) spans.push_back({length(i), length(j)});
+    if (j > i) {
+      const int begin = lengths.before(script.begins[i]);
+      spans.push_back({begin, lengths.before(script.begins[j])});
+    }
     i = std::max(j, i + 1);
   }
   return spans;
@@ -272,7 +339,7 @@ std::string prompt_text(const PromptRule& rule, std::span<const Piece> pieces,
       continue;
     }
     text += rule.picture_begin;
-    for (int i = tokens_of(tokens_per_picture, piece.picture_index); i > 0; --i)
+    for (int i = picture_tokens(tokens_per_picture, piece.picture_index); i > 0; --i)
       text += rule.context_token;
     text += rule.picture_end;
   }

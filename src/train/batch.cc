@@ -7,7 +7,7 @@
 
 #include "base/error.h"
 #include "base/random.h"
-#include "base/sha256.h"
+#include "data/turns.h"
 #include "image/augment.h"
 
 namespace revenant {
@@ -50,26 +50,6 @@ Image augmented(Image image, const RecipeData& recipe, Random& random) {
   return shifted(image, dx, dy);
 }
 
-std::string without_image_marks(const std::string& text) {
-  std::string rest;
-  for (const Piece& piece : split_image_marks(text)) rest += piece.text;
-  const size_t begin = std::min(rest.size(), rest.find_first_not_of('\n'));
-  return rest.substr(begin, rest.find_last_not_of('\n') + 1 - begin);
-}
-
-// The turns of rows about the same pictures, which stand in the first row's turns only.
-std::vector<Turn> turns_of(std::span<const Row* const> rows) {
-  std::vector<Turn> turns;
-  for (const Row* row : rows) {
-    const auto asked = [&](const std::string& question) {
-      return row == rows.front() ? question : without_image_marks(question);
-    };
-    turns.push_back({asked(row->question), 0, row->answer});
-    for (const Exchange& turn : row->later) turns.push_back({asked(turn.question), 0, turn.answer});
-  }
-  return turns;
-}
-
 // How many tokens end an answer.
 int end_tokens(const Tokenizer& tokenizer, const PromptRule& rule) {
   const std::vector<Piece> end = {{Piece::template_text, rule.answer_end}};
@@ -87,7 +67,8 @@ size_t TrainingData::pictures_an_epoch() const {
 TrainingData read_training_data(const std::vector<RecipeData>& entries, bool pairs) {
   TrainingData data;
   for (const RecipeData& entry : entries) {
-    TrainingSet set{read_rows(entry.path), {}, entry, sha256_of_file(entry.path)};
+    TrainingSet set{
+        read_rows(entry.path, {.fields = entry.fields}), {}, entry, digest_of_rows(entry.path)};
     set.groups = group_rows(set.rows);
     if (set.groups.empty()) throw Error("train", entry.path.string(), "at least one row", "none");
     const auto lacks = std::ranges::find(set.rows, "", &Row::rejected);
@@ -150,8 +131,8 @@ void BatchMaker::add_group(TorchBatch& batch, const Pick& pick, std::vector<floa
   std::vector<int> tokens;  // of each picture
   try {
     std::vector<float> values;
-    for (const Path& path : rows[pick.group.begin].images) {
-      const Image image = read_image(path, {.exif = options.exif});
+    for (const Picture& picture : rows[pick.group.begin].images) {
+      const Image image = read_picture(picture, {.exif = options.exif});
       const Tiles tiles = tile(augmented(image, pick.set->recipe, random), tile_rule);
       const std::vector<float> more = normalise(tiles.tiles, tile_rule);
       values.insert(values.end(), more.begin(), more.end());
@@ -194,9 +175,9 @@ void BatchMaker::add_pair(TorchBatch& batch, const Pick& pick, size_t row,
   const Row& asked = pick.set->rows[row];
   const Row* const one = &asked;
   std::vector<Turn> turns = turns_of({&one, 1});
-  if (turns.back().answer == asked.rejected) {
+  if (const auto alike = answers_alike(asked)) {
     batch.left_out.push_back(pick.set->recipe.path.string() + ": row " + std::to_string(row + 1) +
-                             ": both answers are the same");
+                             "." + alike->field + ": " + reason_of(*alike));
     return;
   }
   TorchBatch both;  // so that a pair comes whole or not at all
@@ -222,12 +203,10 @@ void BatchMaker::add_pair(TorchBatch& batch, const Pick& pick, size_t row,
 // False, and a word about it, if it is longer than a sequence may be: pictures are never cut.
 bool BatchMaker::add_sequence(TorchBatch& batch, std::span<const Turn> turns, bool last_only,
                               std::span<const int> tokens) const {
-  const std::vector<Piece> pieces = row_pieces(rule, turns);
-  const EncodedPrompt prompt = encode_prompt(tokenizer, rule, pieces, tokens);
+  const auto [pieces, prompt] = encode_turns(tokenizer, rule, turns, tokens);
   const int length = int(prompt.ids.size());
-  if (options.max_length > 0 && length > options.max_length) {
-    batch.left_out.push_back("a sequence of " + std::to_string(length) +
-                             " rows, more than max_length: " + turns.back().question);
+  if (const auto fault = too_long(length, options.max_length)) {
+    batch.left_out.push_back("\"" + turns.back().question + "\": " + reason_of(*fault));
     return false;
   }
   std::vector<std::pair<int, int>> answers = answer_spans(tokenizer, rule, pieces, tokens);

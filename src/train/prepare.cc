@@ -85,11 +85,13 @@ Json identity_of(const Recipe& recipe, const TrainingData& data) {
     if (!entry.may_change) identity[key] = entry.value;
   if (!trains_tokenizer(recipe)) identity.erase("tokenizer_vocab");
   Json sets = Json::array();
-  for (const TrainingSet& set : data.sets)
+  for (const TrainingSet& set : data.sets) {
     sets.push_back({{"sha256", set.sha256},
                     {"weight", set.recipe.weight},
                     {"mirror", set.recipe.mirror},
                     {"shift", set.recipe.shift}});
+    if (!set.recipe.fields.empty()) sets.back()["fields"] = set.recipe.fields;
+  }
   identity["data"] = std::move(sets);
   return identity;
 }
@@ -142,8 +144,7 @@ void check_evaluation(const Recipe& recipe, const Preparation& p) {
 void tell_pictures(const Recipe& recipe, const Preparation& p, const Tell& tell) {
   std::set<Path> pictures;
   for (const TrainingData* data : {&p.data, &p.eval_data})
-    for (const TrainingSet& set : data->sets)
-      for (const Row& row : set.rows) pictures.insert(row.images.begin(), row.images.end());
+    for (const TrainingSet& set : data->sets) pictures.merge(picture_files(set.rows));
   const Survey seen = survey(pictures);
   const std::string note = orientation_note(seen, recipe.exif);
   if (!note.empty()) tell(note);

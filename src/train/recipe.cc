@@ -72,6 +72,20 @@ Field names(std::vector<std::string>& place) {
           [&place] { return YAML::Node(place); }};
 }
 
+// Names by names; nothing (~) is an empty name.
+Field mapping(std::map<std::string, std::string>& place) {
+  const auto read = [&place](const YAML::Node& node) {
+    if (!node.IsMap()) throw WrongValue("a mapping of names to names");
+    place.clear();
+    for (const auto& item : node) {
+      const std::string name = item.first.as<std::string>();
+      if (!place.emplace(name, item.second.IsNull() ? "" : item.second.as<std::string>()).second)
+        throw WrongValue("each name once");
+    }
+  };
+  return {read, [&place] { return place.empty() ? YAML::Node() : YAML::Node(place); }};
+}
+
 Field changeable(Field field) {
   field.may_change = true;
   return field;
@@ -136,11 +150,9 @@ Field list(std::vector<T>& place, const std::string& key, const std::string& sub
 }
 
 Fields fields_of_data(RecipeData& data) {
-  return {{"path", path(data.path)},
-          {"make", value(data.make)},
-          {"weight", value(data.weight)},
-          {"mirror", value(data.mirror)},
-          {"shift", value(data.shift)}};
+  return {{"path", path(data.path)},      {"fields", mapping(data.fields)},
+          {"make", value(data.make)},     {"weight", value(data.weight)},
+          {"mirror", value(data.mirror)}, {"shift", value(data.shift)}};
 }
 
 Fields fields_of_group(ParameterGroup& group) {

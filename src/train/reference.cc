@@ -25,9 +25,11 @@ std::string key_of(const std::string& model, const TrainingSet& set, const Batch
                    bool bf16) {
   Sha256 digest;
   digest.add(model).add(set.sha256);
+  for (const auto& [ours, theirs] : set.recipe.fields) digest.add(ours + ": " + theirs + " ");
   for (const Row& row : set.rows)
-    for (const Path& image : row.images)
-      digest.add(std::to_string(std::filesystem::file_size(image)) + " ");
+    for (const Picture& picture : row.images)
+      if (!picture.inside)
+        digest.add(std::to_string(std::filesystem::file_size(picture.file)) + " ");
   digest.add(std::to_string(options.count_end_token) + std::to_string(options.as_inferred) +
              std::to_string(options.max_length) + std::to_string(bf16) +
              std::to_string(int(options.exif)));

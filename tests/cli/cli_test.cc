@@ -235,6 +235,9 @@ TEST_F(Cli, WrongUsageIsTwo) {
                                     {"tiles", picture_, "-m", model_, "--tile", "56"},
                                     {"data"},
                                     {"data", "make", "no-such-set"},
+                                    {"data", "check"},
+                                    {"data", "check", "x", "--max-length", "9"},
+                                    {"data", "check", "x", "--fields", "question"},
                                     {"eval", "-m", model_}};
   for (const Words& words : wrong) {
     const Outcome got = run(words);
@@ -246,8 +249,9 @@ TEST_F(Cli, WrongUsageIsTwo) {
 
 TEST_F(Cli, HelpHasAnExampleOfEachCommand) {
   EXPECT_TRUE(run({"--version"}).out.starts_with("revenant "));
-  const std::vector<Words> commands = {{},          {"run"},      {"chat"},  {"eval"},
-                                       {"inspect"}, {"tokenize"}, {"tiles"}, {"data", "make"}};
+  const std::vector<Words> commands = {{},        {"run"},          {"chat"},
+                                       {"eval"},  {"inspect"},      {"tokenize"},
+                                       {"tiles"}, {"data", "make"}, {"data", "check"}};
   for (Words words : commands) {
     words.push_back("--help");
     const Outcome got = run(words);

@@ -50,9 +50,9 @@ class Options : public Cli {
       write_file(place_ / (std::to_string(i) + ".png"), encode_png(picture));
     }
     // A quarter turn to the right: tag 0x0112, a short, 6.
-    const std::string turn("MM\0*\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0\x06\0\0\0\0\0\0", 26);
     const std::string png = read_file(picture_);
-    write_file(place_ / "turned.png", png.substr(0, 33) + png_chunk("eXIf", turn) + png.substr(33));
+    write_file(place_ / "turned.png",
+               png.substr(0, 33) + png_chunk("eXIf", turn_) + png.substr(33));
   }
   // Both mechanisms, loud, so that every setting of theirs shows.
   static void write_loud(const std::string& directory, uint64_t seed) {
@@ -67,11 +67,14 @@ class Options : public Cli {
   std::vector<OptionRow> eval_rows();
   std::vector<OptionRow> model_rows(const std::string& command, const Words& words) const;
   std::vector<OptionRow> other_rows();
+  std::vector<OptionRow> check_rows();
   std::vector<OptionRow> golden_rows() const;
   std::vector<OptionRow> synth_rows() const;
   void check(const OptionRow& row) const;
   void write_rows(const char* file, int shift, int extra, const char* length = "12") const;
 
+  const std::string turn_{"MM\0*\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0\x06\0\0\0\0\0\0", 26};
+  const std::string nano_ = (Path(REVENANT_SOURCE_DIR) / "models/phantom-nano").string();
   std::string other_;
 };
 
@@ -235,6 +238,7 @@ std::vector<OptionRow> Options::eval_rows() {
        counts},
       {"eval", "--beams", with({}), with({"--beams", "4"}), counts},
       {"eval", "--batch", with({}), with({"--batch", "1"}), progress},
+      {"eval", "--fields", with({}), with({"--fields", "task=id"}), counts},
       {"eval", "--limit", with({}), with({"--limit", "2"}), counts},
       {"eval", "--blank", with({}), with({"--blank"}), counts},
       {"eval", "--shuffle", with({}), with({"--shuffle"}), counts},
@@ -258,6 +262,35 @@ std::vector<OptionRow> Options::eval_rows() {
   rows.push_back({"eval", "--cache-type", long_ones, joined(long_ones, {"--cache-type", "bf16"}),
                   counts});  // within 300 tokens another one becomes the likeliest
   return rows;
+}
+
+std::vector<OptionRow> Options::check_rows() {
+  const auto pair = [](const std::string& image) {
+    return json{
+        {"question", "Q"}, {"answer", "A"}, {"rejected", "B"}, {"image", image}, {"x", "A"}};
+  };
+  write_file(place_ / "pair.json", pair("0.png").dump());
+  write_file(place_ / "more.jsonl", pair("0.png").dump() + "\n" + pair("1.png").dump());
+  write_file(place_ / "turn.json", pair("turned.png").dump());
+  write_file(place_ / "wide.png", encode_png(blank_image(1344, 448)));
+  std::string lines;
+  for (int i = 0; i < 200; ++i) {
+    const std::string name = "copy" + std::to_string(i) + ".png";
+    std::filesystem::copy(place_ / "wide.png", place_ / name);
+    lines += pair(name).dump() + "\n";
+  }
+  write_file(place_ / "busy.jsonl", lines);
+  const Words one = {"data", "check", at("pair.json")}, measured = joined(one, {"-m", nano_}),
+              unbound = joined(measured, {"--max-length", "0"}),
+              turned = {"data", "check", at("turn.json")};
+  return {{"data check", "FILE", one, {"data", "check", at("more.jsonl")}},
+          {"data check", "-m,--model", one, unbound},
+          {"data check", "--max-length", unbound, joined(measured, {"--max-length", "9"})},
+          {"data check", "--fields", one, joined(one, {"--fields", "rejected=x"})},
+          {"data check", "--exif", turned, joined(turned, {"--exif", "apply"})},
+          {"data check", "--max-pixels", one, joined(one, {"--max-pixels", "99"})},
+          {"data check", "--json", one, joined(one, {"--json", "-"})},
+          threads_row(place_, "data check", {"data", "check", at("busy.jsonl")}, "")};
 }
 
 std::vector<OptionRow> Options::other_rows() {
@@ -423,8 +456,9 @@ void Options::check(const OptionRow& row) const {
   const auto shown = [&](const Words& words) {
     const Outcome got = run(words, row.input);
     // The script that stands in brings no data; other settings miss the golden numbers.
-    const bool may_fail = row.command == "data make" || row.command == "conformance" ||
-                          row.option == "--max-pixels" || row.option == "--cache-memory";
+    const bool may_fail = row.command == "data make" || row.command == "data check" ||
+                          row.command == "conformance" || row.option == "--max-pixels" ||
+                          row.option == "--cache-memory";
     EXPECT_TRUE(got.code == 0 || may_fail) << testing::PrintToString(words) << got.err;
     return row.shown(got);
   };
@@ -469,6 +503,7 @@ TEST_F(Options, EveryOptionHasARow) {
   };
   for (const char* command : {"run", "ask", "chat", "view"}) add(speak_rows(command));
   add(eval_rows());
+  add(check_rows());
   add(other_rows());
   add(golden_rows());
   add(synth_rows());
@@ -502,6 +537,10 @@ TEST_F(Options, OfChatArrive) {
 TEST_F(Options, OfViewArrive) {
   for (const OptionRow& row : speak_rows("view")) check(row);
 }
+TEST_F(Options, OfDataCheckArrive) {
+  for (const OptionRow& row : check_rows()) check(row);
+}
+
 TEST_F(Options, OfEvalArrive) {
   for (const OptionRow& row : eval_rows()) check(row);
 }

@@ -1,37 +1,11 @@
 #include "data/dataset.h"
 
-#include <gtest/gtest.h>
-
-#include "base/error.h"
-#include "data/sources.h"
-#include "support/temporary.h"
+#include "data/rows_fixture.h"
 
 namespace revenant {
 namespace {
 
-class ReadRows : public testing::Test {
- protected:
-  const Temporary place;
-  const Path folder = place.path;
-  Path file = folder / "rows.json";
-  void SetUp() override {
-    made_up::write_drawing(folder / "a.png", "a");
-    made_up::write_drawing(folder / "b.png", "b");
-  }
-  std::string error_of(const std::string& json) {
-    made_up::write(file, json);
-    try {
-      read_rows(file);
-    } catch (const Error& error) {
-      return error.what();
-    }
-    return "no error";
-  }
-  std::string after_row(const std::string& json) {
-    const std::string what = error_of(json), start = "[data] " + file.string() + ": row ";
-    return what.starts_with(start) ? what.substr(start.size()) : what;
-  }
-};
+using ReadRows = Rows;
 
 const std::string kTalk = R"("conversations":[{"from":"human","value":"<image>\nWhat?"},
                              {"from":"gpt","value":"dog"}])";
@@ -43,7 +17,7 @@ TEST_F(ReadRows, ReadsEveryField) {
   const std::vector<Row> rows = read_rows(file);
   ASSERT_EQ(rows.size(), 1u);
   EXPECT_EQ(rows[0].id, "x-1");
-  EXPECT_EQ(rows[0].images, std::vector<Path>{folder / "a.png"});
+  EXPECT_EQ(rows[0].images, std::vector<Picture>{folder / "a.png"});
   EXPECT_EQ(rows[0].question, "<image>\nWhat?");
   EXPECT_EQ(rows[0].answer, "dog");
   EXPECT_EQ(rows[0].rejected, "cat");
@@ -103,7 +77,7 @@ TEST_F(ReadRows, ErrorsNameFileRowAndKey) {
 }
 
 TEST_F(ReadRows, EveryTextFieldMustBeText) {
-  for (const std::string key : {"id", "rejected", "task", "split", "wording", "source"}) {
+  for (const std::string key : {"id", "task", "split", "wording", "source"}) {
     const std::string talk = R"("conversations":[{"from":"human","value":"a"},
                                                  {"from":"gpt","value":"b"}])";
     EXPECT_EQ(after_row("[{\"" + key + "\":[1]," + talk + "}]"),
@@ -114,21 +88,26 @@ TEST_F(ReadRows, EveryTextFieldMustBeText) {
 }
 
 // Asked without what they show, such rows would train and score blindness.
-TEST_F(ReadRows, PicturesOfOtherFormatsAreRefusedByName) {
+TEST_F(ReadRows, WhatIsNotShownIsRefusedByName) {
   const std::string talk = R"("conversations":[{"from":"human","value":"a"},
                                                {"from":"gpt","value":"b"}])";
   EXPECT_EQ(after_row(R"([{"images":["a.png"],)" + talk + "}]"),
-            "1.images: expected pictures under \"image\" and nothing here, found [\"a.png\"]");
-  EXPECT_EQ(after_row(R"([{"video":"a.mp4",)" + talk + "}]"),
-            "1.video: expected pictures under \"image\" and nothing here, found \"a.mp4\"");
+            "1.conversations: expected 1 <image> marks, one a picture, found 0");
+  for (const std::string key : {"video", "videos", "audio", "audios", "tools"})
+    EXPECT_EQ(after_row("[{\"" + key + "\":\"a.mp4\"," + talk + "}]"),
+              "1." + key +
+                  ": expected nothing: only pictures are shown, and no tools called, found "
+                  "\"a.mp4\"");
   made_up::write(file, R"([{"images":[],"video":null,"model":"x",)" + talk + "}]");
   EXPECT_EQ(read_rows(file).size(), 1u);
 }
 
 TEST_F(ReadRows, RefusesWhatIsNoList) {
-  EXPECT_EQ(error_of("{}"), "[data] " + file.string() + ": expected a list of rows, found {}");
+  EXPECT_EQ(after_row("{}"), "1.conversations: expected a list, found null");
+  EXPECT_EQ(error_of("rows"), "[data] " + file.string() +
+                                  ": expected rows of JSON, JSONL or Parquet, found \"rows\"");
   EXPECT_NE(error_of("[{").find("parse error"), std::string::npos);
-  EXPECT_NE(error_of("").find("parse error"), std::string::npos);
+  EXPECT_NE(error_of(" \n").find("found an empty file"), std::string::npos);
   EXPECT_NE(error_of("[1e999]").find("number overflow"), std::string::npos) << error_of("[1e999]");
   made_up::write(file, "[]");
   EXPECT_TRUE(read_rows(file).empty());
@@ -150,7 +129,7 @@ TEST_F(ReadRows, FilesAsOtherProgramsWriteThem) {
 TEST_F(ReadRows, PathsOfPictures) {
   const auto image = [&](const std::string& path) {
     made_up::write(file, "[{\"image\":\"" + path + "\"," + kTalk + "}]");
-    return read_rows(file).at(0).images.at(0);
+    return read_rows(file).at(0).images.at(0).file;
   };
   made_up::write_drawing(folder / "with space/\xC3\xA9%20.png", "c");
   std::filesystem::create_directories(folder / "sub");
@@ -174,15 +153,16 @@ TEST_F(ReadRows, ManyRows) {
   const std::vector<Row> read = read_rows(file);
   ASSERT_EQ(read.size(), 20'000u);
   EXPECT_EQ(read[19'999].id, "19999");
-  EXPECT_EQ(read_rows(file, 7).size(), 7u);
-  EXPECT_EQ(read_rows(file, 7).back().id, "6");
-  EXPECT_EQ(read_rows(file, 30'000).size(), 20'000u);
+  EXPECT_EQ(read_rows(file, {.limit = 7}).size(), 7u);
+  EXPECT_EQ(read_rows(file, {.limit = 7}).back().id, "6");
+  EXPECT_EQ(read_rows(file, {.limit = 30'000}).size(), 20'000u);
   EXPECT_EQ(group_rows(read).size(), 13'334u);
 }
 
 std::vector<std::pair<size_t, size_t>> groups_of(const std::vector<std::vector<Path>>& images) {
   std::vector<Row> rows(images.size());
-  for (size_t i = 0; i < rows.size(); ++i) rows[i].images = images[i];
+  for (size_t i = 0; i < rows.size(); ++i)
+    rows[i].images.assign(images[i].begin(), images[i].end());
   std::vector<std::pair<size_t, size_t>> groups;
   for (const RowGroup& group : group_rows(rows)) groups.emplace_back(group.begin, group.end);
   return groups;

@@ -43,7 +43,7 @@ class Make : public testing::Test {
       for (const std::string& split : splits(set)) {
         text += read_file(file(set, split + ".json"));
         for (const Row& row : read_rows(file(set, split + ".json")))
-          text += read_file(row.images.at(0));
+          text += read_file(row.images.at(0).file);
       }
       text += read_file(file(set, "REPORT.json"));
     }

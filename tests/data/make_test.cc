@@ -32,7 +32,7 @@ TEST_F(Make, EveryRowIsWellFormed) {
         EXPECT_TRUE(split != "train" || row.wording == "seen");
         // Rows that share a picture stand together.
         const bool next = i == 0 || rows[i - 1].images != row.images;
-        EXPECT_EQ(next, pictures.insert(row.images.at(0)).second) << row.id;
+        EXPECT_EQ(next, pictures.insert(row.images.at(0).file).second) << row.id;
       }
     }
 }
@@ -136,7 +136,8 @@ TEST_F(Make, TestStylesNeverReachTraining) {
     for (const std::string set : {"emoji", "scenes", "flags"}) {
       std::filesystem::remove_all(options.directory / set);
       make_dataset(set, options);
-      for (const Row& row : read_rows(file(set, "train.json"))) pixels += read_file(row.images[0]);
+      for (const Row& row : read_rows(file(set, "train.json")))
+        pixels += read_file(row.images[0].file);
     }
     return pixels;
   };
@@ -160,7 +161,7 @@ TEST_F(Make, FurtherTrainingStylesReachEmojiOnly) {
     std::filesystem::remove_all(options.directory / set);
     make_dataset(set, options);
     std::string all;
-    for (const Row& row : read_rows(file(set, "train.json"))) all += read_file(row.images[0]);
+    for (const Row& row : read_rows(file(set, "train.json"))) all += read_file(row.images[0].file);
     return all;
   };
   const std::string scenes = pixels("scenes");

@@ -109,7 +109,7 @@ TEST_F(Truth, FashionMnist) {
     size_t index = 0;
     for (const auto& picture : pictures("fashion-mnist", split)) {
       const std::string& name = classes[size_t(labels.at(8 + index))];
-      const Image image = read_image(picture[0].images[0]);
+      const Image image = read_image(picture[0].images[0].file);
       ASSERT_EQ(image.rgb.size(), 28u * 28 * 3);
       for (size_t i = 0; i < image.rgb.size(); ++i)
         ASSERT_EQ(image.rgb[i], uint8_t(pixels.at(16 + index * 28 * 28 + i / 3))) << index;
@@ -154,7 +154,7 @@ TEST_F(Truth, EasyVqa) {
       const auto number = std::next(official.begin(), &picture - all.data());
       const Path file =
           source("easy-vqa") / split / "images" / (std::to_string(number->first) + ".png");
-      EXPECT_TRUE(read_file(picture[0].images[0]) == read_file(file)) << picture[0].id;
+      EXPECT_TRUE(read_file(picture[0].images[0].file) == read_file(file)) << picture[0].id;
       std::vector<std::pair<std::string, std::string>> put;
       for (const Row& row : picture) {
         put.emplace_back(row.question.substr(8), row.answer);
@@ -168,7 +168,7 @@ TEST_F(Truth, EasyVqa) {
     const std::string own = split == "test" ? "test_described" : "train";
     size_t described = 0;
     for (const auto& picture : pictures("easy-vqa", own)) {
-      const std::string bytes = read_file(picture[0].images[0]);
+      const std::string bytes = read_file(picture[0].images[0].file);
       std::string color, shape;
       for (const auto& [number, talk] : official)
         if (read_file(source("easy-vqa") / split / "images" / (std::to_string(number) + ".png")) ==
@@ -473,7 +473,7 @@ TEST_F(SceneTruth, EveryAnswerAndPicture) {
       const Scene scene = scene_of(split, i);
       EXPECT_EQ(is_held_out(scene, options.seed), split != "train") << all[i][0].id;
       EXPECT_EQ(answer_to(all[i], "caption"), caption_of(scene));
-      expect_drawn(scene, read_image(all[i][0].images[0]), split);
+      expect_drawn(scene, read_image(all[i][0].images[0].file), split);
       for (const Row& row : all[i]) expect_true(scene, row);
     }
   }
@@ -514,7 +514,7 @@ TEST_F(Truth, PicturesShowWhatTheirRowsName) {
       make_dataset(set, options);
       for (const std::string& split : splits(set))
         for (const Row& row : rows(set, split))
-          all[row.images[0].string()] = read_image(row.images[0]).rgb;
+          all[row.images[0].file.string()] = read_image(row.images[0].file).rgb;
     }
     return all;
   };
@@ -535,7 +535,7 @@ TEST_F(Truth, PicturesShowWhatTheirRowsName) {
       for (const auto& picture : pictures(set, split)) {
         const bool named =
             !named_in(answer_to(picture, answer.first), {answer.second, "crabs"}).empty();
-        const std::string file = picture[0].images[0].string();
+        const std::string file = picture[0].images[0].file.string();
         EXPECT_EQ(before.at(file) != after.at(file), named) << file;
         changed += named;
       }
@@ -545,7 +545,7 @@ TEST_F(Truth, PicturesShowWhatTheirRowsName) {
 TEST_F(Truth, EachTestOfEmojiIsDrawnInItsStyle) {
   const auto pixels = [&](const std::string& split) {
     std::string all;
-    for (const Row& row : rows("emoji", split)) all += read_file(row.images[0]);
+    for (const Row& row : rows("emoji", split)) all += read_file(row.images[0].file);
     return all;
   };
   make_dataset("emoji", options);
@@ -574,7 +574,7 @@ TEST_F(Truth, WhatIsMadeIsPinnedToItsVersion) {
     for (const std::string& split : splits(set)) {
       written += read_file(file(set, split + ".json"));
       for (const Row& row : rows(set, split))
-        pixels = pixels * 31 + pixel_hash(read_image(row.images[0]));
+        pixels = pixels * 31 + pixel_hash(read_image(row.images[0].file));
     }
     char line[100];
     std::snprintf(line, sizeof line, "%s %016zx %016zx\n", set.c_str(),

@@ -4,7 +4,7 @@
 #include <vector>
 
 #include "base/json.h"
-#include "data/dataset.h"
+#include "data/check.h"
 #include "data/sprite.h"
 #include "image/image.h"
 #include "io/checkpoint.h"
@@ -201,11 +201,21 @@ void prompt(std::string_view text) {
 
 // Rows and recipes.
 
-// Beside one picture's name, a.png.
+// Beside one picture's name, a.png, and a meta file's annotation, b.jsonl. What training reads, the
+// checker finds nothing wrong with but for pictures and alike answers.
 void dataset(std::string_view bytes) {
   static const Temporary folder;
   static const Path picture = written(folder.path, "a.png", "");
-  const std::vector<Row> rows = read_rows(written(folder.path, "rows.json", bytes));
+  static const Path beside = written(folder.path, "b.jsonl", R"({"question":"Q","answer":"A"})");
+  const Path file = written(folder.path, "rows.json", bytes);
+  size_t refused = 0;
+  check_rows(file, {.threads = 1}, [&](const Finding& finding) {
+    const std::string& wanted = finding.fault.expected;
+    refused += !finding.warning && wanted != "a whole picture" && wanted != "at least one row" &&
+               !wanted.starts_with("another answer");
+  });
+  const std::vector<Row> rows = read_rows(file);
+  CHECK(refused == 0);
   group_rows(rows);
   for (const Row& row : rows) split_image_marks(row.question);
 }

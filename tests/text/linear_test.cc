@@ -172,6 +172,13 @@ TEST(Linear, Prompts) {
         filter_output(rule, repeated("\u3000", n));
       },
       "pieces");
+  expect_linear(
+      [&](size_t n) {
+        const std::vector<Turn> turns(n / 20, {"<image>x", 0, "y"});
+        const std::vector<int> tokens(turns.size(), 1);
+        answer_spans(t, rule, row_pieces(rule, turns), tokens);
+      },
+      "answers");
 }
 
 }  // namespace

@@ -3,6 +3,7 @@
 #include <set>
 
 #include "base/error.h"
+#include "base/random.h"
 #include "golden_files.h"
 #include "prompt_texts.h"
 
@@ -195,6 +196,43 @@ TEST_P(PromptIds, AnswersAreTheTail) {
     const auto ids = std::span(prompt.ids).subspan(size_t(begin), size_t(end - begin));
     const std::string text = tokenizer->decode(ids, false);
     EXPECT_EQ(filter_output(rule, text), chat[i].answer);
+  }
+}
+
+// By definition: a span's ends are the lengths of what comes before them, tokenised alone. Texts
+// that would join with what stands before or after them are among these.
+TEST_P(PromptIds, AnswersBeginAndEndWhereTextsTokenisedAloneDo) {
+  const std::vector<std::string> texts = {"yes",    " yes", "\n\nyes\n", "e",      "\u0301",
+                                          "12",     "  ",   "\n",        "\uB9D0", "<|im_end|>",
+                                          "user\n", "</s>", "."};
+  Random random(3);
+  for (int n = 0; n < 40; ++n) {
+    std::vector<Turn> turns;
+    std::vector<int> tokens;
+    for (uint64_t t = 0; t <= random.below(4); ++t) {
+      std::string question, answer;
+      for (uint64_t k = 0; k <= random.below(3); ++k) {
+        question += texts[random.below(texts.size())];
+        answer += texts[random.below(texts.size())];
+      }
+      const int pictures = int(random.below(3));
+      for (int p = 0; p < pictures; ++p) tokens.push_back(1 + int(random.below(5)));
+      turns.push_back({question, pictures, answer});
+    }
+    const std::vector<Piece> pieces = chat_pieces(rule, turns);
+    std::vector<std::pair<int, int>> expected;
+    for (size_t i = 0; i < pieces.size(); ++i) {
+      if (!pieces[i].answer || (i > 0 && pieces[i - 1].answer)) continue;
+      size_t end = i;
+      while (end < pieces.size() && pieces[end].answer) ++end;
+      const auto length = [&](size_t count) {
+        const auto before = std::span(pieces).first(count);
+        return int(encode_prompt(*tokenizer, rule, before, tokens).ids.size());
+      };
+      expected.push_back({length(i), length(end)});
+    }
+    ASSERT_EQ(expected.size(), turns.size());
+    EXPECT_EQ(answer_spans(*tokenizer, rule, pieces, tokens), expected);
   }
 }
 

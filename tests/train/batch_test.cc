@@ -167,7 +167,7 @@ TEST_F(BatchTest, EachSequenceIsItsRowsQuestionAndAnswer) {
                            "<|im_end|><|im_start|>assistant\n" + rows[r].answer + "<|im_end|>";
     EXPECT_TRUE(found) << text;
     EXPECT_EQ(batch.tile_of_slot[s], int64_t(pick));
-    const Tiles tiles = tile(read_image(rows[group.begin].images[0]), one.maker.tile_rule);
+    const Tiles tiles = tile(read_picture(rows[group.begin].images[0]), one.maker.tile_rule);
     EXPECT_TRUE(torch::equal(batch.pixels[int64_t(pick)].reshape(-1),
                              torch::tensor(normalise(tiles.tiles, one.maker.tile_rule))));
   }
@@ -222,8 +222,10 @@ TEST_F(BatchTest, WhatCannotBeUsedIsLeftOutAndNamed) {
   const TorchBatch one_left = same.batch(0, 1);
   EXPECT_EQ(one_left.pairs.size(), 1u);
   ASSERT_EQ(one_left.left_out.size(), 1u);
-  EXPECT_NE(one_left.left_out[0].find("rows.json: row 1: both answers are the same"),
-            std::string::npos);
+  EXPECT_NE(
+      one_left.left_out[0].find(
+          "rows.json: row 1.rejected: expected another answer than the chosen one, found the same"),
+      std::string::npos);
   BatchMaker short_ones = one.maker;
   int longest = 0;
   for (const Span& span : one.batch(1, 1).step.spans) longest = std::max(longest, span.rows);
@@ -288,6 +290,19 @@ TEST_F(BatchTest, WeightsAreSharesOfASetsPicturesAndEpochsDiffer) {
     EXPECT_EQ(of_second_set, 12);
   }
   EXPECT_NE(first, second);
+}
+
+TEST_F(BatchTest, RowsOfOtherFormsUnderOtherNames) {
+  write_file(root_ / "triples.jsonl",
+             R"({"q":"What is it?","good":"a cat","bad":"a dog","img":"images/0.png"})");
+  RecipeData entry;
+  entry.path = root_ / "triples.jsonl";
+  entry.fields = {{"question", "q"}, {"chosen", "good"}, {"rejected", "bad"}, {"image", "img"}};
+  const TrainingData data = read_training_data({entry}, true);
+  ASSERT_EQ(data.sets.at(0).rows.size(), 1u);
+  const Row& row = data.sets[0].rows[0];
+  EXPECT_EQ(row.question + row.answer + row.rejected, "<image>\nWhat is it?a cata dog");
+  EXPECT_EQ(row.images.at(0).file, root_ / "images/0.png");
 }
 
 TEST_F(BatchTest, EvaluationTakesEveryGroupOnceInOrder) {

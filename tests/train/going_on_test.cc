@@ -280,7 +280,7 @@ TEST_F(GoingOn, AnErrorSavesFirst) {
   r.per_device_train_batch_size = 1, r.max_skipped_steps = 0, r.max_steps = 24, r.save_steps = 100;
   const TrainingData data = read_training_data(r.data, false);
   const Row& fourth = data.sets[0].rows[picks_of_step(data, r, 3)[0].group.begin];
-  write_file(fourth.images[0], "no picture");
+  write_file(fourth.images[0].file, "no picture");
   EXPECT_PRED2(has, refusal(r), "step 4: expected rows to learn from within max_skipped_steps 0");
   EXPECT_NO_THROW(check_manifest(r.output_dir / "checkpoint-3"));
 }

@@ -84,7 +84,9 @@ const std::map<std::string, std::string> other_values = {
     {"config_set", "[revenant.phantom_eta=0.5, x=y]"},
     {"tokenizer", "a_tokenizer"},
     {"tokenizer_vocab", "77"},
-    {"data", "[{make: emoji, mirror: true, path: e.json, shift: 0.25, weight: 2}]"},
+    {"data",
+     "[{fields: {chosen: a, messages: \"\"}, make: emoji, mirror: true, path: e.json, shift: 0.25, "
+     "weight: 2}]"},
     {"eval_data", "[{make: flags, mirror: false, path: f.json, shift: 0, weight: 1}]"},
     {"objective", "po"},
     {"beta", "3.5"},
