@@ -19,6 +19,7 @@ void add_data_check(CLI::App& data);
 void add_trace(CLI::App& app);
 void add_conformance(CLI::App& app);
 void add_synth(CLI::App& app);
+void add_quantize(CLI::App& app);
 void add_view(CLI::App& app);
 void add_train(CLI::App& app);
 

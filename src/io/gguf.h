@@ -35,6 +35,7 @@ struct GgufValue : std::variant<uint8_t, int8_t, uint16_t, int16_t, uint32_t, in
 GgufValue gguf_array(const std::vector<std::string>& values);
 GgufValue gguf_array(const std::vector<int32_t>& values);
 GgufValue gguf_array(const std::vector<float>& values);
+GgufValue gguf_bytes(std::string_view bytes);  // an array of UINT8
 
 using GgufKeys = std::vector<std::pair<std::string, GgufValue>>;  // in the file's order
 

@@ -86,6 +86,10 @@ GgufValue gguf_array(const std::vector<std::string>& values) { return array_of(v
 GgufValue gguf_array(const std::vector<int32_t>& values) { return array_of(values, 5); }
 GgufValue gguf_array(const std::vector<float>& values) { return array_of(values, 6); }
 
+GgufValue gguf_bytes(std::string_view bytes) {
+  return array_of(std::vector<uint8_t>(bytes.begin(), bytes.end()), 0);
+}
+
 void write_gguf(const Path& path, const GgufKeys& keys, std::span<const GgufSource> tensors) {
   const Place file{"gguf", path.string()};
   AtomicFile out(path);

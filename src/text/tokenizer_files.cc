@@ -12,6 +12,8 @@ constexpr const char* names[] = {
 
 }  // namespace
 
+std::span<const char* const> tokenizer_file_names() { return names; }
+
 size_t copy_tokenizer(const Path& from, const Path& to) {
   size_t copied = 0;
   for (const char* name : names)

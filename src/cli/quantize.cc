@@ -1,0 +1,77 @@
+// revenant quantize: one file from a model directory.
+#include "engine/quantize.h"
+
+#include <atomic>
+#include <csignal>
+#include <cstdio>
+#include <utility>
+
+#include "base/progress.h"
+#include "cli/commands.h"
+#include "cli/options.h"
+#include "cli/program.h"
+
+namespace revenant {
+namespace {
+
+struct Args {
+  std::string directory, type, output;
+  QuantizeOptions options;
+};
+
+std::atomic<int> stop_signal{0};
+
+// Interrupted, it leaves nothing: the file has a temporary name until it is whole.
+void run(Args& args) {
+  for (const int number : {SIGINT, SIGTERM}) std::signal(number, [](int n) { stop_signal = n; });
+  constexpr uint64_t megabyte = 1'000'000;
+  const QuantizeType& type = quantize_type(args.type);
+  Progress progress(std::string("packing ") + type.name, "MB");
+  uint64_t shown = 0;
+  args.options.on_progress = [&](uint64_t done, uint64_t total) {
+    if (stop_signal) throw Exit{128 + stop_signal};
+    if (std::exchange(shown, done / megabyte) != done / megabyte)
+      progress.show(done / megabyte, total / megabyte);
+  };
+  const Path file = through_links(args.output);
+  quantize(args.directory, file, type, args.options);
+  progress.finish();
+  std::printf("%s\n", args.output.c_str());
+}
+
+std::string names_of_types() {
+  std::string names;
+  for (const QuantizeType& type : quantize_types())
+    names += std::string(names.empty() ? "" : ", ") + type.name;
+  return names;
+}
+
+}  // namespace
+
+void add_quantize(CLI::App& app) {
+  auto args = std::make_shared<Args>();
+  CLI::App* command = app.add_subcommand(
+      "quantize", "Packs a model directory into one GGUF file, its weights in fewer bits");
+  command->add_option("directory", args->directory, "a Hugging Face model directory")
+      ->required()
+      ->transform(at_home);
+  command->add_option("--type", args->type, "of most weights: " + names_of_types())->required();
+  command->add_option("-o,--output", args->output, "the file to write")
+      ->required()
+      ->transform(at_home);
+  command
+      ->add_option("--config-set", args->options.settings,
+                   "key=value over config.json, into the file; may repeat")
+      ->allow_extra_args(false);
+  command->add_option("-t,--threads", args->options.threads, "0: as many as the machine has")
+      ->check(CLI::Range(0, 1024))
+      ->capture_default_str();
+  command->footer(
+      "Norms, gates and mixers keep their numbers; tower, projector and the output matrix get "
+      "more\n"
+      "bits than the rest. The file holds configuration and tokenizer too.\n"
+      "Example: revenant quantize models/phantom-nano --type Q8_0 -o phantom-nano.gguf");
+  command->callback([args] { run(*args); });
+}
+
+}  // namespace revenant
