@@ -52,7 +52,7 @@ void add_quantize(CLI::App& app) {
   auto args = std::make_shared<Args>();
   CLI::App* command = app.add_subcommand(
       "quantize", "Packs a model directory into one GGUF file, its weights in fewer bits");
-  command->add_option("directory", args->directory, "a Hugging Face model directory")
+  command->add_option("DIR", args->directory, "a Hugging Face model directory")
       ->required()
       ->transform(at_home);
   command->add_option("--type", args->type, "of most weights: " + names_of_types())->required();
@@ -69,7 +69,8 @@ void add_quantize(CLI::App& app) {
   command->footer(
       "Norms, gates and mixers keep their numbers; tower, projector and the output matrix get "
       "more\n"
-      "bits than the rest. The file holds configuration and tokenizer too.\n"
+      "bits than the rest. The file holds configuration and tokenizer too. Such files are written\n"
+      "so far: the commands that take a model read directories only.\n"
       "Example: revenant quantize models/phantom-nano --type Q8_0 -o phantom-nano.gguf");
   command->callback([args] { run(*args); });
 }

@@ -70,6 +70,7 @@ class Options : public Cli {
   std::vector<OptionRow> check_rows();
   std::vector<OptionRow> golden_rows() const;
   std::vector<OptionRow> synth_rows() const;
+  std::vector<OptionRow> quantize_rows() const;
   void check(const OptionRow& row) const;
   void write_rows(const char* file, int shift, int extra, const char* length = "12") const;
 
@@ -451,6 +452,23 @@ std::vector<OptionRow> Options::synth_rows() const {
           differs("--config-set", {"--config-set", "llm_config.rope_theta=7"})};
 }
 
+std::vector<OptionRow> Options::quantize_rows() const {
+  const Words tail = {"--type", "Q8_0", "-o", at("m.gguf")};
+  const Words words = joined({"quantize", model_}, tail);
+  const Shown file = [this](const Outcome&) { return read_file(place_ / "m.gguf"); };
+  return {
+      {"quantize", "DIR", words, joined({"quantize", other_}, tail), file},
+      {"quantize",
+       "--type",
+       words,
+       {"quantize", model_, "--type", "Q4_0", "-o", at("m.gguf")},
+       file},
+      {"quantize", "-o,--output", {}, {}, out, "", "every row here: it is where they look"},
+      {"quantize", "--config-set", words, joined(words, {"--config-set", "revenant.trol=false"}),
+       file},
+      {"quantize", "-t,--threads", {}, {}, out, "", "QuantizeFile.IsTheSameForAnyNumberOfThreads"}};
+}
+
 void Options::check(const OptionRow& row) const {
   if (!row.elsewhere.empty()) return;
   const auto shown = [&](const Words& words) {
@@ -507,6 +525,7 @@ TEST_F(Options, EveryOptionHasARow) {
   add(other_rows());
   add(golden_rows());
   add(synth_rows());
+  add(quantize_rows());
   std::set<std::string> found;
   std::vector<std::string> commands = commands_in(run({"--help"}).out);
   EXPECT_GE(commands.size(), 12u);
@@ -525,6 +544,9 @@ TEST_F(Options, EveryOptionHasARow) {
     EXPECT_TRUE(found.contains(row) || row.starts_with("train ")) << row << ": no such option";
 }
 
+TEST_F(Options, OfQuantizeArrive) {
+  for (const OptionRow& row : quantize_rows()) check(row);
+}
 TEST_F(Options, OfRunArrive) {
   for (const OptionRow& row : speak_rows("run")) check(row);
 }
