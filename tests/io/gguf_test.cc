@@ -187,6 +187,9 @@ TEST(Gguf, EveryRuleIsHeld) {
   refused(Header{}.begin(0, 1).text("k").put(uint32_t(8)).put(huge), "k: expected");
   refused(Header{}.begin(0, 1).text("k").put(uint32_t(9)).put(uint32_t(0)).put(huge),
           "k: expected at most as many");
+  // 40 numbers of 8 bytes, for which 256 bytes are no room.
+  refused(Header{}.begin(0, 1).text("k").put(uint32_t(9)).put(uint32_t(10)).put(uint64_t(40)),
+          "k: expected at most as many");
   Header nested = Header{}.begin(0, 1).text("k").put(uint32_t(9));
   for (int i = 0; i < 1000; ++i) nested.put(uint32_t(9)).put(uint64_t(1));
   refused(nested, "arrays in at most 4 levels");
