@@ -6,6 +6,7 @@
 #include <limits>
 
 #include "base/dtype.h"
+#include "kernels/panels.h"
 #include "kernels/tables.h"
 
 namespace revenant {
@@ -41,21 +42,69 @@ float dot(const float* x, const W* w, size_t k) {
 }
 
 template <class W>
-void linear_of(const float* x, size_t rows, size_t x_stride, const W* w, size_t n, size_t k,
-               const float* bias, float* out, size_t out_stride) {
-  for (size_t j = 0; j < n; ++j)
+void linear_of(const WeightView& view, const float* x, size_t rows, const float* bias, float* out,
+               size_t out_stride) {
+  const W* w = static_cast<const W*>(view.data);
+  for (size_t j = 0; j < view.n; ++j)
     for (size_t r = 0; r < rows; ++r)
-      out[r * out_stride + j] = dot(x + r * x_stride, w + j * k, k) + (bias ? bias[j] : 0.0f);
+      out[r * out_stride + j] =
+          dot(x + r * view.k, w + j * view.k, view.k) + (bias ? bias[j] : 0.0f);
 }
 
-void linear(const float* x, size_t rows, size_t x_stride, const void* w, WeightType type, size_t n,
-            size_t k, const float* bias, float* out, size_t out_stride) noexcept {
-  const auto run = [&](auto weights) {
-    linear_of(x, rows, x_stride, weights, n, k, bias, out, out_stride);
-  };
-  if (type == WeightType::f32) return run(static_cast<const float*>(w));
-  if (type == WeightType::f16) return run(static_cast<const Half*>(w));
-  run(static_cast<const Brain*>(w));
+// One output of one row: a sum of whole numbers for each run, scaled and added as floats.
+float dot_of_panel(const WeightView& w, size_t j, const Int8Block* x) {
+  const PanelShape shape = panel_shape(w.format);
+  const auto* panel =
+      static_cast<const std::byte*>(w.data) + j / panel_outputs * panel_sizes(w.format, w.k).panel;
+  const size_t run = unit_k / shape.runs;
+  float sum = 0;
+  for (size_t begin = 0; begin < w.k; begin += run) {
+    const Int8Block& block = x[begin / unit_k];
+    int32_t dot = 0;
+    PanelNumber number;
+    for (size_t k = begin; k < begin + run; ++k) {
+      number = panel_number(w.format, panel, w.k, j % panel_outputs, k);
+      dot += (number.q - shape.zero) * block.q[k % unit_k];
+    }
+    sum = std::fma(float(dot), number.scale * block.scale, sum);
+    if (shape.mins) sum = std::fma(number.min, block.total, sum);
+  }
+  return sum;
+}
+
+void product(const WeightView& w, const void* x, size_t rows, const float* bias, float* out,
+             size_t out_stride) noexcept {
+  const auto* floats = static_cast<const float*>(x);
+  if (w.format == Format::f32) return linear_of<float>(w, floats, rows, bias, out, out_stride);
+  if (w.format == Format::f16) return linear_of<Half>(w, floats, rows, bias, out, out_stride);
+  if (w.format == Format::bf16) return linear_of<Brain>(w, floats, rows, bias, out, out_stride);
+  const auto* blocks = static_cast<const Int8Block*>(x);
+  for (size_t r = 0; r < rows; ++r)
+    for (size_t j = 0; j < w.n; ++j)
+      out[r * out_stride + j] =
+          dot_of_panel(w, j, blocks + r * (w.k / unit_k)) + (bias ? bias[j] : 0.0f);
+}
+
+Int8Block quantised(const float* x) {
+  Int8Block b{};
+  float most = 0, poison = 0;
+  for (size_t i = 0; i < unit_k; ++i) most = std::max(most, std::fabs(x[i])), poison += x[i] - x[i];
+  const float inverse = most > least_int8_input ? 127.0f / most : 0.0f;
+  for (size_t i = 0; i < unit_k; ++i) {
+    const float q = std::nearbyint(x[i] * inverse);
+    b.q[i] = int8_t(std::fabs(q) <= 127 ? q : 0);
+    b.sums[i / (unit_k / 2)] += b.q[i];
+  }
+  b.scale = most / 127.0f + poison;
+  b.total = b.scale * float(b.sums[0] + b.sums[1]);
+  return b;
+}
+
+void prepare(Input input, const float* x, size_t rows, size_t k, void* out) noexcept {
+  for (size_t i = 0; input == Input::bf16 && i < rows * k; ++i)
+    static_cast<float*>(out)[i] = to_float_bf16(to_bf16(x[i]));
+  for (size_t i = 0; input == Input::int8 && i < rows * k; i += unit_k)
+    static_cast<Int8Block*>(out)[i / unit_k] = quantised(x + i);
 }
 
 // sum over i of f(x[i])
@@ -202,8 +251,8 @@ void attend_heads(const float* q, size_t n, const float* k, const float* v, size
 
 }  // namespace
 
-const Kernels generic_kernels = {"generic",  linear, rms_norm, layer_norm,  gelu,
-                                 quick_gelu, silu,   tanh,     sigmoid,     swiglu,
-                                 rope,       attend, narrow,   attend_heads};
+const Kernels generic_kernels = {"generic", 4,          prepare, product,     rms_norm, layer_norm,
+                                 gelu,      quick_gelu, silu,    tanh,        sigmoid,  swiglu,
+                                 rope,      attend,     narrow,  attend_heads};
 
 }  // namespace revenant

@@ -8,6 +8,7 @@
 #include <string_view>
 
 #include "base/error.h"
+#include "kernels/panels.h"
 #include "kernels/tables.h"
 
 namespace revenant {
@@ -24,10 +25,11 @@ bool has_f16c() {
 const Kernels& choose() {
   if (const char* wanted = std::getenv("REVENANT_ISA"); wanted && *wanted) {
     if (const Kernels* table = kernels_for(wanted)) return *table;
-    throw Error("kernels", "REVENANT_ISA", "generic, avx2 or avx512, as this machine has them",
+    throw Error("kernels", "REVENANT_ISA",
+                "generic, avx2, avx512, avx512vnni or avx512bf16, as this machine has them",
                 wanted);
   }
-  for (const char* isa : {"avx512", "avx2"})
+  for (const char* isa : {"avx512bf16", "avx512vnni", "avx512", "avx2"})
     if (const Kernels* table = kernels_for(isa)) return *table;
   return generic_kernels;
 }
@@ -41,11 +43,20 @@ const Kernels* kernels_for(const char* isa) {
   if (name == "avx2" && __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
       has_f16c())
     return &avx2_kernels;
-  if (name == "avx512" && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-      __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq"))
-    return &avx512_kernels;
+  const bool avx512 = __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+                      __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq");
+  const bool vnni = avx512 && __builtin_cpu_supports("avx512vnni");
+  if (name == "avx512" && avx512) return &avx512_kernels;
+  if (name == "avx512vnni" && vnni) return &avx512vnni_kernels;
+  if (name == "avx512bf16" && vnni && __builtin_cpu_supports("avx512bf16"))
+    return &avx512bf16_kernels;
 #endif
   return name == "generic" ? &generic_kernels : nullptr;
+}
+
+size_t prepared_bytes(const Kernels& kernels, Input input, size_t k) {
+  if (input == Input::int8) return k / unit_k * sizeof(Int8Block);
+  return k * (input == Input::bf16 ? kernels.brain_bytes : sizeof(float));
 }
 
 const Kernels& kernels() {

@@ -1,6 +1,6 @@
 // The hot loops of the native executor, one table per instruction set, chosen once at start:
-// REVENANT_ISA=generic|avx2|avx512 overrides. Everything here is noexcept, allocates nothing and is
-// single-threaded: callers split work over outputs, never over a sum.
+// REVENANT_ISA=generic|avx2|avx512|avx512vnni|avx512bf16 overrides. Everything here is noexcept,
+// allocates nothing and is single-threaded: callers split work over outputs, never over a sum.
 //
 // One order of summation (design.md, section 4): an output has one (vector) accumulator over K
 // ascending and one fixed reduction tree, whatever the number of rows computed with it. So a row's
@@ -9,6 +9,8 @@
 
 #include <cstddef>
 #include <cstdint>
+
+#include "quant/format.h"
 
 namespace revenant {
 
@@ -37,12 +39,31 @@ struct AttendArgs {
   float* const* ghost = nullptr;  // [queries] -> [head_dim], or null
 };
 
+// What a product reads its inputs as, by the weights' format. It is part of the format's meaning,
+// the same for every instruction set: 16-bit brain floats meet inputs rounded to brain floats,
+// quantised weights meet inputs rounded to 8 bits by blocks of 32 (panels.h).
+enum class Input { f32, bf16, int8 };
+inline Input input_of(Format format) {
+  return is_quantised(format) ? Input::int8 : format == Format::bf16 ? Input::bf16 : Input::f32;
+}
+
+// Weights [n, k] as a product reads them: rows of f32, f16 or bf16, or panels (panels.h).
+struct WeightView {
+  Format format = Format::f32;
+  const void* data = nullptr;
+  size_t n = 0, k = 0;
+};
+
 struct Kernels {
   const char* isa;
-  // out[r, j] = bias[j] + sum_k x[r, k] w[j, k]; w [n, k] contiguous in its type, bias may be null.
-  // k > 0. out must not overlap x; everywhere else but in attention out may be the input itself.
-  void (*linear)(const float* x, size_t rows, size_t x_stride, const void* w, WeightType type,
-                 size_t n, size_t k, const float* bias, float* out, size_t out_stride) noexcept;
+  size_t brain_bytes;  // of a prepared bf16 input: 2 where the machine multiplies them, else 4
+  // Rows of x, [rows, k], become what products read: once for all weights that they meet. Takes
+  // prepared_bytes(); nothing is to be done for f32.
+  void (*prepare)(Input input, const float* x, size_t rows, size_t k, void* out) noexcept;
+  // out[r, j] = bias[j] + sum_k x[r, k] w[j, k], x prepared, bias may be null, k > 0. out must not
+  // overlap x; everywhere else but in attention out may be the input itself.
+  void (*product)(const WeightView& w, const void* x, size_t rows, const float* bias, float* out,
+                  size_t out_stride) noexcept;
   void (*rms_norm)(const float* x, size_t rows, size_t width, const float* weight, float eps,
                    float* out) noexcept;
   void (*layer_norm)(const float* x, size_t rows, size_t width, const float* weight,
@@ -65,10 +86,14 @@ struct Kernels {
                        float* out) noexcept;
 };
 
+// Of one prepared row of k numbers.
+size_t prepared_bytes(const Kernels& kernels, Input input, size_t k);
+
 // The table in use; throws Error, at every call, if REVENANT_ISA names an unknown or unsupported
 // set.
 const Kernels& kernels();
-// A named table, or null where this machine or build lacks it: "generic", "avx2", "avx512".
+// A named table, or null where this machine or build lacks it: "generic", "avx2", "avx512", and
+// the latter with VNNI ("avx512vnni") or with VNNI and BF16 ("avx512bf16").
 const Kernels* kernels_for(const char* isa);
 
 }  // namespace revenant

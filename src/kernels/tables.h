@@ -13,6 +13,7 @@ struct Brain {
   uint16_t bits;
 };
 
-extern const Kernels generic_kernels, avx2_kernels, avx512_kernels;
+extern const Kernels generic_kernels, avx2_kernels, avx512_kernels, avx512vnni_kernels,
+    avx512bf16_kernels;
 
 }  // namespace revenant

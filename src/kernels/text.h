@@ -4,16 +4,48 @@
 // without the set): no standard library, everything in unnamed namespaces.
 #pragma once
 
+#include <type_traits>
+
 #include "kernels/text_attend.h"
 #include "kernels/text_linear.h"
+#include "kernels/text_panels.h"
 #include "kernels/text_rows.h"
 
 namespace revenant {
 namespace {
 
+using BrainInput = std::conditional_t<has_pairs, Brain, float>;
+
+void prepare(Input input, const float* x, size_t rows, size_t k, void* out) noexcept {
+  const auto rounded = [](Vec v) { return widen(narrowed(v, static_cast<const Brain*>(nullptr))); };
+  if (input == Input::int8) {
+    auto* block = static_cast<Int8Block*>(out);
+    for (size_t i = 0; i < rows * k; i += unit_k) quantise_32(x + i, *block++);
+  } else if (has_pairs) {
+    narrow_to(x, rows * k, static_cast<Brain*>(out));
+  } else {
+    map(x, rows * k, static_cast<float*>(out), rounded);
+  }
+}
+
+void product(const WeightView& w, const void* x, size_t rows, const float* bias, float* out,
+             size_t out_stride) noexcept {
+  if (w.format == Format::f32) return linear_as<float, float>(w, x, rows, bias, out, out_stride);
+  if (w.format == Format::f16) return linear_as<float, Half>(w, x, rows, bias, out, out_stride);
+  if (w.format == Format::bf16)
+    return linear_as<BrainInput, Brain>(w, x, rows, bias, out, out_stride);
+  if (rows > 0 && w.n > 0) product_of_panels(w, x, rows, bias, out, out_stride);
+}
+
 constexpr Kernels table_named(const char* isa) {
-  return {isa,  linear,  rms_norm, layer_norm, gelu,   quick_gelu, silu,
-          tanh, sigmoid, swiglu,   rope,       attend, narrow,     attend_heads};
+  return {isa,      has_pairs ? 2 : 4,
+          prepare,  product,
+          rms_norm, layer_norm,
+          gelu,     quick_gelu,
+          silu,     tanh,
+          sigmoid,  swiglu,
+          rope,     attend,
+          narrow,   attend_heads};
 }
 
 }  // namespace

@@ -1,11 +1,37 @@
-// Dot products in blocks of 3 rows x block_outputs outputs, and the matrix product made of them.
-// Lanes run along K; each output has one vector sum, K ascending, and one tree at the end.
+// Dot products in blocks of 3 rows x block_outputs outputs, and the matrix product made of them,
+// for weights that lie in rows of f32, f16 or bf16: they are read where they are, mapped from the
+// file. Lanes run along K; each output has one vector sum, K ascending, and one tree at the end.
+// Inputs X are floats, or brain floats where the machine multiplies pairs of them (2 lanes a step).
 #pragma once
 
 namespace revenant {
 namespace {
 
-constexpr size_t block_rows = 3;
+// What an input X and the weights it meets are multiplied as.
+template <class X>
+struct Multiplied {
+  using type = Vec;
+};
+template <>
+struct Multiplied<Brain> {
+  using type = Brains;
+};
+template <class X>
+using Operand = typename Multiplied<X>::type;
+template <class X, class W>
+inline Operand<X> load_as(const W* p) {
+  if constexpr (sizeof(X) == sizeof(float))
+    return load(p);
+  else
+    return load_pairs(p);
+}
+template <class X, class W>
+inline Operand<X> load_some_as(const W* p, size_t n) {
+  if constexpr (sizeof(X) == sizeof(float))
+    return load_some(p, n);
+  else
+    return load_some_pairs(p, n);
+}
 
 inline size_t lesser(size_t a, size_t b) { return a < b ? a : b; }
 
@@ -24,24 +50,26 @@ inline void clear(Sums<M>& a) {
 // asked of memory meanwhile.
 enum class Ask { nothing, weights, rows };
 
-template <size_t M, Ask ask = Ask::nothing, class W>
-[[gnu::always_inline]] inline void add_dots(const float* const* x, const W* const* w, size_t n,
+template <size_t M, Ask ask = Ask::nothing, class X, class W>
+[[gnu::always_inline]] inline void add_dots(const X* const* x, const W* const* w, size_t n,
                                             size_t ahead, Sums<M>& a) {
-  Vec s[M][block_outputs], row[M];
+  constexpr size_t step = sizeof(X) == sizeof(float) ? lanes : 2 * lanes;
+  Vec s[M][block_outputs];
+  Operand<X> row[M];
 #pragma GCC unroll 8
   for (size_t m = 0; m < M; ++m)
 #pragma GCC unroll 8
     for (size_t j = 0; j < block_outputs; ++j) s[m][j] = a[m][j];
   size_t i = 0;
-  for (; i + lanes <= n; i += lanes) {
+  for (; i + step <= n; i += step) {
 #pragma GCC unroll 3
     for (size_t m = 0; m < M; ++m) {
-      row[m] = load(x[m] + i);
+      row[m] = load_as<X>(x[m] + i);
       if (ask == Ask::rows) __builtin_prefetch(x[m] + i + ahead);
     }
 #pragma GCC unroll 8
     for (size_t j = 0; j < block_outputs; ++j) {
-      const Vec weight = in_register(load(w[j] + i));
+      const Operand<X> weight = in_register(load_as<X>(w[j] + i));
       if (ask == Ask::weights) __builtin_prefetch(w[j] + i + ahead, 0, 2);
 #pragma GCC unroll 3
       for (size_t m = 0; m < M; ++m) s[m][j] = fma(row[m], weight, s[m][j]);
@@ -49,10 +77,10 @@ template <size_t M, Ask ask = Ask::nothing, class W>
   }
   if (i < n) {
 #pragma GCC unroll 8
-    for (size_t m = 0; m < M; ++m) row[m] = load_some(x[m] + i, n - i);
+    for (size_t m = 0; m < M; ++m) row[m] = load_some_as<X>(x[m] + i, n - i);
 #pragma GCC unroll 8
     for (size_t j = 0; j < block_outputs; ++j) {
-      const Vec weight = load_some(w[j] + i, n - i);
+      const Operand<X> weight = load_some_as<X>(w[j] + i, n - i);
 #pragma GCC unroll 8
       for (size_t m = 0; m < M; ++m) s[m][j] = fma(row[m], weight, s[m][j]);
     }
@@ -63,10 +91,10 @@ template <size_t M, Ask ask = Ask::nothing, class W>
     for (size_t j = 0; j < block_outputs; ++j) a[m][j] = s[m][j];
 }
 
-template <class W>
+template <class X, class W>
 struct Product {
-  const float* x;
-  size_t rows, x_stride;
+  const X* x;
+  size_t rows;
   const W* w;
   size_t n, k;
   const float* bias;
@@ -75,8 +103,8 @@ struct Product {
 };
 
 // Ends the sums of rows [r, r + M) and outputs [j, j + count).
-template <size_t M, class W>
-inline void finish(const Product<W>& p, size_t r, size_t j, size_t count, const Sums<M>& a) {
+template <size_t M, class X, class W>
+inline void finish(const Product<X, W>& p, size_t r, size_t j, size_t count, const Sums<M>& a) {
 #pragma GCC unroll 8
   for (size_t m = 0; m < M; ++m) {
     float values[block_outputs];
@@ -87,18 +115,18 @@ inline void finish(const Product<W>& p, size_t r, size_t j, size_t count, const 
 }
 
 // Weights of outputs [j, j + block_outputs) from K `begin` on; past the end the last one repeats.
-template <class W>
-inline void point(const Product<W>& p, size_t j, size_t begin, const W* (&w)[block_outputs]) {
+template <class X, class W>
+inline void point(const Product<X, W>& p, size_t j, size_t begin, const W* (&w)[block_outputs]) {
   for (size_t i = 0; i < block_outputs; ++i) w[i] = p.w + lesser(j + i, p.n - 1) * p.k + begin;
 }
 
 // Rows [r, r + M), one block of outputs, weights read in place.
-template <size_t M, class W>
-inline void block_in_place(const Product<W>& p, size_t r, size_t j,
+template <size_t M, class X, class W>
+inline void block_in_place(const Product<X, W>& p, size_t r, size_t j,
                            const W* const (&w)[block_outputs]) {
-  const float* x[M];
+  const X* x[M];
 #pragma GCC unroll 8
-  for (size_t m = 0; m < M; ++m) x[m] = p.x + (r + m) * p.x_stride;
+  for (size_t m = 0; m < M; ++m) x[m] = p.x + (r + m) * p.k;
   Sums<M> a;
   clear<M>(a);
   if (r == 0) add_dots<M, Ask::weights>(x, w, p.k, block_outputs * p.k, a);
@@ -109,8 +137,8 @@ inline void block_in_place(const Product<W>& p, size_t r, size_t j,
 // Up to this many rows are bound by reading the weights: no panel is worth its filling.
 constexpr size_t few = 9;
 
-template <class W>
-void few_rows(const Product<W>& p) {
+template <class X, class W>
+void few_rows(const Product<X, W>& p) {
   for (size_t j = 0; j < p.n; j += block_outputs) {
     const W* w[block_outputs];
     point(p, j, 0, w);
@@ -142,25 +170,25 @@ inline void ask_for(const W* const* w, size_t n, size_t part, size_t parts) {
 }
 
 // Adds the panel, which holds K [begin, begin + n), to the sums of rows [r, r + M).
-template <size_t M, class W>
-void add_panel(const Product<W>& p, size_t r, size_t j, size_t begin, size_t n,
+template <size_t M, class X, class W>
+void add_panel(const Product<X, W>& p, size_t r, size_t j, size_t begin, size_t n,
                const Panel<W>& panel, Vec (*waiting)[block_outputs]) {
-  const float* x[M];
+  const X* x[M];
   const W* w[block_outputs];
 #pragma GCC unroll 8
-  for (size_t m = 0; m < M; ++m) x[m] = p.x + (r + m) * p.x_stride + begin;
+  for (size_t m = 0; m < M; ++m) x[m] = p.x + (r + m) * p.k + begin;
   for (size_t i = 0; i < block_outputs; ++i) w[i] = panel.rows[i];
   Sums<M> a;
   if (begin == 0) clear<M>(a);
   if (begin > 0) __builtin_memcpy(a, waiting, sizeof a);
-  add_dots<M, Ask::rows>(x, w, n, M * p.x_stride, a);
+  add_dots<M, Ask::rows>(x, w, n, M * p.k, a);
   if (begin + n < p.k) __builtin_memcpy(waiting, a, sizeof a);
   if (begin + n == p.k) finish<M>(p, r, j, lesser(block_outputs, p.n - j), a);
 }
 
 // Rows [r, r + rows), rows <= strip_rows, outputs [j, j + block_outputs).
-template <class W>
-void strip_block(const Product<W>& p, size_t r, size_t rows, size_t j) {
+template <class X, class W>
+void strip_block(const Product<X, W>& p, size_t r, size_t rows, size_t j) {
   Panel<W> panel;
   alignas(64) Vec waiting[strip_rows][block_outputs];
   const W *w[block_outputs], *next[block_outputs];
@@ -183,31 +211,26 @@ void strip_block(const Product<W>& p, size_t r, size_t rows, size_t j) {
 }
 
 // Strips of rows, up to 1 MB of them, that stay in the second cache while all weights pass by.
-template <class W>
-void many_rows(const Product<W>& p) {
+template <class X, class W>
+void many_rows(const Product<X, W>& p) {
   const size_t fit = lesser(strip_rows, (size_t(1) << 18) / p.k) / 12 * 12;
   const size_t strip = fit < 12 ? 12 : fit;
   for (size_t r = 0; r < p.rows; r += strip)
     for (size_t j = 0; j < p.n; j += block_outputs) strip_block(p, r, lesser(strip, p.rows - r), j);
 }
 
-template <class W>
-void linear_of(const Product<W>& p) {
+template <class X, class W>
+void linear_of(const Product<X, W>& p) {
   if (p.rows <= few) return few_rows(p);
   many_rows(p);
 }
 
-void linear(const float* x, size_t rows, size_t x_stride, const void* w, WeightType type, size_t n,
-            size_t k, const float* bias, float* out, size_t out_stride) noexcept {
-  if (rows == 0 || n == 0) return;
-  if (type == WeightType::f32)
-    linear_of<float>(
-        {x, rows, x_stride, static_cast<const float*>(w), n, k, bias, out, out_stride});
-  if (type == WeightType::f16)
-    linear_of<Half>({x, rows, x_stride, static_cast<const Half*>(w), n, k, bias, out, out_stride});
-  if (type == WeightType::bf16)
-    linear_of<Brain>(
-        {x, rows, x_stride, static_cast<const Brain*>(w), n, k, bias, out, out_stride});
+template <class X, class W>
+inline void linear_as(const WeightView& w, const void* x, size_t rows, const float* bias,
+                      float* out, size_t out_stride) {
+  if (rows == 0 || w.n == 0) return;
+  linear_of<X, W>({static_cast<const X*>(x), rows, static_cast<const W*>(w.data), w.n, w.k, bias,
+                   out, out_stride});
 }
 
 }  // namespace

@@ -68,6 +68,36 @@ inline Vec in_register(Vec x) {
   return x;
 }
 
+using Brains = Vec;  // no instruction multiplies brain floats
+constexpr bool has_pairs = false;
+
+// Whole numbers, 8 of them or 32 bytes. A tile: 3 x 2 int32 sums; the f32 ones are used once a unit
+// and may wait in memory.
+using Ints = __m256i;
+constexpr size_t tile_rows = 3;
+inline Ints all(int32_t x) { return _mm256_set1_epi32(x); }
+inline Ints all_four(const int8_t* p) {
+  int32_t four;
+  __builtin_memcpy(&four, p, 4);
+  return _mm256_set1_epi32(four);
+}
+inline Ints load_ints(const uint8_t* p) {
+  return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p));
+}
+inline Vec to_floats(Ints x) { return _mm256_cvtepi32_ps(x); }
+inline Ints to_ints(Vec x) { return _mm256_cvtps_epi32(x); }  // nearest, ties to even
+inline void store_ints(void* p, Ints x) {
+  _mm256_storeu_si256(static_cast<__m256i*>(p), x);
+}
+// Each lane of sum plus its four products of a byte of w (from 0 up) with one of x (with a sign).
+// vpmaddubsw would saturate: two products of 255 and 127 leave 16 bits.
+inline Ints add_fours(Ints sum, Ints w, Ints x) {
+  const Ints even = _mm256_srai_epi16(_mm256_slli_epi16(x, 8), 8), odd = _mm256_srai_epi16(x, 8);
+  const Ints low = _mm256_and_si256(w, _mm256_set1_epi16(255)), high = _mm256_srli_epi16(w, 8);
+  sum = _mm256_add_epi32(sum, _mm256_madd_epi16(low, even));
+  return _mm256_add_epi32(sum, _mm256_madd_epi16(high, odd));
+}
+
 // A NaN in b passes.
 inline Vec greatest(Vec a, Vec b) { return _mm256_max_ps(a, b); }
 inline Vec least(Vec a, Vec b) { return _mm256_min_ps(a, b); }

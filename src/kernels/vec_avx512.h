@@ -1,4 +1,5 @@
-// The vector of text.h in AVX-512 (F, BW, VL, DQ): 16 floats.
+// The vector of text.h in AVX-512 (F, BW, VL, DQ; with VNNI and BF16 where the including file has
+// them): 16 floats.
 #pragma once
 
 #include <immintrin.h>
@@ -63,6 +64,50 @@ inline void store_some(T* p, size_t n, Vec x) {
 inline Vec in_register(Vec x) {
   asm("" : "+v"(x));
   return x;
+}
+
+// What products of floats are made of; with BF16, 32 brain floats in pairs that are summed.
+#ifdef __AVX512BF16__
+using Brains = __m512bh;
+constexpr bool has_pairs = true;
+inline Brains load_pairs(const Brain* p) { return (Brains)_mm512_loadu_si512(p); }
+inline Brains load_some_pairs(const Brain* p, size_t n) {
+  return (Brains)_mm512_maskz_loadu_epi16(__mmask32((uint64_t(1) << n) - 1), p);
+}
+inline Vec fma(Brains a, Brains b, Vec c) { return _mm512_dpbf16_ps(c, a, b); }
+inline Brains in_register(Brains x) {
+  asm("" : "+v"(x));
+  return x;
+}
+#else
+using Brains = Vec;
+constexpr bool has_pairs = false;
+#endif
+
+// Whole numbers, 16 of them or 64 bytes. A tile: 6 x 2 int32 sums and as many of f32, two weights,
+// one x, two scales of 32 registers.
+using Ints = __m512i;
+constexpr size_t tile_rows = 6;
+inline Ints all(int32_t x) { return _mm512_set1_epi32(x); }
+inline Ints all_four(const int8_t* p) {
+  int32_t four;
+  __builtin_memcpy(&four, p, 4);
+  return _mm512_set1_epi32(four);
+}
+inline Ints load_ints(const uint8_t* p) { return _mm512_loadu_si512(p); }
+inline Vec to_floats(Ints x) { return _mm512_cvtepi32_ps(x); }
+inline Ints to_ints(Vec x) { return _mm512_cvtps_epi32(x); }  // nearest, ties to even
+inline void store_ints(void* p, Ints x) { _mm512_storeu_si512(p, x); }
+// Each lane of sum plus its four products of a byte of w (from 0 up) with one of x (with a sign).
+inline Ints add_fours(Ints sum, Ints w, Ints x) {
+#ifdef __AVX512VNNI__
+  return _mm512_dpbusd_epi32(sum, w, x);
+#else
+  const Ints even = _mm512_srai_epi16(_mm512_slli_epi16(x, 8), 8), odd = _mm512_srai_epi16(x, 8);
+  const Ints low = _mm512_and_si512(w, _mm512_set1_epi16(255)), high = _mm512_srli_epi16(w, 8);
+  sum = _mm512_add_epi32(sum, _mm512_madd_epi16(low, even));
+  return _mm512_add_epi32(sum, _mm512_madd_epi16(high, odd));
+#endif
 }
 
 // A NaN in b passes.

@@ -1,0 +1,290 @@
+// Products of quantised weights in panels (panels.h) with rows of int8, lanes over outputs.
+//
+//   out[r, j] = sum over runs of  scale[j, run] xscale[r, run] (q[j] . xq[r])  (+ min[j] xtotal[r])
+//
+// q . xq is exact in int32; what follows is one fma a run (and one for the minimum of a unit), K
+// ascending, the same for any number of rows: a result's bits depend on its own row and output
+// only, and every instruction set gives the same ones.
+//
+// Three loops, from the outside:
+//   chunks of `depth` along K: the rows' chunk is read by every panel and stays in the second
+//   cache,
+//     rows x depth x 1.5 bytes <= 768 KB, which `strip` sees to;
+//   panels, two vectors of outputs at a time: their chunk, unpacked to a byte a number with f32
+//     scales, is read by every row and stays in the first cache,
+//     32 outputs x depth (1 + 1/4) bytes + tile_rows x depth x 1.5 bytes <= 24 KB -> depth = 512;
+//   tiles of tile_rows x two vectors, whose sums are in registers:
+//     2 tile_rows int32 sums, as many f32, two weights, two scales and one x <= all registers.
+// Between chunks the f32 sums wait in `out`, which does not change them.
+// Few rows are bound by reading weights: then a panel is read from end to end before the next one.
+#pragma once
+
+#include "kernels/panels.h"
+#include "kernels/text_rows.h"
+
+namespace revenant {
+namespace {
+
+constexpr size_t depth = 512, depth_units = depth / unit_k, strip = 1024, few_rows_of_int8 = 16;
+constexpr size_t tile_outputs = 2 * lanes, tile_panels = tile_outputs / panel_outputs;
+static_assert(tile_outputs % panel_outputs == 0);
+
+// Bytes of weights that are asked for before their turn: more than memory takes to answer.
+constexpr size_t ahead = 8192;
+
+// A chunk of a panel, ready for the tiles. q points into it, or to the panel where a number is a
+// byte there.
+struct Chunk {
+  const uint8_t* q;
+  alignas(64) float scale[2 * depth_units][panel_outputs];
+  alignas(64) float min[depth_units][panel_outputs];
+  alignas(64) uint8_t unpacked[depth_units][unit_groups][group_bytes];
+};
+
+// Bits [shift, shift + 8) of each byte that `mask` keeps; a shift brings a neighbour's bits in above.
+inline Ints bits_of(Ints x, size_t shift, Ints mask) { return x >> (long long)shift & mask; }
+
+inline void unpack_unit(const uint8_t* packed, int bits, uint8_t (&out)[unit_groups][group_bytes]) {
+  const Ints low = all(0x0f0f0f0f);
+  for (size_t i = 0; i < group_bytes; i += sizeof(Ints)) {
+#pragma GCC unroll 4
+    for (size_t v = 0; v < 4; ++v) {
+      const Ints in = load_ints(packed + v * group_bytes + i);
+      Ints even = bits_of(in, 0, low), odd = bits_of(in, 4, low);
+      if (bits > 4) {
+        const size_t planes = size_t(bits - 4), at = 2 * v * planes;  // bits before group 2v's
+        const Ints mask = all(bits == 5 ? 0x01010101 : 0x03030303);
+        const Ints high = load_ints(packed + (4 + at / 8) * group_bytes + i);
+        even |= bits_of(high, at % 8, mask) << 4, odd |= bits_of(high, at % 8 + planes, mask) << 4;
+      }
+      store_ints(out[2 * v] + i, even), store_ints(out[2 * v + 1] + i, odd);
+    }
+  }
+}
+
+inline void widen_16(const uint8_t* half, float (&out)[panel_outputs]) {
+  for (size_t i = 0; i < panel_outputs; i += lanes)
+    store(out + i, load(reinterpret_cast<const Half*>(half) + i));
+}
+
+// Scales of a block of 32, or of the units of a block of 256.
+inline void unpack_scales(const uint8_t* at, const PanelShape& s, size_t unit, Chunk& c) {
+  if (s.block == unit_k) {
+    widen_16(at, c.scale[unit]);
+    if (s.mins) widen_16(at + 32, c.min[unit]);
+    return;
+  }
+  float d[panel_outputs], dmin[panel_outputs] = {};
+  widen_16(at, d);
+  if (s.mins) widen_16(at + 32, dmin);
+  const uint8_t* runs = at + (s.mins ? 64 : 32);
+  for (size_t j = 0; j < 8 * s.runs; ++j)
+    for (size_t i = 0; i < panel_outputs; ++i) {
+      const uint8_t byte = runs[j * panel_outputs + i];
+      c.scale[unit * s.runs + j][i] = d[i] * (s.mins ? float(byte) : float(int8_t(byte)));
+    }
+  for (size_t j = 0; s.mins && j < 8; ++j)
+    for (size_t i = 0; i < panel_outputs; ++i)
+      c.min[unit + j][i] = -(dmin[i] * float(runs[128 + j * panel_outputs + i]));
+}
+
+struct Panels {
+  const uint8_t* data;
+  PanelShape shape;
+  PanelSizes sizes;
+  size_t n, k;
+};
+
+// Units [first, first + count) of a panel.
+inline void unpack_chunk(const Panels& p, size_t panel, size_t first, size_t count, Chunk& c) {
+  const uint8_t* begin = p.data + panel * p.sizes.panel;
+  const uint8_t *units = begin + first * p.sizes.unit,
+                *scales = begin + p.k / unit_k * p.sizes.unit;
+  c.q = units;
+  if (p.shape.bits < 8) {
+    for (size_t u = 0; u < count; ++u) {
+      const uint8_t* unit = units + u * p.sizes.unit;
+      for (size_t i = 0; i < p.sizes.unit; i += group_bytes) __builtin_prefetch(unit + ahead + i);
+      unpack_unit(unit, p.shape.bits, c.unpacked[u]);
+    }
+    c.q = c.unpacked[0][0];
+  }
+  const size_t each = p.shape.block / unit_k;
+  for (size_t u = 0; u < count; u += each)
+    unpack_scales(scales + (first + u) / each * p.sizes.scales, p.shape, u, c);
+}
+
+// Adds `units` units to the sums of M rows and two vectors of outputs.
+template <size_t M, size_t runs, bool mins>
+inline void add_tile(const Chunk* chunks, size_t units, int zero, const Int8Block* const (&x)[M],
+                     Vec (&sum)[M][2]) {
+  constexpr size_t groups = unit_groups / runs;
+  const uint8_t* q[2];
+  const float *scale[2], *min[2];
+  for (size_t v = 0; v < 2; ++v) {
+    const size_t at = v * lanes % panel_outputs;
+    const Chunk& c = chunks[v * lanes / panel_outputs];
+    q[v] = c.q + 4 * at, scale[v] = c.scale[0] + at, min[v] = c.min[0] + at;
+  }
+  for (size_t u = 0; u < units; ++u) {
+#pragma GCC unroll 2
+    for (size_t run = 0; run < runs; ++run) {
+      Ints dot[M][2];
+#pragma GCC unroll 8
+      for (size_t m = 0; m < M; ++m) {
+        const int32_t* sums = x[m][u].sums;
+        dot[m][0] = dot[m][1] = all(-zero * (runs == 1 ? sums[0] + sums[1] : sums[run]));
+      }
+#pragma GCC unroll 8
+      for (size_t g = run * groups; g < (run + 1) * groups; ++g) {
+        const Ints w0 = load_ints(q[0] + g * group_bytes), w1 = load_ints(q[1] + g * group_bytes);
+        if constexpr (M == 1) __builtin_prefetch(q[0] + ahead + g * group_bytes);
+        if constexpr (M == 1) __builtin_prefetch(q[1] + ahead + g * group_bytes);
+#pragma GCC unroll 8
+        for (size_t m = 0; m < M; ++m) {
+          const Ints four = all_four(x[m][u].q + 4 * g);
+          dot[m][0] = add_fours(dot[m][0], w0, four), dot[m][1] = add_fours(dot[m][1], w1, four);
+        }
+      }
+      const Vec s0 = load(scale[0]), s1 = load(scale[1]);
+      scale[0] += panel_outputs, scale[1] += panel_outputs;
+#pragma GCC unroll 8
+      for (size_t m = 0; m < M; ++m) {
+        const Vec xs = all(x[m][u].scale);
+        sum[m][0] = fma(to_floats(dot[m][0]), s0 * xs, sum[m][0]);
+        sum[m][1] = fma(to_floats(dot[m][1]), s1 * xs, sum[m][1]);
+      }
+    }
+    q[0] += unit_groups * group_bytes, q[1] += unit_groups * group_bytes;
+    if constexpr (mins) {
+      const Vec m0 = load(min[0]), m1 = load(min[1]);
+      min[0] += panel_outputs, min[1] += panel_outputs;
+#pragma GCC unroll 8
+      for (size_t m = 0; m < M; ++m) {
+        const Vec total = all(x[m][u].total);
+        sum[m][0] = fma(m0, total, sum[m][0]), sum[m][1] = fma(m1, total, sum[m][1]);
+      }
+    }
+  }
+}
+
+struct Int8Product {
+  Panels w;
+  const Int8Block* x;
+  size_t rows;
+  const float* bias;
+  float* out;
+  size_t out_stride;
+};
+
+inline Vec get(const float* p, size_t n) {
+  return n >= lanes ? load(p) : n > 0 ? load_some(p, n) : zero();
+}
+inline void put(float* p, size_t n, Vec x) {
+  if (n >= lanes) return store(p, x);
+  if (n > 0) store_some(p, n, x);
+}
+
+// Rows [r, r + M) through a chunk that begins at unit `first`, outputs from j on.
+template <size_t M, size_t runs, bool mins>
+void tile(const Int8Product& p, const Chunk* chunks, size_t r, size_t j, size_t first,
+          size_t units) {
+  const size_t all_units = p.w.k / unit_k;
+  const size_t left = p.w.n - j, n[2] = {left, left > lanes ? left - lanes : 0};
+  const Int8Block* x[M];
+  Vec sum[M][2];
+#pragma GCC unroll 8
+  for (size_t m = 0; m < M; ++m) {
+    x[m] = p.x + (r + m) * all_units + first;
+    const float* out = p.out + (r + m) * p.out_stride + j;
+#pragma GCC unroll 2
+    for (size_t v = 0; v < 2; ++v) sum[m][v] = first ? get(out + v * lanes, n[v]) : zero();
+  }
+  add_tile<M, runs, mins>(chunks, units, p.w.shape.zero, x, sum);
+  const bool last = first + units == all_units;
+#pragma GCC unroll 8
+  for (size_t m = 0; m < M; ++m) {
+    float* out = p.out + (r + m) * p.out_stride + j;
+#pragma GCC unroll 2
+    for (size_t v = 0; v < 2; ++v) {
+      const Vec bias = last && p.bias ? get(p.bias + j + v * lanes, n[v]) : zero();
+      put(out + v * lanes, n[v], last && p.bias ? sum[m][v] + bias : sum[m][v]);
+    }
+  }
+}
+
+template <size_t runs, bool mins, size_t M = tile_rows>
+inline void rest_of_rows(const Int8Product& p, const Chunk* c, size_t r, size_t count, size_t j,
+                         size_t first, size_t units) {
+  if constexpr (M > 0) {
+    if (count == M) return tile<M, runs, mins>(p, c, r, j, first, units);
+    rest_of_rows<runs, mins, M - 1>(p, c, r, count, j, first, units);
+  }
+}
+
+// Rows [r, r + rows) and the outputs from j on, through one chunk.
+template <size_t runs, bool mins>
+void chunk_of_panels(const Int8Product& p, size_t r, size_t rows, size_t j, size_t first) {
+  const size_t units = lesser(depth_units, p.w.k / unit_k - first);
+  Chunk chunks[tile_panels];
+  const size_t last = (p.w.n - 1) / panel_outputs;
+  for (size_t i = 0; i < tile_panels; ++i)
+    unpack_chunk(p.w, lesser(j / panel_outputs + i, last), first, units, chunks[i]);
+  const size_t end = r + rows;
+  for (; r < end; r += tile_rows)
+    rest_of_rows<runs, mins>(p, chunks, r, lesser(tile_rows, end - r), j, first, units);
+}
+
+template <size_t runs, bool mins>
+void product_of(const Int8Product& p) {
+  const size_t units = p.w.k / unit_k;
+  if (p.rows <= few_rows_of_int8) {
+    for (size_t j = 0; j < p.w.n; j += tile_outputs)
+      for (size_t first = 0; first < units; first += depth_units)
+        chunk_of_panels<runs, mins>(p, 0, p.rows, j, first);
+    return;
+  }
+  for (size_t r = 0; r < p.rows; r += strip)
+    for (size_t first = 0; first < units; first += depth_units)
+      for (size_t j = 0; j < p.w.n; j += tile_outputs)
+        chunk_of_panels<runs, mins>(p, r, lesser(strip, p.rows - r), j, first);
+}
+
+void product_of_panels(const WeightView& w, const void* x, size_t rows, const float* bias,
+                       float* out, size_t out_stride) {
+  const PanelShape shape = panel_shapes[size_t(w.format) - size_t(Format::q8_0)];
+  const Int8Product p{
+      {static_cast<const uint8_t*>(w.data), shape, panel_sizes(w.format, w.k), w.n, w.k},
+      static_cast<const Int8Block*>(x),
+      rows,
+      bias,
+      out,
+      out_stride};
+  if (shape.mins) return product_of<1, true>(p);
+  if (shape.runs == 2) return product_of<2, false>(p);
+  product_of<1, false>(p);
+}
+
+// 32 numbers as whole ones: scale = the largest magnitude / 127, nearest, ties to even. An infinity
+// or a NaN makes the scale one.
+inline void quantise_32(const float* x, Int8Block& out) {
+  Vec top = zero(), poison = zero();
+  for (size_t i = 0; i < unit_k; i += lanes) {
+    const Vec v = load(x + i);
+    top = greatest(top, magnitude(v));
+    poison = poison + (v - v);
+  }
+  const float most = largest(top), inverse = most > least_int8_input ? 127.0f / most : 0.0f;
+  int32_t whole[unit_k];
+  for (size_t i = 0; i < unit_k; i += lanes)
+    store_ints(whole + i, to_ints(load(x + i) * all(inverse)));
+  out.sums[0] = out.sums[1] = 0;
+  for (size_t i = 0; i < unit_k; ++i) out.q[i] = int8_t(whole[i]);
+  for (size_t i = 0; i < unit_k / 2; ++i)
+    out.sums[0] += out.q[i], out.sums[1] += out.q[unit_k / 2 + i];
+  out.scale = most / 127.0f + sum(poison);
+  out.total = out.scale * float(out.sums[0] + out.sums[1]);
+}
+
+}  // namespace
+}  // namespace revenant
