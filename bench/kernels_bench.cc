@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "kernels/kernels.h"
+#include "kernels/panels.h"
 #ifdef __x86_64__
 #include <immintrin.h>
 #endif
@@ -90,29 +91,37 @@ void print_bytes(const Buffers& b, const char* isa, const char* name, double byt
          bytes / took / 1e9, 100 * bytes / took / b.limits.bytes);
 }
 
-const char* name_of(WeightType type) {
-  return type == WeightType::f32 ? "f32" : type == WeightType::f16 ? "f16" : "bf16";
+// A product of some weights, prepared inputs included.
+double product_seconds(const Kernels& table, Buffers& b, const WeightView& w, size_t rows) {
+  const Input input = input_of(w.format);
+  std::vector<std::byte> prepared(rows * prepared_bytes(table, input, w.k));
+  return seconds([&] {
+    if (input != Input::f32) table.prepare(input, b.x.data(), rows, w.k, prepared.data());
+    const void* x = input == Input::f32 ? static_cast<const void*>(b.x.data()) : prepared.data();
+    table.product(w, x, rows, nullptr, b.out.data(), w.n);
+  });
 }
 
-void bench_product(const Kernels& table, Buffers& b, WeightType type, size_t rows, size_t n,
+void bench_product(const Kernels& table, Buffers& b, Format format, size_t rows, size_t n,
                    size_t k) {
-  const double took = seconds([&] {
-    table.linear(b.x.data(), rows, k, b.weights.data(), type, n, k, nullptr, b.out.data(), n);
-  });
+  if (k % info(format).block != 0) return;
+  const double took = product_seconds(table, b, {format, b.weights.data(), n, k}, rows);
   char name[80];
-  snprintf(name, sizeof name, "linear %zu x %zu, w %zu x %zu %s", rows, k, n, k, name_of(type));
+  snprintf(name, sizeof name, "product %zu x %zu, w %zu x %zu %s", rows, k, n, k,
+           info(format).name);
   print_flops(b, table.isa, name, 2.0 * double(rows * n * k), took);
 }
 
 // A decode step: one row through many different weights.
-void bench_row(const Kernels& table, Buffers& b, WeightType type, size_t rows, size_t k) {
-  const size_t n = beyond_caches / (k * (type == WeightType::f32 ? 4 : 2));
-  const double took = seconds([&] {
-    table.linear(b.x.data(), rows, k, b.weights.data(), type, n, k, nullptr, b.out.data(), n);
-  });
+void bench_row(const Kernels& table, Buffers& b, Format format, size_t rows, size_t k) {
+  if (k % info(format).block != 0) return;
+  const size_t sixteen =
+      is_quantised(format) ? panels_bytes(format, 16, k) : 16 * row_bytes(format, k);
+  const size_t n = beyond_caches / sixteen * 16;
+  const double took = product_seconds(table, b, {format, b.weights.data(), n, k}, rows);
   char name[80];
-  snprintf(name, sizeof name, "linear %zu x %zu, 256 MB of %s", rows, k, name_of(type));
-  print_bytes(b, table.isa, name, double(beyond_caches), took);
+  snprintf(name, sizeof name, "product %zu x %zu, 256 MB of %s", rows, k, info(format).name);
+  print_bytes(b, table.isa, name, double(n / 16 * sixteen), took);
 }
 
 std::vector<const void*> blocks_of(const float* rows, size_t keys, size_t d) {
@@ -201,14 +210,14 @@ void bench_rows(const Kernels& table, Buffers& b) {
 }
 
 void bench(const Kernels& table, Buffers& b) {
-  for (WeightType type : {WeightType::f32, WeightType::f16, WeightType::bf16}) {
-    bench_product(table, b, type, 512, 4864, 896);
-    bench_product(table, b, type, 512, 896, 4864);
-    bench_product(table, b, type, 1025, 4096, 1024);
-    bench_product(table, b, type, 8, 4864, 896);
-    bench_row(table, b, type, 1, 896);
-    bench_row(table, b, type, 1, 4864);
-    bench_row(table, b, type, 3, 896);
+  for (const FormatInfo& f : formats()) {
+    bench_product(table, b, f.format, 512, 4864, 896);
+    bench_product(table, b, f.format, 512, 896, 4864);
+    bench_product(table, b, f.format, 1025, 4096, 1024);
+    bench_product(table, b, f.format, 8, 4864, 896);
+    bench_row(table, b, f.format, 1, 896);
+    bench_row(table, b, f.format, 1, 4864);
+    bench_row(table, b, f.format, 1, 4096);
   }
   for (bool ghosts : {false, true}) {
     bench_attend(table, b, 1025, 1025, false, ghosts);
@@ -243,7 +252,7 @@ int main(int argc, char** argv) {
   setvbuf(stdout, nullptr, _IOLBF, 0);
   Buffers buffers = make_buffers();
   std::vector<const char*> wanted(argv + 1, argv + argc);
-  if (wanted.empty()) wanted = {"avx512", "avx2", "generic"};
+  if (wanted.empty()) wanted = {"avx512bf16", "avx512", "avx2", "generic"};
   for (const char* isa : wanted)
     if (const Kernels* table = kernels_for(isa)) bench(*table, buffers);
 }

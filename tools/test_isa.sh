@@ -21,7 +21,7 @@ done
 programs=(test_kernels test_kernels_faults test_native test_native_golden)
 failed=() lacking=()
 [ -z "$emulator" ] || export REVENANT_UNGUARDED=1
-for isa in generic avx2 avx512; do
+for isa in generic avx2 avx512 avx512vnni avx512bf16; do
   # The one test that is skipped exactly where the table is not there.
   probe=$($emulator "$build/bin/test_kernels" --gtest_filter="Dispatch.*/$isa")
   if grep -q "SKIPPED" <<<"$probe"; then

@@ -34,6 +34,9 @@ class MappedFile {
   size_t size_ = 0;
 };
 
+// Lets go of the memory that holds whole pages of a mapped file; read again, they are read anew.
+void forget_pages(const void* data, size_t size);
+
 std::string read_file(const Path& path);  // throws Error
 
 // Writes through a temporary name beside `path`, flushes, renames, and flushes the directory.

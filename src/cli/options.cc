@@ -47,19 +47,20 @@ CLI::Validator whole_number(uint64_t least) {
   return CLI::Validator(complaint, "");
 }
 
-void add_model_options(CLI::App& command, ModelArgs& args) {
+void add_model_options(CLI::App& command, ModelArgs& args, bool threads) {
   command.add_option("-m,--model", args.directory, "model directory")
       ->required()
       ->transform(at_home);
-  command.add_option("-t,--threads", args.options.threads, "0: as many as the machine has")
-      ->check(CLI::Range(0, 1024))
-      ->capture_default_str();
+  if (threads)
+    command.add_option("-t,--threads", args.options.threads, "0: as many as the machine has")
+        ->check(CLI::Range(0, 1024))
+        ->capture_default_str();
   command
       .add_option("--config-set", args.options.settings, "key=value over config.json; may repeat")
       ->allow_extra_args(false);
   add_type_option<WeightType>(
       command, "--cache-type", args.options.cache_type,
-      "of cached keys and values; without it f16 under 16-bit weights, f32 under f32 weights");
+      "of cached keys and values; without it f16, but f32 under f32 weights");
   size_t& memory = args.options.cache_memory;
   command
       .add_option_function<size_t>(
@@ -69,6 +70,15 @@ void add_model_options(CLI::App& command, ModelArgs& args) {
           "of the one that takes more alone. 0: no limit")
       ->check(CLI::Range(0, 1 << 30))
       ->default_str(std::to_string(memory >> 20));
+  std::vector<std::string> quantised;
+  for (const FormatInfo& f : formats())
+    if (is_quantised(f.format)) quantised.push_back(f.name);
+  command
+      .add_option_function<std::string>(
+          "--weights",
+          [&args](const std::string& name) { args.options.weights = format_named(name); },
+          "quantise the weights while they are read; tower and embedding become Q8_0")
+      ->check(CLI::IsMember(quantised, CLI::ignore_case));
   std::vector<std::string>& settings = args.options.settings;
   command
       .add_option_function<std::string>(

@@ -25,7 +25,7 @@ CLI::Option* add_type_option(CLI::App& command, const char* name, Taken& type, c
           name, [&type](const std::string& text) { type = types.at(text); }, help)
       ->check(CLI::IsMember(types));
 }
-void add_model_options(CLI::App& command, ModelArgs& args);
+void add_model_options(CLI::App& command, ModelArgs& args, bool threads = true);
 void tell_warnings(const std::vector<std::string>& warnings);
 
 // --fields OURS=THEIRS, of every command that reads rows.

@@ -79,9 +79,9 @@ class Watcher : public Observer {
         output_row_(layers(), most_),
         score_(layers(), size_t(c_.heads)) {
     if (c_.phantom.on) half_weight_ = Numbers({layers(), most_, size_t(c_.heads)});
-    for (const LayerWeights<Matrix>& layer : native.weights.layers) {
-      const Matrix& learnt = layer.attention.phantom.eta;
-      etas_.push_back(learnt ? learnt.floats()[0] : c_.phantom.eta);
+    for (const LayerWeights<Weight>& layer : native.weights.layers) {
+      const Weight& learnt = layer.attention.phantom.eta;
+      etas_.push_back(learnt ? learnt.vector.data()[0] : c_.phantom.eta);
     }
   }
 

@@ -14,7 +14,7 @@ constexpr int tiles_together = 2;
 }  // namespace
 
 Model::Model(const Path& directory, const ModelOptions& options)
-    : network_(Network::open(directory, options.settings)),
+    : network_(Network::open(directory, options.settings, options.weights)),
       pages_(std::make_shared<Pages>(config(), options.cache_type.value_or(network_.cache_type()),
                                      options.cache_memory)),
       threads_(std::make_unique<Threads>(options.threads)) {}

@@ -21,6 +21,7 @@ struct ModelOptions {
   int threads = 0;                            // 0: as many as the machine runs at once
   std::optional<WeightType> cache_type = {};  // of keys and values; none: Network::cache_type
   size_t cache_memory = 0;                    // bytes of all sequences' caches; 0: no limit
+  std::optional<Format> weights = {};         // quantised when read; none: as they are stored
 };
 
 // How a model's family speaks.

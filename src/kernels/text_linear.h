@@ -18,6 +18,9 @@ struct Multiplied<Brain> {
 };
 template <class X>
 using Operand = typename Multiplied<X>::type;
+// What one step takes of K; every sum begins anew at a multiple of it.
+template <class X>
+constexpr size_t k_step = sizeof(X) == sizeof(float) ? lanes : 2 * lanes;
 template <class X, class W>
 inline Operand<X> load_as(const W* p) {
   if constexpr (sizeof(X) == sizeof(float))
@@ -53,7 +56,7 @@ enum class Ask { nothing, weights, rows };
 template <size_t M, Ask ask = Ask::nothing, class X, class W>
 [[gnu::always_inline]] inline void add_dots(const X* const* x, const W* const* w, size_t n,
                                             size_t ahead, Sums<M>& a) {
-  constexpr size_t step = sizeof(X) == sizeof(float) ? lanes : 2 * lanes;
+  constexpr size_t step = k_step<X>;
   Vec s[M][block_outputs];
   Operand<X> row[M];
 #pragma GCC unroll 8
@@ -193,7 +196,7 @@ void strip_block(const Product<X, W>& p, size_t r, size_t rows, size_t j) {
   alignas(64) Vec waiting[strip_rows][block_outputs];
   const W *w[block_outputs], *next[block_outputs];
   const size_t parts = (p.k + Panel<W>::depth - 1) / Panel<W>::depth;
-  const size_t depth = ((p.k + parts - 1) / parts + lanes - 1) / lanes * lanes;
+  const size_t depth = ((p.k + parts - 1) / parts + k_step<X> - 1) / k_step<X> * k_step<X>;
   for (size_t begin = 0; begin < p.k; begin += depth) {
     const size_t n = lesser(depth, p.k - begin);
     const bool last = begin + n == p.k;

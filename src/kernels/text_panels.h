@@ -41,7 +41,8 @@ struct Chunk {
   alignas(64) uint8_t unpacked[depth_units][unit_groups][group_bytes];
 };
 
-// Bits [shift, shift + 8) of each byte that `mask` keeps; a shift brings a neighbour's bits in above.
+// Bits [shift, shift + 8) of each byte that `mask` keeps; a shift brings a neighbour's bits in
+// above.
 inline Ints bits_of(Ints x, size_t shift, Ints mask) { return x >> (long long)shift & mask; }
 
 inline void unpack_unit(const uint8_t* packed, int bits, uint8_t (&out)[unit_groups][group_bytes]) {

@@ -86,9 +86,7 @@ inline Ints load_ints(const uint8_t* p) {
 }
 inline Vec to_floats(Ints x) { return _mm256_cvtepi32_ps(x); }
 inline Ints to_ints(Vec x) { return _mm256_cvtps_epi32(x); }  // nearest, ties to even
-inline void store_ints(void* p, Ints x) {
-  _mm256_storeu_si256(static_cast<__m256i*>(p), x);
-}
+inline void store_ints(void* p, Ints x) { _mm256_storeu_si256(static_cast<__m256i*>(p), x); }
 // Each lane of sum plus its four products of a byte of w (from 0 up) with one of x (with a sign).
 // vpmaddubsw would saturate: two products of 255 and 127 leave 16 bits.
 inline Ints add_fours(Ints sum, Ints w, Ints x) {

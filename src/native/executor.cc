@@ -2,8 +2,8 @@
 #include "native/executor.h"
 
 #include <cstring>
+#include <map>
 
-#include "base/dtype.h"
 #include "base/error.h"
 
 namespace revenant {
@@ -16,15 +16,34 @@ size_t grain_for(size_t work_per_item) {
   return std::max<size_t>(1, least_work / std::max<size_t>(1, work_per_item));
 }
 
-void read_row(const Matrix& m, int64_t r, float* out) {
-  const std::byte* row = m.row(r);
-  if (m.type == WeightType::f32) {
-    std::memcpy(out, row, size_t(m.columns) * sizeof(float));
-    return;
+// A product that is one of several in a job: outputs [first, end) of the job are its.
+struct Term {
+  const Packed& w;
+  const float* bias;
+  const void* x;  // as the format's product reads it
+  size_t x_row;   // its bytes a row
+  Tensor& out;
+  size_t first, end;
+};
+
+// Rows [r, r + rows) of outputs [begin, end); rows of a fused weight stand in blocks.
+void columns(const Kernels& kernels, const Term& p, size_t r, size_t rows, size_t begin,
+             size_t end) {
+  const size_t n = size_t(p.w.rows);
+  const auto* x = static_cast<const std::byte*>(p.x) + r * p.x_row;
+  while (begin < end) {
+    const WeightView view = p.w.view(begin, end);
+    kernels.product(view, x, rows, p.bias ? p.bias + begin : nullptr, p.out.data() + r * n + begin,
+                    n);
+    begin += view.n;
   }
-  const auto* half = reinterpret_cast<const uint16_t*>(row);
-  for (int i = 0; i < m.columns; ++i)
-    out[i] = m.type == WeightType::f16 ? to_float_f16(half[i]) : to_float_bf16(half[i]);
+}
+
+// Outputs that one thread computes at a time: whole tiles of every instruction set's kernels.
+constexpr size_t outputs_together = 32;
+
+size_t padded(int rows) {
+  return (size_t(rows) + outputs_together - 1) / outputs_together * outputs_together;
 }
 
 bool same_shape(const Tensor& x, const Tensor& y) {
@@ -33,11 +52,11 @@ bool same_shape(const Tensor& x, const Tensor& y) {
 
 }  // namespace
 
-Tensor Executor::embed(const Matrix& table, std::span<const int> ids) {
-  Tensor out(int(ids.size()), 1, table.columns);
+Tensor Executor::embed(const Weight& table, std::span<const int> ids) {
+  Tensor out(int(ids.size()), 1, table.packed.columns);
   for (size_t r = 0; r < ids.size(); ++r) {
-    CHECK(ids[r] >= 0 && ids[r] < table.rows);
-    read_row(table, ids[r], out.row(int(r)));
+    CHECK(ids[r] >= 0 && ids[r] < table.packed.rows);
+    table.packed.unpack_row(ids[r], out.row(int(r)));
   }
   return out;
 }
@@ -56,43 +75,62 @@ Tensor Executor::place(const Tensor& x, const Tensor& features, const Step& step
   return out;
 }
 
-// Columns [begin, end) of the product; rows of a fused weight stand in blocks.
-void Executor::columns(const Matrix& w, const float* bias, const float* x, size_t rows, float* out,
-                       size_t begin, size_t end) {
-  const size_t n = size_t(w.rows), k = size_t(w.columns), block = size_t(w.map.block);
-  while (begin < end) {
-    const size_t stop = std::min(end, (begin / block + 1) * block);
-    k_.linear(x, rows, k, w.row(int64_t(begin)), w.type, stop - begin, k,
-              bias ? bias + begin : nullptr, out + begin, n);
-    begin = stop;
-  }
-}
-
-void Executor::multiply(const Matrix& w, const float* bias, const float* x, size_t rows,
-                        float* out) {
-  const size_t n = size_t(w.rows), k = size_t(w.columns);
-  if (rows >= 4 * n) {  // many short rows: the mixers, which all heads share
-    threads_.parallel_for(rows, grain_for(n * k), [&](size_t begin, size_t end) {
-      columns(w, bias, x + begin * k, end - begin, out + begin * n, 0, n);
-    });
-  } else {
-    const size_t grain = (grain_for(rows * k) + 7) / 8 * 8;
-    threads_.parallel_for(
-        n, grain, [&](size_t begin, size_t end) { columns(w, bias, x, rows, out, begin, end); });
-  }
-}
-
-Tensor Executor::linear(const Linear<Matrix>& w, const Tensor& x, const Step* step) {
-  CHECK(x.width == w.weight.columns);
-  stop_unless(go_on_);
-  Tensor out(x.rows, x.heads, w.weight.rows);
-  multiply(w.weight, w.bias.floats(), x.data(), size_t(x.rows) * size_t(x.heads), out.data());
-  if (step && w.lora_a) add_picture_branch(w, x, *step, out);
+Tensor Executor::prepared(Input input, const Tensor& x) {
+  if (input == Input::f32) return x;
+  const size_t rows = size_t(x.rows) * size_t(x.heads), k = size_t(x.width);
+  const size_t row = prepared_bytes(k_, input, k);
+  Tensor out(int(rows), 1, int((row + sizeof(float) - 1) / sizeof(float)));
+  threads_.parallel_for(rows, grain_for(4 * k), [&](size_t begin, size_t end) {
+    k_.prepare(input, x.data() + begin * k, end - begin, k,
+               reinterpret_cast<std::byte*>(out.data()) + begin * row);
+  });
   return out;
 }
 
+// One x through several weights: prepared once for each way that they read it, then one job over
+// the outputs of all.
+void Executor::linears(std::span<const Linear<Weight>* const> w, const Tensor& x, const Step* step,
+                       std::span<Tensor> out) {
+  stop_unless(go_on_);
+  const size_t rows = size_t(x.rows) * size_t(x.heads), k = size_t(x.width);
+  std::map<Input, Tensor> inputs;
+  std::vector<Term> parts;
+  size_t outputs = 0;
+  for (size_t i = 0; i < w.size(); ++i) {
+    const Packed& weight = w[i]->weight.packed;
+    CHECK(x.width == weight.columns);
+    const Input input = input_of(weight.format);
+    if (!inputs.contains(input)) inputs[input] = prepared(input, x);
+    out[i] = Tensor(x.rows, x.heads, weight.rows);
+    parts.push_back({weight, w[i]->bias.vector.data(), inputs[input].data(),
+                     prepared_bytes(k_, input, k), out[i], outputs, outputs + padded(weight.rows)});
+    outputs = parts.back().end;
+  }
+  if (w.size() == 1 && rows >= 4 * size_t(out[0].width)) {
+    // Many short rows: the mixers, which all heads share.
+    threads_.parallel_for(rows, grain_for(outputs * k), [&](size_t begin, size_t end) {
+      columns(k_, parts[0], begin, end - begin, 0, size_t(out[0].width));
+    });
+  } else {
+    const size_t tile = outputs_together;
+    threads_.parallel_for(outputs / tile, grain_for(tile * rows * k), [&](size_t b, size_t e) {
+      for (const Term& p : parts) {
+        const size_t begin = std::max(b * tile, p.first), end = std::min(e * tile, p.end);
+        if (begin < end)
+          columns(k_, p, 0, rows, begin - p.first, std::min(end - p.first, size_t(p.w.rows)));
+      }
+    });
+  }
+  for (size_t i = 0; i < w.size(); ++i)
+    if (step && w[i]->lora_a) add_picture_branch(*w[i], x, *step, out[i]);
+}
+
+Tensor Executor::linear(const Linear<Weight>& w, const Tensor& x, const Step* step) {
+  return linears<1>({&w}, x, step)[0];
+}
+
 // TroL-1.8B/7B: picture rows get a low-rank addition; the other rows are not even computed.
-void Executor::add_picture_branch(const Linear<Matrix>& w, const Tensor& x, const Step& step,
+void Executor::add_picture_branch(const Linear<Weight>& w, const Tensor& x, const Step& step,
                                   Tensor& out) {
   CHECK(x.heads == 1 && x.rows == step.rows);
   std::vector<int> rows;
@@ -105,8 +143,8 @@ void Executor::add_picture_branch(const Linear<Matrix>& w, const Tensor& x, cons
     for (int j = 0; j < out.width; ++j) out.row(rows[i])[j] += high.row(int(i))[j];
 }
 
-Tensor Executor::swiglu(const MlpWeights<Matrix>& w, const Tensor& x, const Step& step) {
-  const Tensor gate = linear(w.gate, x, &step), up = linear(w.up, x, &step);
+Tensor Executor::swiglu(const MlpWeights<Weight>& w, const Tensor& x, const Step& step) {
+  const auto [gate, up] = linears<2>({&w.gate, &w.up}, x, &step);
   Tensor product(gate.rows, 1, gate.width);
   threads_.parallel_for(size_t(gate.rows), grain_for(size_t(gate.width) * 8),
                         [&](size_t begin, size_t end) {
@@ -117,23 +155,23 @@ Tensor Executor::swiglu(const MlpWeights<Matrix>& w, const Tensor& x, const Step
   return linear(w.down, product, &step);
 }
 
-Tensor Executor::rms_norm(const Tensor& x, const Norm<Matrix>& norm) {
-  CHECK(x.width == norm.weight.rows);
+Tensor Executor::rms_norm(const Tensor& x, const Norm<Weight>& norm) {
+  CHECK(x.width == norm.weight.vector.rows);
   Tensor out(x.rows, x.heads, x.width);
   const size_t w = size_t(x.width);
   threads_.parallel_for(size_t(x.rows) * size_t(x.heads), grain_for(w), [&](size_t b, size_t e) {
-    k_.rms_norm(x.data() + b * w, e - b, w, norm.weight.floats(), float(norm.eps),
+    k_.rms_norm(x.data() + b * w, e - b, w, norm.weight.vector.data(), float(norm.eps),
                 out.data() + b * w);
   });
   return out;
 }
 
-Tensor Executor::layer_norm(const Tensor& x, const Norm<Matrix>& norm) {
-  CHECK(x.width == norm.weight.rows);
+Tensor Executor::layer_norm(const Tensor& x, const Norm<Weight>& norm) {
+  CHECK(x.width == norm.weight.vector.rows);
   Tensor out(x.rows, x.heads, x.width);
   const size_t w = size_t(x.width);
   threads_.parallel_for(size_t(x.rows) * size_t(x.heads), grain_for(w), [&](size_t b, size_t e) {
-    k_.layer_norm(x.data() + b * w, e - b, w, norm.weight.floats(), norm.bias.floats(),
+    k_.layer_norm(x.data() + b * w, e - b, w, norm.weight.vector.data(), norm.bias.vector.data(),
                   float(norm.eps), out.data() + b * w);
   });
   return out;
@@ -216,9 +254,9 @@ Tensor Executor::mul(const Tensor& x, const Tensor& y) {
   return each(x, [=](size_t i) { return a[i] * b[i]; });
 }
 
-Tensor Executor::mul(const Tensor& x, const Matrix& y) {
-  CHECK(x.width == y.rows && y.values);
-  const float *a = x.data(), *b = y.floats();
+Tensor Executor::mul(const Tensor& x, const Weight& y) {
+  CHECK(x.width == y.vector.rows);
+  const float *a = x.data(), *b = y.vector.data();
   return each_line(x, [=](size_t, size_t i, size_t j) { return a[i] * b[j]; });
 }
 

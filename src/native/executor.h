@@ -1,8 +1,9 @@
-// The native executor: the verbs of model/verbs.h on Tensor and Matrix. One executor computes one
+// The native executor: the verbs of model/verbs.h on Tensor and Weight. One executor computes one
 // step. Work is split over rows, heads and outputs, never over a sum, so results do not depend on
 // the number of threads, the batch or the way a prompt was cut into pieces.
 #pragma once
 
+#include <array>
 #include <functional>
 #include <optional>
 #include <span>
@@ -37,29 +38,34 @@ class Executor : public Verbs<Executor> {
         observer_(observer),
         go_on_(std::move(go_on)) {}
 
-  Tensor embed(const Matrix& table, std::span<const int> ids);
+  Tensor embed(const Weight& table, std::span<const int> ids);
   Tensor place(const Tensor& x, const Tensor& features, const Step& step);
-  Tensor linear(const Linear<Matrix>& w, const Tensor& x, const Step* step = nullptr);
-  Tensor swiglu(const MlpWeights<Matrix>& w, const Tensor& x, const Step& step);
+  Tensor linear(const Linear<Weight>& w, const Tensor& x, const Step* step = nullptr);
+  template <class W>
+  Qkv<Tensor> qkv(const W& w, const Tensor& x, int head_dim, const Step* step = nullptr) {
+    const auto [q, k, v] = linears<3>({&w.q, &w.k, &w.v}, x, step);
+    return {heads(q, head_dim), heads(k, head_dim), heads(v, head_dim)};
+  }
+  Tensor swiglu(const MlpWeights<Weight>& w, const Tensor& x, const Step& step);
   Tensor heads(const Tensor& x, int d) { return x.shaped(x.width / d, d); }
   Tensor join(const Tensor& x) { return x.shaped(1, x.heads * x.width); }
-  Tensor rms_norm(const Tensor& x, const Norm<Matrix>& norm);
-  Tensor layer_norm(const Tensor& x, const Norm<Matrix>& norm);
+  Tensor rms_norm(const Tensor& x, const Norm<Weight>& norm);
+  Tensor layer_norm(const Tensor& x, const Norm<Weight>& norm);
 
   Tensor rope(const Tensor& x, const Step& step);
   Qkv<Tensor> anchor(Site site, const Qkv<Tensor>& a, const Step& step);
   Tensor attend_heads(const Tensor& q, const Tensor& k, const Tensor& v, const Step& step);
-  float eta(const Matrix& learnt, double usual) {
-    return learnt ? learnt.floats()[0] : float(usual);
+  float eta(const Weight& learnt, double usual) {
+    return learnt ? learnt.vector.data()[0] : float(usual);
   }
   Halves<Tensor> attend(Site site, const Haunted<Tensor>& a, const Step& step, float eta);
 
   Tensor attend_tile(const Qkv<Tensor>& a, int tokens);
   Tensor patches(std::span<const float> pixels, int tiles, int side, int patch);
-  Tensor with_class(const Tensor& x, const Matrix& class_token, int tiles);
+  Tensor with_class(const Tensor& x, const Weight& class_token, int tiles);
   Tensor drop_class(const Tensor& x, int tiles);
-  Tensor resample(const Matrix& table, const std::vector<float>& matrix);
-  Tensor add_positions(const Tensor& x, const Matrix& positions);
+  Tensor resample(const Weight& table, const std::vector<float>& matrix);
+  Tensor add_positions(const Tensor& x, const Weight& positions);
   Tensor add_positions(const Tensor& x, const Tensor& positions);
   Tensor shuffle(const Tensor& x, int grid, int factor);
 
@@ -77,7 +83,7 @@ class Executor : public Verbs<Executor> {
   Tensor add(const Tensor& x, const Tensor& y);
   Tensor sub(const Tensor& x, const Tensor& y);
   Tensor mul(const Tensor& x, const Tensor& y);
-  Tensor mul(const Tensor& x, const Matrix& y);
+  Tensor mul(const Tensor& x, const Weight& y);
   Tensor lerp(const Tensor& a, const Tensor& b, const Tensor& t);
   Tensor affine(const Tensor& x, float scale, float shift);
   Tensor gate_prompt(const Tensor& gate, const Step&) { return gate; }  // see `again`
@@ -107,10 +113,18 @@ class Executor : public Verbs<Executor> {
   Tensor each(const Tensor& x, const F& fn);
   template <class F>
   Tensor each_line(const Tensor& x, const F& fn);
-  void multiply(const Matrix& w, const float* bias, const float* x, size_t rows, float* out);
-  void columns(const Matrix& w, const float* bias, const float* x, size_t rows, float* out,
-               size_t begin, size_t end);
-  void add_picture_branch(const Linear<Matrix>& w, const Tensor& x, const Step& step, Tensor& out);
+  // Several products of the same x, which is prepared once, in one job.
+  template <size_t n>
+  std::array<Tensor, n> linears(const std::array<const Linear<Weight>*, n>& w, const Tensor& x,
+                                const Step* step) {
+    std::array<Tensor, n> out;
+    linears(w, x, step, out);
+    return out;
+  }
+  void linears(std::span<const Linear<Weight>* const> w, const Tensor& x, const Step* step,
+               std::span<Tensor> out);
+  Tensor prepared(Input input, const Tensor& x);
+  void add_picture_branch(const Linear<Weight>& w, const Tensor& x, const Step& step, Tensor& out);
   void remember(Site site, const Haunted<Tensor>& a, const Step& step);
   void remember(Site site, const Tensor& x, const Span& span, CachePart part);
 

@@ -64,13 +64,13 @@ Tensor Executor::patches(std::span<const float> pixels, int tiles, int side, int
   return out;
 }
 
-Tensor Executor::with_class(const Tensor& x, const Matrix& class_token, int tiles) {
-  CHECK(class_token.rows == x.width);
+Tensor Executor::with_class(const Tensor& x, const Weight& class_token, int tiles) {
+  CHECK(class_token.vector.rows == x.width);
   const int n = x.rows / tiles;
   const size_t bytes = x.row_size() * sizeof(float);
   Tensor out(tiles * (1 + n), 1, x.width);
   for (int t = 0; t < tiles; ++t) {
-    std::memcpy(out.row(t * (1 + n)), class_token.floats(), bytes);
+    std::memcpy(out.row(t * (1 + n)), class_token.vector.data(), bytes);
     std::memcpy(out.row(t * (1 + n) + 1), x.row(t * n), size_t(n) * bytes);
   }
   return out;
@@ -84,9 +84,9 @@ Tensor Executor::drop_class(const Tensor& x, int tiles) {
   return out;
 }
 
-Tensor Executor::resample(const Matrix& table, const std::vector<float>& matrix) {
-  const size_t from = size_t(table.rows), width = size_t(table.columns);
-  Tensor out(int(matrix.size() / from), 1, table.columns);
+Tensor Executor::resample(const Weight& table, const std::vector<float>& matrix) {
+  const size_t from = size_t(table.vector.rows), width = size_t(table.vector.columns);
+  Tensor out(int(matrix.size() / from), 1, table.vector.columns);
   std::memset(out.data(), 0, out.size() * sizeof(float));
   threads_.parallel_for(size_t(out.rows), 8, [&](size_t begin, size_t end) {
     for (size_t r = begin; r < end; ++r)
@@ -94,14 +94,15 @@ Tensor Executor::resample(const Matrix& table, const std::vector<float>& matrix)
         const float weight = matrix[r * from + i];
         if (weight == 0) continue;  // all but 16 are
         for (size_t j = 0; j < width; ++j)
-          out.row(int(r))[j] += weight * table.floats()[i * width + j];
+          out.row(int(r))[j] += weight * table.vector.data()[i * width + j];
       }
   });
   return out;
 }
 
-Tensor Executor::add_positions(const Tensor& x, const Matrix& positions) {
-  return add_positions(x, Tensor::from(positions.floats(), positions.rows, positions.columns));
+Tensor Executor::add_positions(const Tensor& x, const Weight& positions) {
+  return add_positions(
+      x, Tensor::from(positions.vector.data(), positions.vector.rows, positions.vector.columns));
 }
 
 // InternVL's pixel_shuffle, "v2": token (i, j) holds its factor x factor cells row by row.

@@ -9,7 +9,7 @@ namespace revenant {
 // long piece of a prompt of a large model; then it throws Stopped and no sequence has new rows.
 struct Native {
   const Config& config;
-  const Weights<Matrix>& weights;
+  const Weights<Weight>& weights;
   Threads& threads;
   Observer* observer = nullptr;
   const Kernels* kernels = nullptr;  // null: the best that this machine has

@@ -4,7 +4,8 @@
 #include "model/generation.h"
 
 namespace revenant {
-Network Network::open(const Path& directory, const std::vector<std::string>& settings) {
+Network Network::open(const Path& directory, const std::vector<std::string>& settings,
+                      std::optional<Format> wanted) {
   Network network;
   network.checkpoint = Checkpoint::open(directory);
   network.config = parse_config(with_settings(network.checkpoint.config(), settings),
@@ -21,7 +22,7 @@ Network Network::open(const Path& directory, const std::vector<std::string>& set
       if (!network.gate_file->warning.empty())
         network.warnings.push_back(network.gate_file->warning);
     }
-  network.weights = load_weights(network.config, source);
+  network.weights = load_weights(network.config, source, wanted);
   return network;
 }
 

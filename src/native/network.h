@@ -13,21 +13,22 @@ namespace revenant {
 // Owns the mapped files that the weights point into; may be moved, not copied.
 struct Network {
   Config config;
-  Weights<Matrix> weights;
+  Weights<Weight> weights;
   std::vector<std::string> warnings;  // what a careful reader of the files would want to know
 
   Checkpoint checkpoint;
   std::optional<GateFile> gate_file;  // TroL's trol_gating.pt, if it is in use
 
-  // What keys and values are cached in unless someone says otherwise: f16 under 16-bit weights, f32
-  // under f32 weights.
+  // What keys and values are cached in unless someone says otherwise: f16 under 16-bit and
+  // quantised weights, f32 under f32 weights.
   WeightType cache_type() const {
-    return weights.layers.front().mlp.up.weight.type == WeightType::f32 ? WeightType::f32
-                                                                        : WeightType::f16;
+    return weights.layers.front().mlp.up.weight.packed.format == Format::f32 ? WeightType::f32
+                                                                             : WeightType::f16;
   }
 
-  // `settings` are "key=value" over config.json. Throws Error.
-  static Network open(const Path& directory, const std::vector<std::string>& settings = {});
+  // `settings` are "key=value" over config.json; `wanted` is load_weights'. Throws Error.
+  static Network open(const Path& directory, const std::vector<std::string>& settings = {},
+                      std::optional<Format> wanted = {});
   Network(Network&&) = default;
   Network(const Network&) = delete;
 

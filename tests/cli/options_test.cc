@@ -178,6 +178,7 @@ std::vector<OptionRow> Options::speak_rows(const std::string& command) const {
                     {"ask", "-m", model_, "-n", "24", "--questions", at("two.txt")}});
     rows.push_back({command, "--json", greedy, joined(greedy, {"--json"})});
   }
+  rows.push_back({command, "--weights", numbers, joined(numbers, {"--weights", "q4_0"})});
   if (!view) rows.push_back({command, "--beams", greedy, joined(greedy, {"--beams", "4"})});
   if (!chat && !many)
     rows.push_back({command, "-p,--prompt", greedy,
@@ -233,6 +234,7 @@ std::vector<OptionRow> Options::eval_rows() {
       {"eval", "--config-set", with({}), with({"--config-set", "revenant.phantom=false"}), counts},
       {"eval", "--traverse", with({}), with({"--traverse", "off"}), counts},
       {"eval", "--passes", with({}), with({"--passes", "4"}), counts},
+      {"eval", "--weights", with({}), with({"--weights", "q4_0"}), counts},
       {"eval", "--data", with({}), words(model_, {"--data", at("more.json"), "-n", "12"}), counts},
       {"eval", "--train", with({}), with({"--train", at("more.json")}), counts},
       {"eval", "-n,--predict", with({}), words(model_, {"--data", at("own.json"), "-n", "2"}),

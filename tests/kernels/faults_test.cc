@@ -28,15 +28,12 @@ Guarded<uint16_t> narrowed(const Guarded<float>& x, WeightType type) {
   return out;
 }
 
-Guarded<float> linear(const Kernels& table, WeightType type) {
+Guarded<float> linear(const Kernels& table, Format format) {
   constexpr size_t rows = 5, n = 21, k = 21;
   const auto x = normals(rows * k, 1), bias = normals(n, 2), w = normals(n * k, 3);
-  const auto narrow = narrowed(w, type == WeightType::f32 ? WeightType::f16 : type);
-  Guarded<float> out(rows * n);
-  const void* stored = w.data();
-  if (type != WeightType::f32) stored = narrow.data();
-  table.linear(x.data(), rows, k, stored, type, n, k, bias.data(), out.data(), n);
-  return out;
+  std::vector<std::byte> stored(n * row_bytes(format, k));
+  pack_row(format, {w.data(), n * k}, stored.data());
+  return product_of(table, {format, stored.data(), n, k}, x.data(), rows, bias.data());
 }
 
 Guarded<float> rms_norm(const Kernels& table) {
@@ -139,6 +136,13 @@ std::vector<Call> by_type(F call, bool f32 = true) {
   return calls;
 }
 
+std::vector<Call> linears() {
+  std::vector<Call> calls;
+  for (const Format format : {Format::f32, Format::f16, Format::bf16})
+    calls.push_back([=](const Kernels& table) { return linear(table, format); });
+  return calls;
+}
+
 double distance(const Kernels& table, const std::vector<Call>& calls) {
   double worst = 0;
   for (const Call& call : calls) worst = std::max(worst, misfit(call(table), call(twin())));
@@ -148,7 +152,7 @@ double distance(const Kernels& table, const std::vector<Call>& calls) {
 EACH_TABLE(TwinFaults);
 
 TEST_P(TwinFaults, NoneIsNoticed) {
-  EXPECT_LE(distance(*table, by_type(linear)), 1);
+  EXPECT_LE(distance(*table, linears()), 1);
   EXPECT_LE(distance(*table, by_type(attend)), 1);
   EXPECT_LE(distance(*table, by_type(narrow, false)), 0);
   EXPECT_LE(distance(*table, {rms_norm, layer_norm, swiglu, rope, attend_heads}), 1);
@@ -164,33 +168,29 @@ void expect_noticed(const char* what, const std::vector<Call>& calls,
   for (const Call& call : calls) EXPECT_GT(misfit(call(harmed), call(twin())), 10) << what;
 }
 
-TEST(KernelFaults, OfLinear) {
-  const auto planted = [](const char* what, decltype(Kernels::linear) fault) {
-    expect_noticed(what, by_type(linear), [=](Kernels& k) { k.linear = fault; });
+TEST(KernelFaults, OfProducts) {
+  const auto planted = [](const char* what, decltype(Kernels::product) fault) {
+    expect_noticed(what, linears(), [=](Kernels& k) { k.product = fault; });
   };
-  planted("no bias", [](const float* x, size_t r, size_t s, const void* w, WeightType t, size_t n,
-                        size_t k, const float*, float* o, size_t os) noexcept {
-    twin().linear(x, r, s, w, t, n, k, nullptr, o, os);
+  planted("no bias", [](const WeightView& w, const void* x, size_t r, const float*, float* o,
+                        size_t os) noexcept { twin().product(w, x, r, nullptr, o, os); });
+  planted("the first row for all", [](const WeightView& w, const void* x, size_t r, const float* b,
+                                      float* o, size_t os) noexcept {
+    for (size_t i = 0; i < r; ++i) twin().product(w, x, 1, b, o + i * os, os);
   });
-  planted("the first row for all",
-          [](const float* x, size_t r, size_t, const void* w, WeightType t, size_t n, size_t k,
-             const float* b, float* o,
-             size_t os) noexcept { twin().linear(x, r, 0, w, t, n, k, b, o, os); });
-  planted("last output from its neighbour",
-          [](const float* x, size_t r, size_t s, const void* w, WeightType t, size_t n, size_t k,
-             const float* b, float* o, size_t os) noexcept {
-            twin().linear(x, r, s, w, t, n, k, b, o, os);
-            for (size_t i = 0; i < r; ++i) o[i * os + n - 1] = o[i * os + n - 2];
-          });
-  const auto crossed = [](const float* x, size_t r, size_t s, const void* w, WeightType t, size_t n,
-                          size_t k, const float* b, float* o, size_t os) noexcept {
-    t = t == WeightType::f16 ? WeightType::bf16 : t == WeightType::bf16 ? WeightType::f16 : t;
-    twin().linear(x, r, s, w, t, n, k, b, o, os);
+  planted("last output from its neighbour", [](const WeightView& w, const void* x, size_t r,
+                                               const float* b, float* o, size_t os) noexcept {
+    twin().product(w, x, r, b, o, os);
+    for (size_t i = 0; i < r; ++i) o[i * os + w.n - 1] = o[i * os + w.n - 2];
+  });
+  const auto crossed = [](const WeightView& w, const void* x, size_t r, const float* b, float* o,
+                          size_t os) noexcept {
+    const Format other = w.format == Format::f16 ? Format::bf16 : Format::f16;
+    twin().product({other, w.data, w.n, w.k}, x, r, b, o, os);
   };
-  expect_noticed("16-bit types exchanged",
-                 {[](const Kernels& t) { return linear(t, WeightType::f16); },
-                  [](const Kernels& t) { return linear(t, WeightType::bf16); }},
-                 [&](Kernels& k) { k.linear = crossed; });
+  std::vector<Call> halves = linears();
+  halves.erase(halves.begin());
+  expect_noticed("16-bit types exchanged", halves, [&](Kernels& k) { k.product = crossed; });
 }
 
 TEST(KernelFaults, OfNorms) {

@@ -68,7 +68,19 @@ class EachTable : public testing::TestWithParam<const char*> {
   const Kernels* table = nullptr;
 };
 
-inline const char* const isas[] = {"generic", "avx2", "avx512"};
+inline const char* const isas[] = {"generic", "avx2", "avx512", "avx512vnni", "avx512bf16"};
+
+// A product as the executor makes it: x prepared in memory that ends where it must.
+inline Guarded<float> product_of(const Kernels& table, const WeightView& w, const float* x,
+                                 size_t rows, const float* bias = nullptr) {
+  Guarded<float> out(rows * w.n);
+  const Input input = input_of(w.format);
+  Guarded<uint8_t> prepared(rows * prepared_bytes(table, input, w.k));
+  if (input != Input::f32) table.prepare(input, x, rows, w.k, prepared.data());
+  table.product(w, input == Input::f32 ? static_cast<const void*>(x) : prepared.data(), rows, bias,
+                out.data(), w.n);
+  return out;
+}
 
 #define EACH_TABLE(suite)                                    \
   struct suite : EachTable {};                               \

@@ -42,7 +42,7 @@ struct ByHand : Executor {
 template <class E>
 class Forwards {
  public:
-  Forwards(const Config& config, const Weights<Matrix>& weights, WeightType type)
+  Forwards(const Config& config, const Weights<Weight>& weights, WeightType type)
       : c_(config), w_(weights), type_(type) {}
 
   Sequence sequence() const { return Sequence(c_, type_); }
@@ -72,7 +72,7 @@ class Forwards {
 
  private:
   const Config& c_;
-  const Weights<Matrix>& w_;
+  const Weights<Weight>& w_;
   WeightType type_;
   Threads threads_{2};
 };
@@ -87,7 +87,7 @@ Ids text(uint64_t seed, int length) {
 // A prompt in pieces, steps, a fork that goes another way, one that follows it from the middle,
 // going back, and a prompt that goes on.
 template <class E>
-Values story(const Config& config, const Weights<Matrix>& weights, WeightType type) {
+Values story(const Config& config, const Weights<Weight>& weights, WeightType type) {
   const int streams = config.trol.traverse == Traverse::all ? config.trol.streams() : 1;
   Forwards<E> run(config, weights, type);
   for (const size_t piece : {size_t(1), size_t(7), size_t(100)}) {
@@ -130,7 +130,7 @@ void for_each_model(const F& test) {
 }
 
 TEST(Cache, OfSixteenBitsIsOneOfRoundedFloats) {
-  for_each_model([](const Config& c, const Weights<Matrix>& w) {
+  for_each_model([](const Config& c, const Weights<Weight>& w) {
     const Values f16 = story<Executor>(c, w, WeightType::f16),
                  bf16 = story<Executor>(c, w, WeightType::bf16);
     EXPECT_EQ(f16, (story<ByHand<WeightType::f16>>(c, w, WeightType::f32)));
@@ -141,7 +141,7 @@ TEST(Cache, OfSixteenBitsIsOneOfRoundedFloats) {
 
 // A copy of a sequence, whole or from where it differs, goes on as the one it was copied from.
 TEST(Cache, ACopyGoesOnAsItsOrigin) {
-  for_each_model([](const Config& config, const Weights<Matrix>& weights) {
+  for_each_model([](const Config& config, const Weights<Weight>& weights) {
     const int streams = config.trol.traverse == Traverse::all ? config.trol.streams() : 1;
     for (const WeightType type : {WeightType::f32, WeightType::f16, WeightType::bf16}) {
       Forwards<Executor> run(config, weights, type);
@@ -163,7 +163,7 @@ TEST(Cache, ACopyGoesOnAsItsOrigin) {
 }
 
 TEST(Cache, BytesAreThoseOfItsRows) {
-  for_each_model([](const Config& config, const Weights<Matrix>& weights) {
+  for_each_model([](const Config& config, const Weights<Weight>& weights) {
     for (const WeightType type : {WeightType::f32, WeightType::f16}) {
       Forwards<Executor> run(config, weights, type);
       Sequence sequence = run.sequence();
@@ -181,7 +181,7 @@ TEST(Cache, BytesAreThoseOfItsRows) {
 // scale of the logits: 3 * 2 * 2 u. Errors of either sign cancel: 0.6 u is seen here, 1.9 u in the
 // golden cases.
 TEST(Cache, OfSixteenBitsStaysNearThatOfFloats) {
-  for_each_model([](const Config& c, const Weights<Matrix>& w) {
+  for_each_model([](const Config& c, const Weights<Weight>& w) {
     const Values f32 = story<Executor>(c, w, WeightType::f32);
     double largest = 0;
     for (const float x : f32) largest = std::max(largest, std::abs(double(x)));

@@ -10,7 +10,7 @@ namespace {
 
 struct Planted {
   Config config;
-  Weights<Matrix> weights;
+  Weights<Weight> weights;
 };
 
 Threads& threads() {
@@ -169,9 +169,10 @@ TEST(Faults, SecondPassWrittenToTheFirstStream) {
 
 TEST(Faults, GateUntied) {
   for_each_trol([](const Case& c, Planted p) {
-    auto bias = std::make_shared<std::vector<float>>(*p.weights.layers[0].trol_gate.bias.values);
+    auto bias =
+        std::make_shared<std::vector<float>>(*p.weights.layers[0].trol_gate.bias.vector.values);
     bias->front() += 1;
-    p.weights.layers[0].trol_gate.bias.values = bias;
+    p.weights.layers[0].trol_gate.bias.vector.values = bias;
     EXPECT_GT(prompt_misfit(c, p), 10);
   });
 }
@@ -179,13 +180,13 @@ TEST(Faults, GateUntied) {
 // The picture's low-rank branch on every row.
 struct LoraEverywhere : Executor {
   using Executor::Executor;
-  Tensor linear(const Linear<Matrix>& w, const Tensor& x, const Step* step = nullptr) {
+  Tensor linear(const Linear<Weight>& w, const Tensor& x, const Step* step = nullptr) {
     if (!step) return Executor::linear(w, x);
     Step all = *step;
     all.picture.assign(all.picture.size(), 1);
     return Executor::linear(w, x, &all);
   }
-  Qkv<Tensor> qkv(const AttentionWeights<Matrix>& w, const Tensor& x, int d, const Step* step) {
+  Qkv<Tensor> qkv(const AttentionWeights<Weight>& w, const Tensor& x, int d, const Step* step) {
     return {heads(linear(w.q, x, step), d), heads(linear(w.k, x, step), d),
             heads(linear(w.v, x, step), d)};
   }
@@ -203,7 +204,7 @@ TEST(Faults, QueriesOfFusedTensorReadInPlainOrder) {
     Planted p{c.config(), c.network->weights};
     if (p.config.backbone != Backbone::internlm2 || p.config.kv_heads == 1) return;
     for (auto& layer : p.weights.layers) {
-      Matrix& q = layer.attention.q.weight;
+      Packed& q = layer.attention.q.weight.packed;
       q.map = {0, q.rows, 0};
     }
     EXPECT_GT(prompt_misfit(c, p), 10);
@@ -222,7 +223,7 @@ TEST(Faults, LongAndShortRotaryFactorsSwapped) {
 // Both passes mixed by a gate that looks at the second one's output.
 struct GateFromSecondOutput : Executor {
   using Executor::Executor;
-  static inline const Linear<Matrix>* gate = nullptr;
+  static inline const Linear<Weight>* gate = nullptr;
   Tensor lerp(const Tensor& a, const Tensor& b, const Tensor&) {
     return Executor::lerp(a, b, affine(tanh(linear(*gate, b)), 0.5f, 0.5f));
   }
@@ -277,19 +278,15 @@ void for_each_clip(const F& test) {
 // The tower's final norm, which the released checkpoints carry and nothing uses.
 struct ClipFinalNorm : Executor {
   using Executor::Executor;
-  static inline Norm<Matrix> norm;
+  static inline Norm<Weight> norm;
   Tensor drop_class(const Tensor& x, int tiles) {
     return Executor::drop_class(layer_norm(x, norm), tiles);
   }
 };
 
-Matrix vector_of(const std::vector<float>& values, int columns = 1) {
-  Matrix m;
-  m.rows = int(values.size()) / columns;
-  m.columns = columns;
-  m.map = {0, m.rows, 0};
-  m.values = std::make_shared<std::vector<float>>(values);
-  return m;
+Weight vector_of(const std::vector<float>& values, int columns = 1) {
+  return {{},
+          {int(values.size()) / columns, columns, std::make_shared<std::vector<float>>(values)}};
 }
 
 TEST(Faults, ClipWithItsFinalNorm) {
@@ -339,7 +336,7 @@ struct AnchorFromEveryPass : Executor {
 
 TEST(Faults, AnchorTakenFromTheSecondPass) {
   const Config config = random_config({.phantom = true, .trol = true});
-  const Weights<Matrix> weights = random_weights(config, 5);
+  const Weights<Weight> weights = random_weights(config, 5);
   Ids ids;
   for (int i = 0; i < 20; ++i) ids.push_back(i);
   const auto run = [&](auto executor_type) {

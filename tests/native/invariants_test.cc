@@ -31,7 +31,7 @@ Ids prompt(uint64_t seed, int length, int vocab) {
 
 struct Model {
   Config config;
-  Weights<Matrix> weights;
+  Weights<Weight> weights;
   explicit Model(const RandomShape& shape)
       : config(random_config(shape)), weights(random_weights(config, 7)) {}
 
@@ -259,15 +259,16 @@ TEST(Trol, EveryLaterPassIsGatedByTheMixBeforeIt) {
   forward({m.config, m.weights, pool, &gates}, step, sequences, prompt(3, 9, m.config.vocab - 1));
   for (int l = 0; l < m.config.layers; ++l) {
     const auto& w = m.weights.layers[size_t(l)].trol_gate;
+    std::vector<float> row(size_t(m.config.hidden));
+    w.weight.packed.unpack_row(0, row.data());
     Tensor mixed = gates.seen.at({l, 1}).at("pass1");
     for (int pass = 2; pass <= 4; ++pass) {
       const Tensor& gate = gates.seen.at({l, pass}).at("trol_gate");
       const Tensor& again = gates.seen.at({l, pass}).at("pass2");
       Tensor next(9, 1, m.config.hidden);
       for (int r = 0; r < 9; ++r) {
-        double sum = w.bias ? w.bias.floats()[0] : 0;
-        for (int i = 0; i < m.config.hidden; ++i)
-          sum += double(mixed.row(r)[i]) * w.weight.floats()[i];
+        double sum = w.bias ? w.bias.vector.data()[0] : 0;
+        for (int i = 0; i < m.config.hidden; ++i) sum += double(mixed.row(r)[i]) * row[size_t(i)];
         const double expected = 0.5 * (std::tanh(sum) + 1);
         EXPECT_NEAR(*gate.row(r), expected, 1e-5) << "layer " << l << " pass " << pass;
         for (int i = 0; i < m.config.hidden; ++i)

@@ -94,7 +94,7 @@ TEST(Weights, OddAddressesAreCopiedNotRead) {
   std::memcpy(file.data(), &header, 8);
   write_file(path / "model.safetensors", file);
   const Network odd = Network::open(path), even = Network::open(source);
-  const Matrix &a = odd.weights.output.weight, &b = even.weights.output.weight;
+  const Packed &a = odd.weights.output.weight.packed, &b = even.weights.output.weight.packed;
   EXPECT_EQ(reinterpret_cast<uintptr_t>(a.data) % 4, 0u);
   EXPECT_EQ(std::memcmp(a.data, b.data, size_t(a.rows) * size_t(a.columns) * 4), 0);
 }

@@ -37,21 +37,26 @@ inline Config random_config(const RandomShape& s) {
 }
 
 // Each handle owns its numbers.
-inline Weights<Matrix> random_weights(const Config& config, uint64_t seed) {
+inline Weights<Weight> random_weights(const Config& config, uint64_t seed) {
   Random random(seed);
-  return bind<Matrix>(config, [&](const TensorSpec& spec) {
-    Matrix m;
-    m.rows = int(spec.shape[0]);
-    m.columns = spec.shape.size() > 1 ? int(spec.shape[1]) : 1;
-    m.map = {0, m.rows, 0};
-    const double spread = spec.role == Role::mixer ? 4 / std::sqrt(double(m.columns))
-                                                   : 1 / std::sqrt(double(m.columns));
+  return bind<Weight>(config, [&](const TensorSpec& spec) {
+    const int rows = int(spec.shape[0]), columns = spec.shape.size() > 1 ? int(spec.shape[1]) : 1;
+    const double spread =
+        spec.role == Role::mixer ? 4 / std::sqrt(double(columns)) : 1 / std::sqrt(double(columns));
     auto values = std::make_shared<std::vector<float>>();
     for (int64_t i = 0; i < TensorSpec::count(spec.shape); ++i)
       values->push_back(
           float(spec.role == Role::norm ? 1 + 0.1 * random.normal() : spread * random.normal()));
-    m.data = reinterpret_cast<const std::byte*>(values->data());
-    m.values = values;
+    Weight m;
+    if (spec.shape.size() > 1 && spec.role != Role::position)
+      m.packed = {Format::f32,
+                  rows,
+                  columns,
+                  {0, rows, 0},
+                  reinterpret_cast<const std::byte*>(values->data()),
+                  values};
+    else
+      m.vector = {rows, columns, values};
     return m;
   });
 }

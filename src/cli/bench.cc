@@ -1,0 +1,246 @@
+// revenant bench: how fast a model runs here, as a share of what the machine can do.
+#include <algorithm>
+#include <chrono>
+#include <cmath>
+#include <cstdio>
+#include <functional>
+#include <nlohmann/json.hpp>
+
+#include "base/json.h"
+#include "cli/commands.h"
+#include "cli/options.h"
+#include "engine/session.h"
+#include "kernels/limits.h"
+
+namespace revenant {
+namespace {
+
+using nlohmann::json;
+
+struct Args {
+  ModelArgs model;
+  std::vector<int> prompts = {24, 512}, steps = {64}, batches = {1}, threads = {0};
+  int repetitions = 5;
+  bool no_tower = false;
+  std::string output = "table";
+};
+
+double seconds(const std::function<void()>& work) {
+  const auto begin = std::chrono::steady_clock::now();
+  work();
+  return std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
+}
+
+double median(std::vector<double> values) {
+  std::sort(values.begin(), values.end());
+  return values[values.size() / 2];
+}
+
+// What one token costs in the products of the language model's layers and its output.
+struct Cost {
+  double operations = 0, bytes = 0;
+  Input input = Input::f32;  // of the layers
+
+  void add(const Weight& w) {
+    operations += 2.0 * w.packed.rows * w.packed.columns;
+    bytes += double(w.packed.bytes());
+  }
+};
+
+Cost cost_of(const Weights<Weight>& w) {
+  Cost cost;
+  for (const LayerWeights<Weight>& l : w.layers)
+    for (const Linear<Weight>* linear : {&l.attention.q, &l.attention.k, &l.attention.v,
+                                         &l.attention.o, &l.mlp.gate, &l.mlp.up, &l.mlp.down})
+      cost.add(linear->weight);
+  cost.add(w.output.weight);
+  cost.input = input_of(w.layers.front().mlp.up.weight.packed.format);
+  return cost;
+}
+
+// Of one tile: its products, and attention over all its tokens.
+Cost cost_of_tower(const Config& c, const Weights<Weight>& w) {
+  Cost layer, all;
+  const TowerLayer<Weight>& l = w.tower.layers.front();
+  for (const Linear<Weight>* linear : {&l.q, &l.k, &l.v, &l.o, &l.up, &l.down})
+    layer.add(linear->weight);
+  const double tokens = 1 + double(c.vision.grid()) * c.vision.grid();
+  const double attention = 4 * tokens * tokens * c.vision.hidden;
+  all.operations = double(w.tower.layers.size()) * (tokens * layer.operations + attention);
+  all.input = input_of(l.up.weight.packed.format);
+  return all;
+}
+
+// Any ids but that of a picture's row.
+std::vector<int> ids_for(const Model& model, int count) {
+  std::vector<int> ids;
+  for (int i = 0; int(ids.size()) < count; ++i)
+    if (const int id = (i * 7919 + 13) % model.config().vocab; id != model.image_token())
+      ids.push_back(id);
+  return ids;
+}
+
+class Bench {
+ public:
+  Bench(const Args& args, int threads) : args_(args) {
+    ModelOptions options = args.model.options;
+    options.threads = threads;
+    const double loading =
+        seconds([&] { model_ = std::make_unique<Model>(args.model.directory, options); });
+    threads_ = std::make_unique<Threads>(threads);
+    limits_ = measure_limits(kernels(), *threads_);
+    cost_ = cost_of(model_->native().weights);
+    add("load", 1, {loading}, 1, "models/s", 0);
+  }
+
+  json rows() {
+    for (const int count : args_.prompts) prompt(count);
+    for (const int steps : args_.steps)
+      for (const int batch : args_.batches) generate(steps, batch);
+    if (!args_.no_tower) tower();
+    return rows_;
+  }
+
+ private:
+  void prompt(int count) {
+    const std::vector<int> ids = ids_for(*model_, count);
+    std::vector<double> times;
+    for (int r = 0; r < args_.repetitions; ++r)
+      times.push_back(seconds([&] { Session(*model_).feed(ids); }));
+    const double least = cost_.operations * count / peak(cost_.input);
+    add("pp" + std::to_string(count), 1, times, count, "tokens/s", least);
+  }
+
+  void generate(int steps, int batch) {
+    const std::vector<int> ids = ids_for(*model_, 16);
+    std::vector<double> times;
+    for (int r = 0; r < args_.repetitions; ++r) {
+      std::vector<Session> sessions(size_t(batch), Session(*model_));
+      std::vector<Session*> pointers;
+      for (Session& session : sessions) session.feed(ids), pointers.push_back(&session);
+      const std::vector<int> next(size_t(batch), ids[0]);
+      times.push_back(seconds([&] {
+        for (int i = 0; i < steps; ++i) Session::step(pointers, next);
+      }));
+    }
+    const double cache = double(cache_row_bytes(model_->config(), model_->cache_type()));
+    const double bytes = steps * (cost_.bytes + batch * cache * (16 + steps / 2.0));
+    add("tg" + std::to_string(steps), batch, times, double(steps) * batch, "tokens/s",
+        bytes / limits_.read);
+  }
+
+  void tower() {
+    const int side = model_->config().vision.image;
+    const Image picture = blank_image(side, side, 128);
+    const TileRule rule = model_->tile_rule();
+    const std::vector<float> pixels = normalise({&picture, 1}, rule);
+    std::vector<double> times;
+    for (int r = 0; r < args_.repetitions; ++r)
+      times.push_back(seconds([&] { see(model_->native(), pixels, 1, rule.size); }));
+    const Cost cost = cost_of_tower(model_->config(), model_->native().weights);
+    add("tower", 1, times, 1, "tiles/s", cost.operations / peak(cost.input));
+  }
+
+  double peak(Input input) const { return limits_.of(input); }
+
+  // `least`: seconds that the machine's limit allows; 0: no limit is known.
+  void add(const std::string& test, int batch, const std::vector<double>& times, double items,
+           const char* unit, double least) {
+    const double took = median(times);
+    const bool known = std::isfinite(least) && least > 0;
+    rows_.push_back({{"test", test},
+                     {"threads", threads_ ? threads_->count() : args_.threads.front()},
+                     {"batch", batch},
+                     {"isa", kernels().isa},
+                     {"weights", weights()},
+                     {"repetitions", times.size()},
+                     {"seconds", took},
+                     {"median", items / took},
+                     {"unit", unit},
+                     {"fraction_of_limit", known ? json(least / took) : json()}});
+  }
+  std::string weights() const {
+    return info(model_->native().weights.layers.front().mlp.up.weight.packed.format).name;
+  }
+
+  const Args& args_;
+  std::unique_ptr<Model> model_;
+  std::unique_ptr<Threads> threads_;
+  Limits limits_;
+  Cost cost_;
+  json rows_ = json::array();
+};
+
+std::string cell(const json& value) {
+  if (value.is_null()) return "-";
+  if (value.is_string()) return value.get<std::string>();
+  if (value.is_number_integer()) return std::to_string(value.get<int64_t>());
+  char text[32];
+  std::snprintf(text, sizeof text, "%.4g", value.get<double>());
+  return text;
+}
+
+void print(const json& rows, bool table) {
+  const char* const columns[] = {"test",        "threads", "batch",  "isa",  "weights",
+                                 "repetitions", "seconds", "median", "unit", "fraction_of_limit"};
+  const auto line = [&](const auto& get) {
+    for (size_t i = 0; i < std::size(columns); ++i) {
+      const std::string text = get(columns[i]);
+      if (table)
+        std::printf("%-*s ", int(std::max(std::string(columns[i]).size(), size_t(9))),
+                    text.c_str());
+      else
+        std::printf("%s%s", i ? "," : "", text.c_str());
+    }
+    std::printf("\n");
+  };
+  line([](const char* column) { return std::string(column); });
+  for (const json& row : rows) line([&](const char* column) { return cell(row[column]); });
+}
+
+void bench(const Args& args) {
+  json rows = json::array();
+  for (const int threads : args.threads)
+    for (const json& row : Bench(args, threads).rows()) rows.push_back(row);
+  if (args.output == "json")
+    std::printf("%s\n", json_text(rows, 1).c_str());
+  else
+    print(rows, args.output == "table");
+}
+
+}  // namespace
+
+void add_bench(CLI::App& app) {
+  auto args = std::make_shared<Args>();
+  CLI::App* command =
+      app.add_subcommand("bench", "How fast a model runs, as a share of the machine's limits");
+  const auto numbers = [&](const char* name, std::vector<int>& values, int least,
+                           const char* help) {
+    command->add_option(name, values, help)
+        ->delimiter(',')
+        ->check(CLI::Range(least, 1 << 20))
+        ->capture_default_str();
+  };
+  add_model_options(*command, args->model, false);
+  numbers("-t,--threads", args->threads, 0, "each of these; 0: as many as the machine has");
+  numbers("-p,--prompt", args->prompts, 1, "lengths of prompts");
+  numbers("-n,--predict", args->steps, 1, "tokens to generate");
+  numbers("-b,--batch", args->batches, 1, "sequences that generate at once");
+  command->add_option("-r,--repetitions", args->repetitions, "the median of so many counts")
+      ->check(CLI::Range(1, 1000))
+      ->capture_default_str();
+  command->add_flag("--no-tower", args->no_tower, "leaves the vision tower out");
+  command->add_option("-o,--output", args->output, "table, csv or json")
+      ->check(CLI::IsMember({"table", "csv", "json"}))
+      ->capture_default_str();
+  command->footer(
+      "Rows: load, pp512 (a prompt of 512 tokens), tg64 (64 generated), tower (one tile).\n"
+      "fraction_of_limit is measured in the same run: of a prompt or tile its products' "
+      "operations\n"
+      "over the peak of the instructions they use, of generated tokens the bytes of weights and\n"
+      "cache over the rate of reading memory.\n"
+      "Example: revenant bench -m MODEL --weights Q8_0 -p 24,512 -n 64 -b 1,8 -t 1,2");
+  command->callback([args] { bench(*args); });
+}
+
+}  // namespace revenant

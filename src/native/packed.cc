@@ -1,0 +1,59 @@
+#include "native/packed.h"
+
+#include <algorithm>
+#include <cstdlib>
+#include <new>
+
+#include "base/error.h"
+#include "kernels/panels.h"
+
+namespace revenant {
+
+size_t Packed::bytes() const {
+  const size_t n = size_t(rows), k = size_t(columns);
+  return is_quantised(format) ? panels_bytes(format, n, k) : n * row_bytes(format, k);
+}
+
+WeightView Packed::view(size_t begin, size_t end) const {
+  const size_t k = size_t(columns);
+  if (is_quantised(format)) {
+    CHECK(begin % panel_outputs == 0);
+    return {format, data + begin / panel_outputs * panel_sizes(format, k).panel, end - begin, k};
+  }
+  const size_t block = size_t(map.block), together = (begin / block + 1) * block;
+  return {format, data + size_t(map(int64_t(begin))) * row_bytes(format, k),
+          std::min(end, together) - begin, k};
+}
+
+void Packed::unpack_row(int row, float* out) const {
+  const size_t k = size_t(columns);
+  if (is_quantised(format)) return unpack_panel_row(format, data, k, size_t(row), out);
+  const auto* stored = static_cast<const std::byte*>(view(size_t(row), size_t(row) + 1).data);
+  revenant::unpack_row(format, stored, {out, k});
+}
+
+Packed pack(Format format, int rows, int columns, Threads& threads,
+            const std::function<void(int, float*)>& get) {
+  const size_t k = size_t(columns), row_size = row_bytes(format, k);
+  const size_t panel = panel_sizes(format, k).panel, bytes = panels_bytes(format, size_t(rows), k);
+  auto* memory = static_cast<std::byte*>(std::aligned_alloc(64, bytes));
+  if (!memory) throw std::bad_alloc();
+  Packed packed{format, rows, columns, {0, rows, 0}, memory, {memory, std::free}};
+  threads.parallel_for(bytes / panel, 1, [&](size_t begin, size_t end) {
+    std::vector<float> x(k);
+    std::vector<std::byte> blocks(panel_outputs * row_size);
+    const std::byte* lines[panel_outputs];
+    for (size_t p = begin; p < end; ++p) {
+      const size_t first = p * panel_outputs, count = std::min(panel_outputs, size_t(rows) - first);
+      for (size_t i = 0; i < count; ++i) {
+        get(int(first + i), x.data());
+        pack_row(format, x, blocks.data() + i * row_size);
+        lines[i] = blocks.data() + i * row_size;
+      }
+      pack_panel(format, lines, count, k, memory + p * panel);
+    }
+  });
+  return packed;
+}
+
+}  // namespace revenant

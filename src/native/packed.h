@@ -1,0 +1,51 @@
+// A weight as the native executor holds it: a matrix that products read, or a vector of floats.
+#pragma once
+
+#include <cstddef>
+#include <functional>
+#include <memory>
+#include <vector>
+
+#include "base/threads.h"
+#include "kernels/kernels.h"
+#include "model/weights.h"
+
+namespace revenant {
+
+// [rows, columns] in a format. Rows of f32, f16 and bf16 stay where the checkpoint is mapped, a
+// fused tensor's in blocks (`map`); quantised ones lie in panels (kernels/panels.h), in order.
+struct Packed {
+  Format format = Format::f32;
+  int rows = 0, columns = 0;
+  RowMap map;
+  const std::byte* data = nullptr;
+  std::shared_ptr<const void> owner;  // of data, where it is not mapped
+
+  size_t bytes() const;  // what a product reads
+  // Outputs from `begin` on, to `end` or as many as lie together; of panels `begin` is a multiple
+  // of 16.
+  WeightView view(size_t begin, size_t end) const;
+  void unpack_row(int row, float* out) const;
+};
+
+// Quantised into panels. `get(row, out)` gives a row's floats, on any of the threads.
+Packed pack(Format format, int rows, int columns, Threads& threads,
+            const std::function<void(int, float*)>& get);
+
+// Floats; a position table has columns, all else one.
+struct Vector {
+  int rows = 0, columns = 1;
+  std::shared_ptr<const std::vector<float>> values;
+
+  const float* data() const { return values ? values->data() : nullptr; }
+};
+
+// One of the two, as the tensor table says.
+struct Weight {
+  Packed packed;
+  Vector vector;
+
+  explicit operator bool() const { return packed.data || vector.values; }
+};
+
+}  // namespace revenant
