@@ -93,7 +93,7 @@ void print_bytes(const Buffers& b, const char* isa, const char* name, double byt
 
 // A product of some weights, prepared inputs included.
 double product_seconds(const Kernels& table, Buffers& b, const WeightView& w, size_t rows) {
-  const Input input = input_of(w.format);
+  const Input input = w.input();
   std::vector<std::byte> prepared(rows * prepared_bytes(table, input, w.k));
   return seconds([&] {
     if (input != Input::f32) table.prepare(input, b.x.data(), rows, w.k, prepared.data());
@@ -102,13 +102,13 @@ double product_seconds(const Kernels& table, Buffers& b, const WeightView& w, si
   });
 }
 
-void bench_product(const Kernels& table, Buffers& b, Format format, size_t rows, size_t n,
-                   size_t k) {
+void bench_product(const Kernels& table, Buffers& b, Format format, size_t rows, size_t n, size_t k,
+                   bool brains = false) {
   if (k % info(format).block != 0) return;
-  const double took = product_seconds(table, b, {format, b.weights.data(), n, k}, rows);
+  const double took = product_seconds(table, b, {format, b.weights.data(), n, k, brains}, rows);
   char name[80];
-  snprintf(name, sizeof name, "product %zu x %zu, w %zu x %zu %s", rows, k, n, k,
-           info(format).name);
+  snprintf(name, sizeof name, "product %zu x %zu, w %zu x %zu %s%s", rows, k, n, k,
+           info(format).name, brains ? " x bf16" : "");
   print_flops(b, table.isa, name, 2.0 * double(rows * n * k), took);
 }
 
@@ -214,6 +214,7 @@ void bench(const Kernels& table, Buffers& b) {
     bench_product(table, b, f.format, 512, 4864, 896);
     bench_product(table, b, f.format, 512, 896, 4864);
     bench_product(table, b, f.format, 1025, 4096, 1024);
+    if (f.format == Format::bf16) bench_product(table, b, f.format, 512, 4864, 896, true);
     bench_product(table, b, f.format, 8, 4864, 896);
     bench_row(table, b, f.format, 1, 896);
     bench_row(table, b, f.format, 1, 4864);

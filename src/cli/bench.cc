@@ -54,7 +54,7 @@ Cost cost_of(const Weights<Weight>& w) {
                                          &l.attention.o, &l.mlp.gate, &l.mlp.up, &l.mlp.down})
       cost.add(linear->weight);
   cost.add(w.output.weight);
-  cost.input = input_of(w.layers.front().mlp.up.weight.packed.format);
+  cost.input = w.layers.front().mlp.up.weight.packed.view(0, 1).input();
   return cost;
 }
 
@@ -67,7 +67,7 @@ Cost cost_of_tower(const Config& c, const Weights<Weight>& w) {
   const double tokens = 1 + double(c.vision.grid()) * c.vision.grid();
   const double attention = 4 * tokens * tokens * c.vision.hidden;
   all.operations = double(w.tower.layers.size()) * (tokens * layer.operations + attention);
-  all.input = input_of(l.up.weight.packed.format);
+  all.input = l.up.weight.packed.view(0, 1).input();
   return all;
 }
 
@@ -115,10 +115,12 @@ class Bench {
     const std::vector<int> ids = ids_for(*model_, 16);
     std::vector<double> times;
     for (int r = 0; r < args_.repetitions; ++r) {
-      std::vector<Session> sessions(size_t(batch), Session(*model_));
+      std::vector<Session> sessions;
+      sessions.reserve(size_t(batch));
+      for (int b = 0; b < batch; ++b) sessions.emplace_back(*model_);
       std::vector<Session*> pointers;
       for (Session& session : sessions) session.feed(ids), pointers.push_back(&session);
-      const std::vector<int> next(size_t(batch), ids[0]);
+      const std::vector<int> next(sessions.size(), ids[0]);
       times.push_back(seconds([&] {
         for (int i = 0; i < steps; ++i) Session::step(pointers, next);
       }));

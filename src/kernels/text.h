@@ -32,8 +32,9 @@ void product(const WeightView& w, const void* x, size_t rows, const float* bias,
              size_t out_stride) noexcept {
   if (w.format == Format::f32) return linear_as<float, float>(w, x, rows, bias, out, out_stride);
   if (w.format == Format::f16) return linear_as<float, Half>(w, x, rows, bias, out, out_stride);
-  if (w.format == Format::bf16)
+  if (w.format == Format::bf16 && w.brain_inputs)
     return linear_as<BrainInput, Brain>(w, x, rows, bias, out, out_stride);
+  if (w.format == Format::bf16) return linear_as<float, Brain>(w, x, rows, bias, out, out_stride);
   if (rows > 0 && w.n > 0) product_of_panels(w, x, rows, bias, out, out_stride);
 }
 

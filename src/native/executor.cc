@@ -99,7 +99,7 @@ void Executor::linears(std::span<const Linear<Weight>* const> w, const Tensor& x
   for (size_t i = 0; i < w.size(); ++i) {
     const Packed& weight = w[i]->weight.packed;
     CHECK(x.width == weight.columns);
-    const Input input = input_of(weight.format);
+    const Input input = weight.view(0, 1).input();
     if (!inputs.contains(input)) inputs[input] = prepared(input, x);
     out[i] = Tensor(x.rows, x.heads, weight.rows);
     parts.push_back({weight, w[i]->bias.vector.data(), inputs[input].data(),

@@ -18,11 +18,12 @@ WeightView Packed::view(size_t begin, size_t end) const {
   const size_t k = size_t(columns);
   if (is_quantised(format)) {
     CHECK(begin % panel_outputs == 0);
-    return {format, data + begin / panel_outputs * panel_sizes(format, k).panel, end - begin, k};
+    return {format, data + begin / panel_outputs * panel_sizes(format, k).panel, end - begin, k,
+            false};
   }
   const size_t block = size_t(map.block), together = (begin / block + 1) * block;
   return {format, data + size_t(map(int64_t(begin))) * row_bytes(format, k),
-          std::min(end, together) - begin, k};
+          std::min(end, together) - begin, k, brain_inputs};
 }
 
 void Packed::unpack_row(int row, float* out) const {
@@ -38,7 +39,7 @@ Packed pack(Format format, int rows, int columns, Threads& threads,
   const size_t panel = panel_sizes(format, k).panel, bytes = panels_bytes(format, size_t(rows), k);
   auto* memory = static_cast<std::byte*>(std::aligned_alloc(64, bytes));
   if (!memory) throw std::bad_alloc();
-  Packed packed{format, rows, columns, {0, rows, 0}, memory, {memory, std::free}};
+  Packed packed{format, rows, columns, {0, rows, 0}, memory, {memory, std::free}, false};
   threads.parallel_for(bytes / panel, 1, [&](size_t begin, size_t end) {
     std::vector<float> x(k);
     std::vector<std::byte> blocks(panel_outputs * row_size);

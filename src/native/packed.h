@@ -20,6 +20,7 @@ struct Packed {
   RowMap map;
   const std::byte* data = nullptr;
   std::shared_ptr<const void> owner;  // of data, where it is not mapped
+  bool brain_inputs = false;          // as in WeightView
 
   size_t bytes() const;  // what a product reads
   // Outputs from `begin` on, to `end` or as many as lie together; of panels `begin` is a multiple

@@ -28,9 +28,11 @@ class Loader {
                   to_string(view.dtype));
     const bool is_matrix = spec.shape.size() == 2 && spec.role != Role::position;
     if (!is_matrix) return {{}, vector(spec, view)};
-    const Packed mapped = matrix(spec, view);
+    Packed mapped = matrix(spec, view);
     const Format format = format_of(spec);
-    return {is_quantised(format) ? quantised(mapped, format) : mapped, {}};
+    if (is_quantised(format)) return {quantised(mapped, format), {}};
+    mapped.brain_inputs = format == Format::bf16 && mapped.format == Format::bf16;
+    return {mapped, {}};
   }
 
  private:
@@ -43,6 +45,7 @@ class Loader {
   Format format_of(const TensorSpec& spec) const {
     const bool may = spec.role == Role::linear || spec.role == Role::embedding;
     if (!wanted_ || !may) return Format::f32;
+    if (!is_quantised(*wanted_)) return *wanted_;
     const bool sensitive = spec.role == Role::embedding || part_of(spec) != Part::language;
     return format_for(sensitive ? Format::q8_0 : *wanted_, size_t(spec.shape[1]));
   }

@@ -22,9 +22,10 @@ struct WeightSource {
 
 // Checks every tensor against the table; throws Error naming file, tensor, expected and found if
 // one is missing, of another shape or type, or used by nothing.
-// With `wanted`, a quantised format, the language model's matrices take it and the tower's, the
-// projector's and the embedding (and so a tied output) Q8_0, each where its rows are whole blocks
-// (format_for); mixers, gates, low-rank branches and what falls back to 16 bits stay as they are.
+// `wanted` bf16: bf16 matrices meet inputs rounded to brain floats. `wanted` quantised: the
+// language model's matrices take it and the tower's, the projector's and the embedding (and so a
+// tied output) Q8_0, each where its rows are whole blocks (format_for); mixers, gates, low-rank
+// branches and what falls back to 16 bits stay as they are.
 Weights<Weight> load_weights(const Config& config, const WeightSource& source,
                              std::optional<Format> wanted = {});
 

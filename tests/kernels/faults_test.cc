@@ -186,7 +186,7 @@ TEST(KernelFaults, OfProducts) {
   const auto crossed = [](const WeightView& w, const void* x, size_t r, const float* b, float* o,
                           size_t os) noexcept {
     const Format other = w.format == Format::f16 ? Format::bf16 : Format::f16;
-    twin().product({other, w.data, w.n, w.k}, x, r, b, o, os);
+    twin().product({other, w.data, w.n, w.k, false}, x, r, b, o, os);
   };
   std::vector<Call> halves = linears();
   halves.erase(halves.begin());

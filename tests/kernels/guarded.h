@@ -74,7 +74,7 @@ inline const char* const isas[] = {"generic", "avx2", "avx512", "avx512vnni", "a
 inline Guarded<float> product_of(const Kernels& table, const WeightView& w, const float* x,
                                  size_t rows, const float* bias = nullptr) {
   Guarded<float> out(rows * w.n);
-  const Input input = input_of(w.format);
+  const Input input = w.input();
   Guarded<uint8_t> prepared(rows * prepared_bytes(table, input, w.k));
   if (input != Input::f32) table.prepare(input, x, rows, w.k, prepared.data());
   table.product(w, input == Input::f32 ? static_cast<const void*>(x) : prepared.data(), rows, bias,

@@ -18,28 +18,33 @@ Weights make_weights(size_t n, uint64_t seed) {
   return w;
 }
 
-constexpr Format types[] = {Format::f32, Format::f16, Format::bf16};
+struct Type {
+  Format format;
+  bool brain_inputs = false;
+};
+constexpr Type types[] = {{Format::f32}, {Format::f16}, {Format::bf16}, {Format::bf16, true}};
 
-double value(const Weights& w, Format type, size_t i) {
-  if (type == Format::f32) return w.f32[i];
-  return type == Format::f16 ? to_float_f16(w.f16[i]) : to_float_bf16(w.bf16[i]);
+double value(const Weights& w, Type type, size_t i) {
+  if (type.format == Format::f32) return w.f32[i];
+  return type.format == Format::f16 ? to_float_f16(w.f16[i]) : to_float_bf16(w.bf16[i]);
 }
 
 // Outputs [j, j + n) of weights [.., k].
-WeightView view(const Weights& w, Format type, size_t j, size_t n, size_t k) {
-  if (type == Format::f32) return {type, w.f32.data() + j * k, n, k};
-  return {type, (type == Format::f16 ? w.f16 : w.bf16).data() + j * k, n, k};
+WeightView view(const Weights& w, Type type, size_t j, size_t n, size_t k) {
+  if (type.format == Format::f32) return {type.format, w.f32.data() + j * k, n, k};
+  const auto& halves = type.format == Format::f16 ? w.f16 : w.bf16;
+  return {type.format, halves.data() + j * k, n, k, type.brain_inputs};
 }
 
-// What bf16 weights meet.
-float met(float x, Format type) { return type == Format::bf16 ? to_float_bf16(to_bf16(x)) : x; }
+// What the weights meet.
+float met(float x, Type type) { return type.brain_inputs ? to_float_bf16(to_bf16(x)) : x; }
 
 struct Case {
   size_t rows, n, k;
 };
 
 // out[r, j] against double: every one of k/8 + 8 additions may cost half a unit of sum |terms|.
-void check_against_double(const Kernels& table, const Case& c, Format type, bool with_bias) {
+void check_against_double(const Kernels& table, const Case& c, Type type, bool with_bias) {
   const auto x = normals(c.rows * c.k, 1), bias = normals(c.n, 3);
   const Weights w = make_weights(c.n * c.k, 2);
   const auto out = product_of(table, view(w, type, 0, c.n, c.k), x.data(), c.rows,
@@ -65,14 +70,14 @@ TEST_P(Linear, EqualsDoubleWithinRounding) {
   for (size_t k = 1; k <= 67; ++k) cases.push_back({k % 5 + 1, k % 11 + 1, k});
 
   for (const Case& c : cases)
-    for (Format type : types) check_against_double(*table, c, type, c.k % 2 == 0);
+    for (const Type type : types) check_against_double(*table, c, type, c.k % 2 == 0);
 }
 
 TEST_P(Linear, RowIsTheSameInAnyCompany) {
   const size_t n = 19, most = 200;
 
   for (size_t k : {5, 64, 333, 641, 1300, 2100})
-    for (Format type : types) {
+    for (const Type type : types) {
       const auto x = normals(most * k, k);
       const Weights w = make_weights(n * k, k + 1);
       const auto all = product_of(*table, view(w, type, 0, n, k), x.data(), most);
@@ -92,17 +97,18 @@ TEST_P(Linear, OutputIsTheSameInAnySplit) {
   const auto x = normals(11 * k, 7);
   const Weights w = make_weights(n * k, 8);
 
-  for (size_t rows : {1, 2, 3, 11}) {
-    const auto all = product_of(*table, view(w, Format::bf16, 0, n, k), x.data(), rows);
-    for (size_t part = 1; part <= 17; ++part)
-      for (size_t j = 0; j < n; j += part) {
-        const size_t count = std::min(part, n - j);
-        const auto some = product_of(*table, view(w, Format::bf16, j, count, k), x.data(), rows);
-        for (size_t r = 0; r < rows; ++r)
-          ASSERT_TRUE(same(some.data() + r * count, all.data() + r * n + j, count))
-              << table->isa << " rows " << rows << " outputs from " << j << " by " << part;
-      }
-  }
+  for (const Type type : types)
+    for (size_t rows : {1, 2, 3, 11}) {
+      const auto all = product_of(*table, view(w, type, 0, n, k), x.data(), rows);
+      for (size_t part = 1; part <= 17; ++part)
+        for (size_t j = 0; j < n; j += part) {
+          const size_t count = std::min(part, n - j);
+          const auto some = product_of(*table, view(w, type, j, count, k), x.data(), rows);
+          for (size_t r = 0; r < rows; ++r)
+            ASSERT_TRUE(same(some.data() + r * count, all.data() + r * n + j, count))
+                << table->isa << " rows " << rows << " outputs from " << j << " by " << part;
+        }
+    }
 }
 
 // Rows of the output may stand apart; nothing between them is touched.
@@ -111,7 +117,7 @@ TEST_P(Linear, WritesNothingBetweenItsRows) {
   const auto x = normals(rows * k, 1);
   const Weights w = make_weights(n * k, 2);
   Guarded<float> out((rows - 1) * stride + n, untouched);
-  table->product(view(w, Format::f32, 0, n, k), x.data(), rows, nullptr, out.data(), stride);
+  table->product(view(w, {Format::f32}, 0, n, k), x.data(), rows, nullptr, out.data(), stride);
   for (size_t r = 0; r + 1 < rows; ++r)
     for (size_t j = n; j < stride; ++j) ASSERT_EQ(out[r * stride + j], untouched) << table->isa;
 }
@@ -121,12 +127,13 @@ TEST_P(Linear, EverySixteenBitWeightMeansWhatItSays) {
   for (size_t i = 0; i < w.size(); ++i) w[i] = uint16_t(i);
   const float one = 1;
 
-  for (Format type : {Format::f16, Format::bf16}) {
-    const auto out = product_of(*table, {type, w.data(), w.size(), 1}, &one, 1);
+  for (const Type type : {types[1], types[2], types[3]}) {
+    const auto out =
+        product_of(*table, {type.format, w.data(), w.size(), 1, type.brain_inputs}, &one, 1);
     for (size_t i = 0; i < w.size(); ++i) {
-      const float stored = type == Format::f16 ? to_float_f16(w[i]) : to_float_bf16(w[i]);
+      const float stored = type.format == Format::f16 ? to_float_f16(w[i]) : to_float_bf16(w[i]);
       // The instruction that multiplies brain floats takes what is below 2^-126 as 0.
-      const bool tiny = type == Format::bf16 && std::abs(stored) < 0x1p-126f;
+      const bool tiny = type.brain_inputs && std::abs(stored) < 0x1p-126f;
       ASSERT_TRUE(std::isnan(stored) ? std::isnan(out[i])
                   : tiny             ? std::abs(out[i]) <= std::abs(stored)
                                      : stored == out[i])
