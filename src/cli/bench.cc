@@ -36,10 +36,10 @@ double median(std::vector<double> values) {
   return values[values.size() / 2];
 }
 
-// What one token costs in the products of the language model's layers and its output.
+// What the products of one token cost.
 struct Cost {
-  double operations = 0, bytes = 0;
-  Input input = Input::f32;  // of the layers
+  double operations = 0, bytes = 0;  // of the output only the bytes: a prompt needs one row of it
+  Input input = Input::f32;          // of the layers
 
   void add(const Weight& w) {
     operations += 2.0 * w.packed.rows * w.packed.columns;
@@ -53,7 +53,7 @@ Cost cost_of(const Weights<Weight>& w) {
     for (const Linear<Weight>* linear : {&l.attention.q, &l.attention.k, &l.attention.v,
                                          &l.attention.o, &l.mlp.gate, &l.mlp.up, &l.mlp.down})
       cost.add(linear->weight);
-  cost.add(w.output.weight);
+  cost.bytes += double(w.output.weight.packed.bytes());
   cost.input = w.layers.front().mlp.up.weight.packed.view(0, 1).input();
   return cost;
 }

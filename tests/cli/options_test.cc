@@ -71,6 +71,7 @@ class Options : public Cli {
   std::vector<OptionRow> golden_rows() const;
   std::vector<OptionRow> synth_rows() const;
   std::vector<OptionRow> quantize_rows() const;
+  std::vector<OptionRow> bench_rows() const;
   void check(const OptionRow& row) const;
   void write_rows(const char* file, int shift, int extra, const char* length = "12") const;
 
@@ -454,6 +455,53 @@ std::vector<OptionRow> Options::synth_rows() const {
           differs("--config-set", {"--config-set", "llm_config.rope_theta=7"})};
 }
 
+// How long things take is no two times the same: the rows' names and numbers of threads are.
+std::vector<OptionRow> Options::bench_rows() const {
+  const Words least = {"bench", "-m", model_, "-p", "3", "-n", "2", "-r", "1", "-o", "json"};
+  const Shown names = [](const Outcome& got) {
+    std::string all;
+    for (const json& row : json::parse(got.out))
+      for (const char* key : {"test", "threads", "batch", "weights", "repetitions"})
+        all += row[key].dump() + " ";
+    return all;
+  };
+  const auto with = [&](const char* option, const Words& more) {
+    return OptionRow{"bench", option, least, joined(least, more), names};
+  };
+  const auto elsewhere = [](const char* option) {
+    return OptionRow{"bench", option, {}, {}, out, "", "run's row"};
+  };
+  return {with("-t,--threads", {"-t", "1,3"}),
+          {"bench",
+           "-p,--prompt",
+           least,
+           {"bench", "-m", model_, "-p", "3,4", "-n", "2", "-r", "1", "-o", "json"},
+           names},
+          {"bench",
+           "-n,--predict",
+           least,
+           {"bench", "-m", model_, "-p", "3", "-n", "2,3", "-r", "1", "-o", "json"},
+           names},
+          {"bench",
+           "-r,--repetitions",
+           least,
+           {"bench", "-m", model_, "-p", "3", "-n", "2", "-r", "2", "-o", "json"},
+           names},
+          {"bench",
+           "-o,--output",
+           least,
+           {"bench", "-m", model_, "-p", "3", "-n", "2", "-r", "1", "-o", "csv"}},
+          with("-b,--batch", {"-b", "1,2"}),
+          with("--no-tower", {"--no-tower"}),
+          with("--weights", {"--weights", "q4_0"}),
+          elsewhere("-m,--model"),
+          elsewhere("--config-set"),
+          elsewhere("--cache-type"),
+          elsewhere("--cache-memory"),
+          elsewhere("--traverse"),
+          elsewhere("--passes")};
+}
+
 std::vector<OptionRow> Options::quantize_rows() const {
   const Words tail = {"--type", "Q8_0", "-o", at("m.gguf")};
   const Words words = joined({"quantize", model_}, tail);
@@ -528,6 +576,7 @@ TEST_F(Options, EveryOptionHasARow) {
   add(golden_rows());
   add(synth_rows());
   add(quantize_rows());
+  add(bench_rows());
   std::set<std::string> found;
   std::vector<std::string> commands = commands_in(run({"--help"}).out);
   EXPECT_GE(commands.size(), 12u);
@@ -548,6 +597,9 @@ TEST_F(Options, EveryOptionHasARow) {
 
 TEST_F(Options, OfQuantizeArrive) {
   for (const OptionRow& row : quantize_rows()) check(row);
+}
+TEST_F(Options, OfBenchArrive) {
+  for (const OptionRow& row : bench_rows()) check(row);
 }
 TEST_F(Options, OfRunArrive) {
   for (const OptionRow& row : speak_rows("run")) check(row);
