@@ -14,7 +14,7 @@ for set in easy-vqa/test easy-vqa/test_described fashion-mnist/test scenes/test 
     [ -s "$out/$name.json" ] && continue
     flag=()
     [ $shown = own ] || { flag=(--$shown); [ "$limit" = 0 ] || flag+=(--limit "$limit"); }
-    "$revenant" eval -m "$model" --data "data/$set.json" --train "data/${set%/*}/train.json" "${flag[@]}" \
+    "$revenant" eval -m "$model" --answers "$out/$name.jsonl" --data "data/$set.json" --train "data/${set%/*}/train.json" "${flag[@]}" \
       --json "$out/$name.tmp" > "$out/$name.txt"
     mv "$out/$name.tmp" "$out/$name.json"
   done

@@ -5,6 +5,7 @@
 #include <iostream>
 #include <nlohmann/json.hpp>
 
+#include "base/clock.h"
 #include "base/json.h"
 #include "base/progress.h"
 #include "cli/commands.h"
@@ -20,12 +21,6 @@ struct Args {
   Path questions;
   bool json = false;
 };
-
-// The first signal stops what is on its way; what is done is still told.
-std::atomic<int> signalled{0};
-void on_signal(int number) {
-  if (signalled.exchange(number)) _exit(128 + number);
-}
 
 // One a line; lines without any are left out.
 std::vector<std::string> read_questions(const Path& file) {
@@ -45,7 +40,7 @@ std::vector<std::string> read_questions(const Path& file) {
 Pictures encode(const Model& model, const SpeakArgs& args) {
   std::vector<Image> images;
   for (const Path& picture : args.images) images.push_back(read_image(picture, args.reading));
-  return model.encode(images, [] { return signalled == 0; });
+  return model.encode(images, [] { return caught_signal() == 0; });
 }
 
 Request request_for(const Model& model, const Args& args, const Pictures& pictures,
@@ -61,7 +56,7 @@ Request request_for(const Model& model, const Args& args, const Pictures& pictur
   options.max_new_tokens = room_for_answer(args.speak, int(prompt.ids.size()));
   options.stop_ids = speech.stop_ids;
   options.speech = &speech;
-  options.go_on = [] { return signalled == 0; };
+  options.go_on = [] { return caught_signal() == 0; };
   return {nullptr, {prompt.ids.begin(), prompt.ids.end()}, pictures.features, options, true};
 }
 
@@ -143,23 +138,22 @@ void ask(const Args& args) {
   const Model model(args.speak.model.directory, args.speak.model.options);
   tell_warnings(model.warnings());
   model.speech();
-  std::signal(SIGINT, on_signal);
-  std::signal(SIGTERM, on_signal);
-  const auto begin = std::chrono::steady_clock::now();
+  catch_signals();
+  const Stopwatch watch;
   Answers answers(model, args, questions);
   try {
     answers.run(encode(model, args.speak));
   } catch (const Stopped&) {
-    throw Exit{128 + signalled};
+    exit_if_signalled();
   }
-  const std::chrono::duration<double> took = std::chrono::steady_clock::now() - begin;
+  const double took = watch.seconds();
   if (args.json) std::puts(json_text(answers.json(), 1).c_str());
   if (args.speak.verbose)
     std::fprintf(stderr,
                  "%zu answers, %zu tokens, %.3f s (%.3f answers/s); cache: %.1f MB at most\n",
-                 questions.size(), answers.tokens(), took.count(),
-                 double(questions.size()) / took.count(), double(model.pages()->most()) / 1e6);
-  if (signalled) throw Exit{128 + signalled};
+                 questions.size(), answers.tokens(), took, double(questions.size()) / took,
+                 double(model.pages()->most()) / 1e6);
+  exit_if_signalled();
   if (const size_t failed = answers.failed())
     throw Error("ask", "questions", "answers to all", std::to_string(failed) + " failed");
 }

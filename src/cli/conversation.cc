@@ -1,12 +1,12 @@
 #include "cli/conversation.h"
 
 #include <algorithm>
-#include <chrono>
 #include <cstdio>
 #include <cstring>
 #include <iterator>
 #include <utility>
 
+#include "base/clock.h"
 #include "base/error.h"
 #include "cli/program.h"
 #include "text/unicode.h"
@@ -42,11 +42,10 @@ Conversation::Conversation(const Model& model, const SpeakArgs& args, bool once)
 void Conversation::show(std::span<const Path> pictures, const GoOn& go_on) {
   std::vector<Image> images;
   for (const Path& picture : pictures) images.push_back(read_image(picture, args_.reading));
-  const auto begin = std::chrono::steady_clock::now();
+  const Stopwatch watch;
   std::vector<Pictures> encoded;
   for (const Image& image : images) encoded.push_back(model_.encode(std::span(&image, 1), go_on));
-  const std::chrono::duration<double> took = std::chrono::steady_clock::now() - begin;
-  tower_.seconds += took.count();
+  tower_.seconds += watch.seconds();
   for (const Pictures& picture : encoded) tower_.rows += picture.features.rows;
   new_pictures_ += int(encoded.size());
   std::ranges::move(encoded, std::back_inserter(pictures_));

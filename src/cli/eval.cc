@@ -2,12 +2,14 @@
 #include <cstdio>
 #include <nlohmann/json.hpp>
 
+#include "base/clock.h"
 #include "base/error.h"
 #include "base/json.h"
 #include "base/progress.h"
 #include "cli/commands.h"
 #include "cli/options.h"
 #include "cli/program.h"
+#include "eval/answers_file.h"
 #include "eval/predict.h"
 #include "eval/report.h"
 #include "image/orientation.h"
@@ -22,6 +24,7 @@ struct Args {
   RowOptions rows;
   bool blank = false, shuffle = false;
   std::string json;  // file, or "-"
+  Path answers;
 };
 
 std::vector<Row> rows_of(const std::vector<Path>& files, const RowOptions& options) {
@@ -34,20 +37,57 @@ std::vector<Row> rows_of(const std::vector<Path>& files, const RowOptions& optio
   return rows;
 }
 
+Shown shown_to(const Args& args) {
+  return args.blank ? Shown::blank : args.shuffle ? Shown::shuffled : Shown::own;
+}
+
+// What the answers depend on.
+nlohmann::json run_of(const Args& args, const Model& model) {
+  const ModelOptions& o = args.model.options;
+  const Checkpoint& checkpoint = model.checkpoint();
+  nlohmann::json data = nlohmann::json::array();
+  for (const Path& file : args.data) data.push_back(digest_of_rows(file));
+  return {{"model", digest_of_weights(checkpoint, with_settings(checkpoint.config(), o.settings))},
+          {"weights", o.weights ? info(*o.weights).name : "as stored"},
+          {"cache_type", int(model.cache_type())},
+          {"data", data},
+          {"fields", args.rows.fields},
+          {"limit", args.rows.limit},
+          {"pictures", name_of(shown_to(args))},
+          {"seed", args.shuffle ? args.predict.seed : 0},
+          {"exif", int(args.predict.reading.exif)},
+          {"max_new_tokens", args.predict.max_new_tokens},
+          {"beams", std::max(1, args.predict.beams)}};
+}
+
 std::vector<Prediction> predict_with_progress(const Args& args, const std::vector<Row>& rows) {
   const Model model(args.model.directory, args.model.options);
   tell_warnings(model.warnings());
   model.speech();
   PredictOptions options = args.predict;
-  options.shown = args.blank ? Shown::blank : args.shuffle ? Shown::shuffled : Shown::own;
+  options.shown = shown_to(args);
+  std::optional<AnswersFile> answers;
+  if (!args.answers.empty()) {
+    answers.emplace(through_links(args.answers), run_of(args, model), rows);
+    options.known = answers->known();
+    options.on_answer = [&](size_t row, const Prediction& p) { answers->add(row, p); };
+  }
+  catch_signals();
+  options.go_on = [] { return caught_signal() == 0; };
   Progress progress("eval", "rows");
-  options.progress = [&, begin = std::chrono::steady_clock::now()](size_t done, size_t total) {
-    const std::chrono::duration<double> passed = std::chrono::steady_clock::now() - begin;
+  options.progress = [&, watch = Stopwatch()](size_t done, size_t total) {
     char rate[32];
-    std::snprintf(rate, sizeof rate, "%.1f rows/s", double(done) / std::max(passed.count(), 1e-9));
+    std::snprintf(rate, sizeof rate, "%.1f rows/s", double(done) / std::max(watch.seconds(), 1e-9));
     progress.show(done, total, rate);
   };
-  std::vector<Prediction> predictions = predict(model, rows, options);
+  std::vector<Prediction> predictions;
+  try {
+    predictions = predict(model, rows, options);
+  } catch (const Stopped&) {
+    if (answers)
+      std::fprintf(stderr, "stopped; the same command goes on from %s\n", args.answers.c_str());
+    exit_if_signalled();
+  }
   int longest = 0;
   for (const Prediction& p : predictions) longest = std::max(longest, p.tokens);
   const std::string warning = length_warning(model.config(), longest);
@@ -68,9 +108,7 @@ void eval(const Args& args) {
                                     : majority_answers(rows_of(args.train, {args.rows.fields}));
   const std::vector<Prediction> predictions = predict_with_progress(args, rows);
   const auto groups = tally(rows, predictions, majorities);
-  const char* shown = name_of(args.blank     ? Shown::blank
-                              : args.shuffle ? Shown::shuffled
-                                             : Shown::own);
+  const char* shown = name_of(shown_to(args));
   const nlohmann::json report = {
       {"model", args.model.directory.string()},
       {"data", names_of(args.data)},
@@ -132,6 +170,12 @@ void add_eval(CLI::App& app) {
   command
       ->add_option("--json", args->json,
                    "write the numbers to this file too; \"-\": to stdout, in place of the table")
+      ->type_name("FILE")
+      ->transform(at_home);
+  command
+      ->add_option(
+          "--answers", args->answers,
+          "keep each answer in this file as it comes; a run that was stopped goes on from it")
       ->type_name("FILE")
       ->transform(at_home);
   command->footer(

@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <unistd.h>
 
+#include <atomic>
 #include <csignal>
 #include <cstdio>
 #include <filesystem>
@@ -38,6 +39,11 @@ void end_by(int number) {
   temporary_files::remove_all();
   terminal::restore();
   _exit(128 + number);
+}
+
+std::atomic<int> caught{0};
+void keep_first(int number) {
+  if (caught.exchange(number)) end_by(number);
 }
 
 int fail(const CLI::App& app, const std::string& message) {
@@ -79,6 +85,16 @@ Path through_links(Path path) {
     path = next.is_absolute() ? next : path.parent_path() / next;
   }
   throw Error("cli", path.string(), "a file to write", "links that go round");
+}
+
+void catch_signals() {
+  for (const int number : {SIGINT, SIGTERM}) std::signal(number, keep_first);
+}
+
+int caught_signal() { return caught; }
+
+void exit_if_signalled() {
+  if (caught) throw Exit{128 + caught};
 }
 
 int run_program(CLI::App& app, int argc, char** argv,

@@ -28,6 +28,12 @@ std::string at_home(const std::string& path);
 // Where to write a file that somebody named: what a link leads to, be it there or not.
 Path through_links(Path path);
 
+// For commands that end in order: from here on the first SIGINT or SIGTERM is only kept, a second
+// one ends the program at once.
+void catch_signals();
+int caught_signal();       // 0: none
+void exit_if_signalled();  // throws Exit with its code
+
 // `reason` may know more kinds of exception than reason_of. Errors become one line on stderr;
 // output that could not be written is one. Where a command does not catch them, SIGINT, SIGPIPE and
 // SIGTERM end the program at once, and what stands under a temporary name goes.

@@ -1,8 +1,6 @@
 // revenant quantize: one file from a model directory.
 #include "engine/quantize.h"
 
-#include <atomic>
-#include <csignal>
 #include <cstdio>
 #include <utility>
 
@@ -19,17 +17,15 @@ struct Args {
   QuantizeOptions options;
 };
 
-std::atomic<int> stop_signal{0};
-
 // Interrupted, it leaves nothing: the file has a temporary name until it is whole.
 void run(Args& args) {
-  for (const int number : {SIGINT, SIGTERM}) std::signal(number, [](int n) { stop_signal = n; });
+  catch_signals();
   constexpr uint64_t megabyte = 1'000'000;
   const QuantizeType& type = quantize_type(args.type);
   Progress progress(std::string("packing ") + type.name, "MB");
   uint64_t shown = 0;
   args.options.on_progress = [&](uint64_t done, uint64_t total) {
-    if (stop_signal) throw Exit{128 + stop_signal};
+    exit_if_signalled();
     if (std::exchange(shown, done / megabyte) != done / megabyte)
       progress.show(done / megabyte, total / megabyte);
   };

@@ -1,9 +1,9 @@
 // revenant run: one question, one answer.
-#include <chrono>
 #include <cstdio>
 #include <iostream>
 #include <iterator>
 
+#include "base/clock.h"
 #include "base/error.h"
 #include "cli/commands.h"
 #include "cli/conversation.h"
@@ -25,12 +25,11 @@ std::string read_prompt(const Args& args) {
 }
 
 void run(const Args& args) {
-  const auto begin = std::chrono::steady_clock::now();
+  const Stopwatch watch;
   const Model model(args.speak.model.directory, args.speak.model.options);
   tell_warnings(model.warnings());
   model.speech();  // what is wrong with the tokenizer is said before any work is done
-  const std::chrono::duration<double> loading = std::chrono::steady_clock::now() - begin;
-  if (args.speak.verbose) std::fprintf(stderr, "loading: %.3f s\n", loading.count());
+  if (args.speak.verbose) std::fprintf(stderr, "loading: %.3f s\n", watch.seconds());
   const std::string prompt = read_prompt(args);
   if (prompt.empty()) throw Error("run", "prompt", "text by -p or on stdin", "nothing");
   Conversation conversation(model, args.speak, true);

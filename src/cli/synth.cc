@@ -1,8 +1,6 @@
 // revenant synth: a checkpoint of a released size with random weights.
 #include "engine/synth.h"
 
-#include <atomic>
-#include <csignal>
 #include <cstdio>
 #include <utility>
 
@@ -20,17 +18,15 @@ struct Args {
   SynthOptions options;
 };
 
-std::atomic<int> stop_signal{0};
-
 // Interrupted, it ends as after any failure: what it has written goes.
 void run(Args& args) {
-  for (const int number : {SIGINT, SIGTERM}) std::signal(number, [](int n) { stop_signal = n; });
+  catch_signals();
   constexpr uint64_t megabyte = 1'000'000;
   const Released model = released(args.architecture);
   Progress progress("writing " + model.name, "MB");
   uint64_t shown = 0;
   args.options.on_progress = [&](uint64_t done, uint64_t total) {
-    if (stop_signal) throw Exit{128 + stop_signal};
+    exit_if_signalled();
     if (std::exchange(shown, done / megabyte) != done / megabyte)
       progress.show(done / megabyte, total / megabyte);
   };

@@ -1,9 +1,9 @@
 // revenant view: gates, ghosts and attention of one answer, as a page of its own and as JSON.
-#include <chrono>
 #include <cstdio>
 #include <filesystem>
 #include <nlohmann/json.hpp>
 
+#include "base/clock.h"
 #include "base/error.h"
 #include "base/json.h"
 #include "cli/commands.h"
@@ -139,7 +139,7 @@ json gather(const Model& model, const Args& args, std::span<const Image> picture
 }
 
 void view(const Args& args) {
-  const auto begin = std::chrono::steady_clock::now();
+  const Stopwatch watch;
   if (args.prompt.empty()) throw Error("view", "prompt", "text by -p", "nothing");
   const Model model(args.speak.model.directory, args.speak.model.options);
   tell_warnings(model.warnings());
@@ -155,9 +155,8 @@ void view(const Args& args) {
     if (!args.json_file.empty()) write_file(through_links(args.json_file), json_text(seen) + "\n");
     say(seen["answer"].get<std::string>() + "\n");
   }
-  const std::chrono::duration<double> took = std::chrono::steady_clock::now() - begin;
   if (args.speak.verbose)
-    std::fprintf(stderr, "%zu tokens, %.3f s; page: %s\n", seen["tokens"].size(), took.count(),
+    std::fprintf(stderr, "%zu tokens, %.3f s; page: %s\n", seen["tokens"].size(), watch.seconds(),
                  args.output.c_str());
 }
 

@@ -3,7 +3,15 @@
 #include <algorithm>
 #include <new>
 
+#include "base/clock.h"
+
 namespace revenant {
+namespace {
+
+// Of a step, however slow: with fewer, reading the weights is what takes the time.
+constexpr int least_rows = 16;
+
+}  // namespace
 
 Engine::Engine(const Model& model, const EngineOptions& options)
     : model_(model), options_(options) {
@@ -66,12 +74,20 @@ void Engine::dismiss() {
 // Generated rows first; what they leave goes to prompts, first come first served.
 std::vector<Engine::Share> Engine::choose() {
   std::vector<Share> shares;
-  int left = options_.rows;
+  int left = rows_in_time();
   add_generating(shares, left);
   for (Job& job : active_)
     if (job.running->reading()) add_prompt(job, shares, left);
   while (left > 0 && begin_next()) add_prompt(active_.back(), shares, left);
   return shares;
+}
+
+// One that is alone can be stopped within a step. Others wait for its end: so it must be near.
+int Engine::rows_in_time() const {
+  const int least = std::min(least_rows, options_.rows);
+  if (active_.size() + waiting_.size() < 2) return options_.rows;
+  if (row_seconds_ == 0) return least;
+  return int(std::clamp(options_.seconds / row_seconds_, double(least), double(options_.rows)));
 }
 
 // Who waited longest comes first. A quarter of the rows is kept for prompts, if there are any.
@@ -84,7 +100,7 @@ void Engine::add_generating(std::vector<Share>& shares, int& left) {
     else
       jobs.push_back(&job);
   std::ranges::stable_sort(jobs, {}, &Job::served);
-  const int least = prompts ? options_.rows / 4 : 0;
+  const int least = prompts ? left / 4 : 0;
   for (Job* job : jobs) {
     const int width = int(job->running->sessions().size());
     if (left - width < least && !shares.empty()) continue;
@@ -148,7 +164,12 @@ void Engine::compute(std::span<const Share> shares) {
            }) > 0;
   };
   try {
-    distribute(shares, compute_rows(entries, go_on));
+    const Stopwatch watch;
+    const Computed made = compute_rows(entries, go_on);
+    int rows = 0;
+    for (const Computed::Of& of : made.of) rows += of.rows;
+    if (rows >= least_rows) row_seconds_ = watch.seconds() / rows;
+    distribute(shares, made);
   } catch (const Stopped&) {
     for (const Share& share : shares) share.job->running->cancel();
   } catch (const std::bad_alloc&) {

@@ -17,6 +17,7 @@ namespace revenant {
 
 struct EngineOptions {
   int rows = rows_together;  // of a step, at most
+  double seconds = 1;        // of a step with several answers in it, about: prompts get fewer rows
   size_t sequences = 64;     // answers on their way at once, at most
   bool prefixes = false;     // prompts that begin alike share the rows of their beginnings
 };
@@ -54,6 +55,7 @@ class Engine {
   };
   void receive();
   std::vector<Share> choose();
+  int rows_in_time() const;
   void add_generating(std::vector<Share>& shares, int& left);
   void add_prompt(Job& job, std::vector<Share>& shares, int& left);
   bool begin_next();
@@ -67,6 +69,7 @@ class Engine {
   std::optional<Prefixes> prefixes_;
   std::deque<Job> waiting_, active_;  // in the order of arrival
   uint64_t steps_ = 0;
+  double row_seconds_ = 0;  // that a row of a prompt took lately; 0: not known
   std::atomic<int64_t> rows_ = 0;
 
   std::mutex mutex_;  // of what follows

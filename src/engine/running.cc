@@ -1,16 +1,11 @@
 #include "engine/running.h"
 
 #include <algorithm>
-#include <chrono>
 #include <new>
 #include <utility>
 
 namespace revenant {
 namespace {
-
-double seconds() {
-  return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
-}
 
 // Why this sequence's part of the work failed; nothing: it did not. Mistakes in calls go through.
 template <class F>
@@ -43,7 +38,7 @@ Running::Running(const Model& model, Request request)
 }
 
 void Running::begin() {
-  began_ = seconds();
+  watch_ = {};
   const auto failure = attempt([&] {
     before_ = request_.session->put_prompt(request_.ids, request_.features);
     begun_ = true;
@@ -80,10 +75,10 @@ void Running::take(const Tensor& logits, int row) {
 void Running::finish_prompt(const Tensor& logits, int row) {
   const GenerateOptions& o = request_.options;
   read_ = true;
-  made_.timings.prompt_seconds = seconds() - began_;
+  made_.timings.prompt_seconds = watch_.seconds();
   made_.timings.prompt_tokens = int(request_.ids.size());
   if (request_.last) request_.session->end_prompt();
-  began_ = seconds();
+  watch_ = {};
   if (o.max_new_tokens <= 0) return end(Finish::length);
   if (o.beams <= 1) return choose(logits, row);
   beams_.emplace(*request_.session, BeamOptions{o.beams,
@@ -177,7 +172,7 @@ void Running::end(Finish reason) {
   if (beams_) beams_->close();
   beams_.reset();
   if (begun_) request_.session->rewind(read_ ? request_.session->cached() : before_);
-  (read_ ? made_.timings.generate_seconds : made_.timings.prompt_seconds) = seconds() - began_;
+  (read_ ? made_.timings.generate_seconds : made_.timings.prompt_seconds) = watch_.seconds();
   made_.finish_reason = reason;
   made_.timings.generated_tokens = int(made_.ids.size());
   done_ = true;

@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "base/clock.h"
 #include "engine/beam.h"
 #include "engine/generate.h"
 
@@ -58,7 +59,7 @@ class Running {
   std::optional<StreamDecoder> decoder_;
   std::string waiting_;
   Generated made_;
-  double began_ = 0;
+  Stopwatch watch_;
   int before_ = 0;  // tokens of the session that the prompt began with already
   bool begun_ = false, read_ = false, done_ = false;
   std::atomic<bool> stopped_ = false;

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <map>
 #include <numeric>
+#include <ranges>
 
 #include "base/error.h"
 #include "engine/engine.h"
@@ -20,7 +21,7 @@ Pictures encode_shown(const Model& model, const std::vector<Picture>& pictures,
     if (options.shown == Shown::blank)
       images.back() = blank_image(images.back().width, images.back().height, grey);
   }
-  return model.encode(images);
+  return model.encode(images, options.go_on);
 }
 
 // The pictures that the first question of a row marks; later questions may mark more.
@@ -62,6 +63,9 @@ class Predictor {
     generate_.max_new_tokens = options.max_new_tokens;
     generate_.stop_ids = speech.stop_ids;
     generate_.speech = &speech;
+    generate_.go_on = options.go_on;
+    for (size_t i = 0; i < options.known.size(); ++i)
+      if (options.known[i]) predictions_[i] = *options.known[i], ++done_;
   }
 
   // Answers the rows of the groups together; `shown` has for each the pictures that it is shown.
@@ -69,17 +73,20 @@ class Predictor {
     Engine engine(model_, {.prefixes = true});
     std::map<Engine::Ticket, size_t> asked;  // to rows
     for (size_t g = 0; g < groups.size(); ++g) {
+      if (std::ranges::all_of(std::views::iota(groups[g].begin, groups[g].end),
+                              [&](size_t row) { return known(row); }))
+        continue;
       Pictures pictures;
       const std::string broken =
           failure_of([&] { pictures = encode_shown(model_, shown[g], options_); });
       for (size_t row = groups[g].begin; row < groups[g].end; ++row) {
-        std::string& failure = predictions_[row].failure;
-        failure = broken;
+        if (known(row)) continue;
+        std::string failure = broken;
         if (failure.empty())
           failure = failure_of([&] {
             asked[engine.submit(request_for(model_, rows_[row], pictures, generate_))] = row;
           });
-        done_ += !failure.empty();
+        if (!failure.empty()) answer(row, {"", false, 0, failure});
       }
     }
     for (bool more = true; more;) {
@@ -87,20 +94,27 @@ class Predictor {
       more = engine.step();
       std::erase_if(asked,
                     [&](const auto& one) { return take(engine.result(one.first), one.second); });
+      stop_unless(options_.go_on);
       if (options_.progress && done_ > before) options_.progress(done_, rows_.size());
     }
   }
   std::vector<Prediction> result() && { return std::move(predictions_); }
 
  private:
+  bool known(size_t row) const { return !options_.known.empty() && options_.known[row]; }
   bool take(const std::optional<Generated>& made, size_t row) {
     if (!made) return false;
-    ++done_;
-    predictions_[row] = {made->failure ? "" : filter_output(model_.speech().rule, made->text),
-                         made->finish_reason == Finish::stop,
-                         made->timings.prompt_tokens + made->timings.generated_tokens,
-                         made->failure ? made->failure->what() : ""};
+    if (made->finish_reason == Finish::cancelled) return true;  // it will be asked again
+    answer(row, {made->failure ? "" : filter_output(model_.speech().rule, made->text),
+                 made->finish_reason == Finish::stop,
+                 made->timings.prompt_tokens + made->timings.generated_tokens,
+                 made->failure ? made->failure->what() : ""});
     return true;
+  }
+  void answer(size_t row, Prediction prediction) {
+    ++done_;
+    predictions_[row] = std::move(prediction);
+    if (options_.on_answer) options_.on_answer(row, predictions_[row]);
   }
 
   const Model& model_;

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <functional>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
@@ -16,6 +17,14 @@ namespace revenant {
 enum class Shown { own, blank, shuffled };
 const char* name_of(Shown shown);
 
+// The answer to one row, or why there is none: one row's trouble never ends the others'.
+struct Prediction {
+  std::string text;
+  bool stopped = false;      // by a stop token, not by the limit
+  int tokens = 0;            // of prompt and answer
+  std::string failure = {};  // what was wrong with the row; empty: it has been answered
+};
+
 struct PredictOptions {
   int max_new_tokens = 16;
   int beams = 1;  // above 1: beam search
@@ -26,14 +35,10 @@ struct PredictOptions {
   ReadOptions reading;  // EXIF orientation ignored: as the published numbers were made
   uint64_t seed = 1;    // of the shuffle
   std::function<void(size_t done, size_t total)> progress;
-};
-
-// The answer to one row, or why there is none: one row's trouble never ends the others'.
-struct Prediction {
-  std::string text;
-  bool stopped = false;      // by a stop token, not by the limit
-  int tokens = 0;            // of prompt and answer
-  std::string failure = {};  // what was wrong with the row; empty: it has been answered
+  // What is known already, by row (AnswersFile), is not asked again; empty: nothing is.
+  std::span<const std::optional<Prediction>> known = {};
+  std::function<void(size_t row, const Prediction&)> on_answer = {};
+  GoOn go_on = {};  // stopped: predict throws Stopped, what was told by on_answer stands
 };
 
 // One greedy (or beam search's) answer for the first question of each row. Rows that follow each

@@ -6,6 +6,7 @@
 
 #include "base/error.h"
 #include "base/json.h"
+#include "base/sha256.h"
 #include "base/shape.h"
 
 namespace revenant {
@@ -213,6 +214,13 @@ std::vector<Path> Checkpoint::files() const {
   std::vector<Path> paths;
   for (const auto& file : files_) paths.push_back(file.path());
   return paths;
+}
+
+std::string digest_of_weights(const Checkpoint& checkpoint, const json& config) {
+  Sha256 digest;
+  digest.add(json_text(config));
+  for (const Path& file : checkpoint.files()) digest.add(sha256_of_file(file));
+  return digest.digits();
 }
 
 void write_checkpoint(const Path& directory, const json& config,

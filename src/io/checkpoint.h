@@ -37,6 +37,10 @@ class Checkpoint {
   std::map<std::string, size_t> places_;  // tensor -> index into files_
 };
 
+// SHA-256 of `config` (the checkpoint's, perhaps with settings over it) and the weights' files:
+// what else is kept beside a model, or of it, is known by this. Reads all of them.
+std::string digest_of_weights(const Checkpoint& checkpoint, const nlohmann::json& config);
+
 constexpr uint64_t default_shard_bytes = 5'000'000'000;  // Hugging Face's "5GB"
 
 // Writes the same layout into `directory`, which is made if need be; its other files stay. Every

@@ -1,10 +1,11 @@
 #include "kernels/limits.h"
 
 #include <algorithm>
-#include <chrono>
 #include <functional>
 #include <string_view>
 #include <vector>
+
+#include "base/clock.h"
 
 #ifdef REVENANT_X86_KERNELS
 #include <immintrin.h>
@@ -52,14 +53,14 @@ double rate(Threads& threads, const std::function<double(size_t)>& work) {
   const size_t count = size_t(threads.count());
   for (int run = 0; run < 5; ++run) {
     std::vector<double> done(count);
-    const auto begin = std::chrono::steady_clock::now();
+    const Stopwatch watch;
     threads.parallel_for(count, 1, [&](size_t first, size_t end) {
       for (size_t i = first; i < end; ++i) done[i] = work(i);
     });
-    const std::chrono::duration<double> took = std::chrono::steady_clock::now() - begin;
+    const double seconds = watch.seconds();
     double all = 0;
     for (const double one : done) all += one;
-    best = std::max(best, all / took.count());
+    best = std::max(best, all / seconds);
   }
   return best;
 }

@@ -13,14 +13,6 @@
 namespace revenant {
 namespace {
 
-std::string digest_of_model(const Path& directory, const std::vector<std::string>& settings) {
-  Sha256 digest;
-  const Checkpoint checkpoint = Checkpoint::open(directory);
-  digest.add(json_text(with_settings(checkpoint.config(), settings)));
-  for (const Path& file : checkpoint.files()) digest.add(sha256_of_file(file));
-  return digest.digits();
-}
-
 std::string key_of(const std::string& model, const TrainingSet& set, const BatchOptions& options,
                    bool bf16) {
   Sha256 digest;
@@ -87,7 +79,9 @@ void add_reference(const Recipe& recipe, const PromptRule& rule, const Tokenizer
   const bool own = recipe.reference.empty();  // what the run began as
   const Path directory = own ? recipe.model : recipe.reference;
   const std::vector<std::string> settings = own ? recipe.config_set : std::vector<std::string>();
-  const std::string model_digest = digest_of_model(directory, settings);
+  const Checkpoint checkpoint = Checkpoint::open(directory);
+  const std::string model_digest =
+      digest_of_weights(checkpoint, with_settings(checkpoint.config(), settings));
   std::optional<TorchModel> model;  // opened where something is to be computed
   const auto fill = [&](TrainingSet& set, BatchOptions options) {
     options.questions_per_picture = std::numeric_limits<int>::max();

@@ -259,6 +259,7 @@ std::vector<OptionRow> Options::eval_rows() {
   rows.push_back({"eval", "--max-pixels", turned, joined(turned, {"--max-pixels", "99"}),
                   told("1 to 99 pixels")});
   rows.push_back({"eval", "-s,--seed", {}, {}, out, "", "the lines above"});
+  rows.push_back({"eval", "--answers", {}, {}, out, "", "eval_test.cc"});
   const Words long_ones = words(model_, {"--data", at("long.json"), "-n", "300"});
   const Words large = words(model_, {"--data", at("own.json"), "-n", "1000"});
   rows.push_back(
