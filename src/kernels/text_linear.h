@@ -49,11 +49,9 @@ inline void clear(Sums<M>& a) {
     for (size_t j = 0; j < block_outputs; ++j) a[m][j] = zero();
 }
 
-// a[m][j] += x[m] . w[j] over n elements; with `ask`, what lies `ahead` elements further on is
+// a[m][j] += x[m] . w[j] over n elements; with `ask`, the weights `ahead` elements further on are
 // asked of memory meanwhile.
-enum class Ask { nothing, weights, rows };
-
-template <size_t M, Ask ask = Ask::nothing, class X, class W>
+template <size_t M, bool ask = false, class X, class W>
 [[gnu::always_inline]] inline void add_dots(const X* const* x, const W* const* w, size_t n,
                                             size_t ahead, Sums<M>& a) {
   constexpr size_t step = k_step<X>;
@@ -66,14 +64,11 @@ template <size_t M, Ask ask = Ask::nothing, class X, class W>
   size_t i = 0;
   for (; i + step <= n; i += step) {
 #pragma GCC unroll 3
-    for (size_t m = 0; m < M; ++m) {
-      row[m] = load_as<X>(x[m] + i);
-      if (ask == Ask::rows) __builtin_prefetch(x[m] + i + ahead);
-    }
+    for (size_t m = 0; m < M; ++m) row[m] = load_as<X>(x[m] + i);
 #pragma GCC unroll 8
     for (size_t j = 0; j < block_outputs; ++j) {
       const Operand<X> weight = in_register(load_as<X>(w[j] + i));
-      if (ask == Ask::weights) __builtin_prefetch(w[j] + i + ahead, 0, 2);
+      if (ask) __builtin_prefetch(w[j] + i + ahead, 0, 2);
 #pragma GCC unroll 3
       for (size_t m = 0; m < M; ++m) s[m][j] = fma(row[m], weight, s[m][j]);
     }
@@ -132,16 +127,18 @@ inline void block_in_place(const Product<X, W>& p, size_t r, size_t j,
   for (size_t m = 0; m < M; ++m) x[m] = p.x + (r + m) * p.k;
   Sums<M> a;
   clear<M>(a);
-  if (r == 0) add_dots<M, Ask::weights>(x, w, p.k, block_outputs * p.k, a);
+  if (r == 0) add_dots<M, true>(x, w, p.k, block_outputs * p.k, a);
   if (r > 0) add_dots<M>(x, w, p.k, 0, a);
   finish<M>(p, r, j, lesser(block_outputs, p.n - j), a);
 }
 
-// Up to this many rows are bound by reading the weights: no panel is worth its filling.
-constexpr size_t few = 9;
-
+// All weights pass by once a strip. A block of them, asked of memory while its first rows are
+// summed, is read again for the strip's other rows from the nearest cache that holds it, one load
+// for M sums: at 16 lanes of 2 bytes and M = 3 that is 21 bytes a cycle, which the second cache
+// still gives. A copy of the block in the first cache, in pieces of K, was 5 to 30 % slower on all
+// shapes.
 template <class X, class W>
-void few_rows(const Product<X, W>& p) {
+void linear_strip(const Product<X, W>& p) {
   for (size_t j = 0; j < p.n; j += block_outputs) {
     const W* w[block_outputs];
     point(p, j, 0, w);
@@ -152,80 +149,19 @@ void few_rows(const Product<X, W>& p) {
   }
 }
 
-// A copy of a block of weights in the nearest cache; its rows are padded, since weights whose rows
-// are a power of two apart would push each other out of it.
-template <class W>
-struct Panel {
-  static constexpr size_t depth = panel_row / sizeof(W);
-  alignas(64) W rows[block_outputs][depth + 64 / sizeof(W)];
-};
-
-// Up to this many rows share a filled panel; their unfinished sums wait on the stack.
-constexpr size_t strip_rows = 192;
-
-// Asks for one of `parts` equal parts of a block of weights that will be wanted later.
-template <class W>
-inline void ask_for(const W* const* w, size_t n, size_t part, size_t parts) {
-  const size_t line = 64 / sizeof(W), lines = (n + line - 1) / line;
-  const size_t begin = part * lines / parts * line, end = (part + 1) * lines / parts * line;
-  for (size_t j = 0; j < block_outputs; ++j)
-    for (size_t i = begin; i < end; i += line) __builtin_prefetch(w[j] + i, 0, 2);
-}
-
-// Adds the panel, which holds K [begin, begin + n), to the sums of rows [r, r + M).
-template <size_t M, class X, class W>
-void add_panel(const Product<X, W>& p, size_t r, size_t j, size_t begin, size_t n,
-               const Panel<W>& panel, Vec (*waiting)[block_outputs]) {
-  const X* x[M];
-  const W* w[block_outputs];
-#pragma GCC unroll 8
-  for (size_t m = 0; m < M; ++m) x[m] = p.x + (r + m) * p.k + begin;
-  for (size_t i = 0; i < block_outputs; ++i) w[i] = panel.rows[i];
-  Sums<M> a;
-  if (begin == 0) clear<M>(a);
-  if (begin > 0) __builtin_memcpy(a, waiting, sizeof a);
-  add_dots<M, Ask::rows>(x, w, n, M * p.k, a);
-  if (begin + n < p.k) __builtin_memcpy(waiting, a, sizeof a);
-  if (begin + n == p.k) finish<M>(p, r, j, lesser(block_outputs, p.n - j), a);
-}
-
-// Rows [r, r + rows), rows <= strip_rows, outputs [j, j + block_outputs).
-template <class X, class W>
-void strip_block(const Product<X, W>& p, size_t r, size_t rows, size_t j) {
-  Panel<W> panel;
-  alignas(64) Vec waiting[strip_rows][block_outputs];
-  const W *w[block_outputs], *next[block_outputs];
-  const size_t parts = (p.k + Panel<W>::depth - 1) / Panel<W>::depth;
-  const size_t depth = ((p.k + parts - 1) / parts + k_step<X> - 1) / k_step<X> * k_step<X>;
-  for (size_t begin = 0; begin < p.k; begin += depth) {
-    const size_t n = lesser(depth, p.k - begin);
-    const bool last = begin + n == p.k;
-    point(p, j, begin, w);
-    point(p, last ? j + block_outputs : j, last ? 0 : begin + n, next);
-    for (size_t i = 0; i < block_outputs; ++i) __builtin_memcpy(panel.rows[i], w[i], n * sizeof(W));
-    size_t m = 0;
-    for (; m + 3 <= rows; m += 3) {
-      ask_for(next, n, m / 3, rows / 3);
-      add_panel<3>(p, r + m, j, begin, n, panel, waiting + m);
-    }
-    if (rows - m == 2) add_panel<2>(p, r + m, j, begin, n, panel, waiting + m);
-    if (rows - m == 1) add_panel<1>(p, r + m, j, begin, n, panel, waiting + m);
-  }
-}
-
-// Strips of rows, up to 1 MB of them, that stay in the second cache while all weights pass by.
-template <class X, class W>
-void many_rows(const Product<X, W>& p) {
-  const size_t fit = lesser(strip_rows, (size_t(1) << 18) / p.k) / 12 * 12;
-  const size_t strip = fit < 12 ? 12 : fit;
-  for (size_t r = 0; r < p.rows; r += strip)
-    for (size_t j = 0; j < p.n; j += block_outputs) strip_block(p, r, lesser(strip, p.rows - r), j);
-}
+// Rows of a strip: 512 KB of floats, so that they stay in the second cache while the weights pass.
+constexpr size_t strip_elements = size_t(1) << 17;
 
 template <class X, class W>
 void linear_of(const Product<X, W>& p) {
-  if (p.rows <= few) return few_rows(p);
-  many_rows(p);
+  const size_t strip = p.k * 12 > strip_elements ? 12 : strip_elements / p.k / 12 * 12;
+  for (size_t r = 0; r < p.rows; r += strip) {
+    Product<X, W> part = p;
+    part.x += r * p.k;
+    part.rows = lesser(strip, p.rows - r);
+    part.out += r * p.out_stride;
+    linear_strip(part);
+  }
 }
 
 template <class X, class W>

@@ -11,8 +11,7 @@ namespace {
 using Vec = __m256;
 constexpr size_t lanes = 8;
 // Registers: 3 x 4 sums, 3 rows and one weight of 16.
-// panel_row: bytes of a row of the panel; the panel and three rows of x fit the first cache.
-constexpr size_t block_outputs = 4, panel_row = 4096;
+constexpr size_t block_outputs = 4;
 
 inline Vec all(float x) { return _mm256_set1_ps(x); }
 inline Vec zero() { return _mm256_setzero_ps(); }

@@ -12,8 +12,7 @@ namespace {
 using Vec = __m512;
 constexpr size_t lanes = 16;
 // Registers: 3 x 8 sums, 3 rows and one weight of 32.
-// panel_row: bytes of a row of the panel; the panel and three rows of x fit the first cache.
-constexpr size_t block_outputs = 8, panel_row = 2560;
+constexpr size_t block_outputs = 8;
 
 inline Vec all(float x) { return _mm512_set1_ps(x); }
 inline Vec zero() { return _mm512_setzero_ps(); }

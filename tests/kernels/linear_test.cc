@@ -111,15 +111,22 @@ TEST_P(Linear, OutputIsTheSameInAnySplit) {
     }
 }
 
-// Rows of the output may stand apart; nothing between them is touched.
+// Rows of the output may stand apart, in one strip of rows and in several; nothing between them is
+// touched.
 TEST_P(Linear, WritesNothingBetweenItsRows) {
-  const size_t rows = 5, n = 9, k = 33, stride = 12;
-  const auto x = normals(rows * k, 1);
-  const Weights w = make_weights(n * k, 2);
-  Guarded<float> out((rows - 1) * stride + n, untouched);
-  table->product(view(w, {Format::f32}, 0, n, k), x.data(), rows, nullptr, out.data(), stride);
-  for (size_t r = 0; r + 1 < rows; ++r)
-    for (size_t j = n; j < stride; ++j) ASSERT_EQ(out[r * stride + j], untouched) << table->isa;
+  for (const auto& [rows, k] : {std::pair<size_t, size_t>{5, 33}, {14, 12000}}) {
+    const size_t n = 9, stride = 12;
+    const auto x = normals(rows * k, 1);
+    const Weights w = make_weights(n * k, 2);
+    const auto together = product_of(*table, view(w, {Format::f32}, 0, n, k), x.data(), rows);
+    Guarded<float> out((rows - 1) * stride + n, untouched);
+    table->product(view(w, {Format::f32}, 0, n, k), x.data(), rows, nullptr, out.data(), stride);
+    for (size_t r = 0; r < rows; ++r) {
+      ASSERT_TRUE(same(&out[r * stride], &together[r * n], n)) << table->isa << " " << r;
+      for (size_t j = n; j < stride && r + 1 < rows; ++j)
+        ASSERT_EQ(out[r * stride + j], untouched) << table->isa;
+    }
+  }
 }
 
 TEST_P(Linear, EverySixteenBitWeightMeansWhatItSays) {
