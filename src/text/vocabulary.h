@@ -36,6 +36,7 @@ struct Vocabulary {
   bool metaspace = false;  // spaces become U+2581
   SpaceMark mark = SpaceMark::none;
   WordPattern pattern = WordPattern::whole;
+  bool digits_alone = false;   // while the file is read: cut out before the pattern
   bool prefix_space = false;   // byte-level: a space before a text that starts without one
   bool byte_level = false;     // tokens are spelt in the 256-letter byte alphabet
   bool ignore_merges = false;  // a word that is a token is that token

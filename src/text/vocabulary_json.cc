@@ -89,7 +89,7 @@ void read_byte_level(const Node& step, Vocabulary& v) {
   if (!step.flag("use_regex", true)) return;
   if (v.pattern != WordPattern::whole)
     step.place().fail("one step that cuts words", "use_regex after a Split");
-  v.pattern = WordPattern::gpt2;
+  v.pattern = v.digits_alone ? WordPattern::digits_gpt2 : WordPattern::gpt2;
 }
 
 // Both patterns cover every text, so that what is done with the rest does not matter: only matches
@@ -117,6 +117,10 @@ void read_pre_tokeniser(const Node& pre, Vocabulary& v) {
       read_byte_level(step, v);
     } else if (type == "Split") {
       read_split(step, v);
+    } else if (type == "Digits" && !v.byte_level && v.pattern == WordPattern::whole) {
+      step.allow({"type", "individual_digits"});
+      if (!step.flag("individual_digits")) step.place().fail("individual_digits", "none");
+      v.digits_alone = true;
     } else if (type == "Metaspace" && steps.size() == 1) {
       v.metaspace = true;
       v.mark = mark_of(step);
@@ -127,6 +131,8 @@ void read_pre_tokeniser(const Node& pre, Vocabulary& v) {
   }
   if (v.pattern != WordPattern::whole && !v.byte_level)
     pre.place().fail("ByteLevel after Split", "none");
+  if (v.digits_alone && v.pattern != WordPattern::digits_gpt2)
+    pre.place().fail("ByteLevel with use_regex after Digits", "another");
 }
 
 void read_strip(const Node& step, bool fused, Vocabulary& v) {

@@ -8,11 +8,6 @@
 
 namespace revenant {
 
-const std::string_view qwen2_expression =
-    R"((?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+)";
-const std::string_view llama3_expression =
-    R"((?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+)";
-
 namespace {
 
 // One character of the text: where it starts, what it is.
@@ -74,16 +69,21 @@ struct Scanner {
     return i;
   }
 
-  // \s+(?!\S)|\s+ : the last blank goes with the word that follows.
-  size_t blanks(size_t i) const {
+  // \s+(?!\S)|\s+ : the last blank goes with the word that follows, if there is one.
+  size_t blanks(size_t i, bool digits_alone = false) const {
     const size_t end = run(i, [&](size_t k) { return blank(k); });
-    return end == n || end == i + 1 ? end : end - 1;
+    const bool ends = end == n || (digits_alone && is(end, CharKind::number));
+    return ends || end == i + 1 ? end : end - 1;
   }
 
-  size_t gpt2(size_t i) const {
+  // `digits_alone`: the text is cut around every number first.
+  size_t gpt2(size_t i, bool digits_alone = false) const {
+    const auto alone = [&](size_t k) { return digits_alone && is(k, CharKind::number); };
+    if (alone(i)) return i + 1;
     if (const size_t end = contraction(i, false); end > i) return end;
-    const size_t first = c[i].code == ' ' && i + 1 < n && !blank(i + 1) ? i + 1 : i;
-    if (blank(first)) return blanks(i);
+    const bool leads = c[i].code == ' ' && i + 1 < n && !blank(i + 1) && !alone(i + 1);
+    const size_t first = leads ? i + 1 : i;
+    if (blank(first)) return blanks(i, digits_alone);
     return run(first, c[first].kind);
   }
 
@@ -106,6 +106,8 @@ struct Scanner {
     switch (pattern) {
       case WordPattern::gpt2:
         return gpt2(i);
+      case WordPattern::digits_gpt2:
+        return gpt2(i, true);
       case WordPattern::qwen2:
         return qwen2(i, 1);
       case WordPattern::llama3:

@@ -5,6 +5,8 @@
 #include <string_view>
 #include <vector>
 
+#include "base/word_expressions.h"
+
 namespace revenant {
 
 enum class WordPattern {
@@ -12,9 +14,8 @@ enum class WordPattern {
   gpt2,    // 's|'t|... ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+
   qwen2,   // (?i:'s|...)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|...
   llama3,  // as qwen2 with \p{N}{1,3}
+  digits_gpt2,  // each \p{N} alone, gpt2 between them (SmolLM)
 };
-
-extern const std::string_view qwen2_expression, llama3_expression;
 
 std::vector<std::string_view> split_words(std::string_view valid, WordPattern pattern);
 

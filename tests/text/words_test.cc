@@ -90,6 +90,14 @@ TEST(Words, AreCutAsThePatternsSay) {
   }
 }
 
+// Hugging Face's Digits (individual_digits), then ByteLevel with its expression.
+TEST(Words, DigitsAreCutOutFirst) {
+  for (const char* words : {"a| |1|2| b", "x|  |3", "x|   |3|y", " |1|  |2", "can|'t| |4|'s| |5|'s",
+                            "n|\u00b2|\u2167| |\u00bd", "a|\n\n|7|\n|8| \n", "tab|\t|9", " |1",
+                            "1| ", "  ", " !|3| ", "a| |1|,|0|0|0|.|5| b"})
+    EXPECT_EQ(cut(words, WordPattern::digits_gpt2), words);
+}
+
 TEST(Words, WholeIsOneWord) {
   EXPECT_EQ(split_words("a b\n1", WordPattern::whole).size(), 1u);
   for (const auto pattern : {WordPattern::whole, WordPattern::gpt2, WordPattern::qwen2})
