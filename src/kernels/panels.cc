@@ -33,14 +33,28 @@ Place place_of(int bits, size_t output, size_t k) {
   return four;
 }
 
-void put_q(uint8_t* unit, int bits, size_t output, size_t k, uint8_t q) {
-  const Place p = place_of(bits, output, k);
+// The 32 numbers of an output's unit to the places that place_of names, four at a time: as bytes of
+// a word they keep apart, since no masked bit crosses into the next byte.
+void put_unit(const uint8_t* q, int bits, size_t output, uint8_t* unit) {
+  uint32_t group[unit_groups];
+  std::memcpy(group, q, sizeof group);
+  const auto put = [&](size_t i, uint32_t word) {
+    std::memcpy(unit + i * group_bytes + 4 * output, &word, sizeof word);
+  };
   if (bits == 8) {
-    unit[p.low] = q;
+    for (size_t g = 0; g < unit_groups; ++g) put(g, group[g]);
     return;
   }
-  unit[p.low] = uint8_t(unit[p.low] | (q & 15) << p.low_shift);
-  if (bits > 4) unit[p.high] = uint8_t(unit[p.high] | (q >> 4) << p.high_shift);
+  constexpr uint32_t low = 0x0f0f0f0f;
+  for (size_t v = 0; v < 4; ++v) put(v, (group[2 * v] & low) | (group[2 * v + 1] & low) << 4);
+  const int planes = bits - 4;
+  const uint32_t mask = planes == 1 ? 0x01010101 : 0x03030303;
+  for (size_t first = 0; planes > 0 && first < unit_groups; first += size_t(8 / planes)) {
+    uint32_t high = 0;
+    for (size_t g = 0; g < size_t(8 / planes); ++g)
+      high |= (group[first + g] >> 4 & mask) << g * size_t(planes);
+    put(4 + first * size_t(planes) / 8, high);
+  }
 }
 
 int q_at(const uint8_t* unit, int bits, size_t output, size_t k) {
@@ -72,6 +86,13 @@ void put_scales(const Block& b, size_t o, std::byte* at) {
     for (size_t j = 0; j < 16; ++j) at[32 + 16 * j + o] = std::byte(b.scales[j]);
 }
 
+// Numbers in a block.
+template <class Block>
+constexpr size_t block_size = requires(Block b) {
+  b.dmin;
+}
+|| std::is_same_v<Block, BlockQ6_K> ? k_block : small_block;
+
 template <class Block>
 void pack_rows(Format format, const std::byte* const* rows, size_t count, size_t k,
                std::byte* panel) {
@@ -83,10 +104,10 @@ void pack_rows(Format format, const std::byte* const* rows, size_t count, size_t
       Block b;
       std::memcpy(&b, rows[o] + i * sizeof b, sizeof b);
       put_scales(b, o, scales_at(panel, sizes, k, i));
-      for (size_t l = 0; l < shape.block; ++l) {
-        const size_t at = i * shape.block + l;
-        put_q(units + at / unit_k * sizes.unit, shape.bits, o, at % unit_k, q_of(b, l));
-      }
+      uint8_t q[block_size<Block>];
+      for (size_t l = 0; l < block_size<Block>; ++l) q[l] = q_of(b, l);
+      for (size_t l = 0; l < block_size<Block>; l += unit_k)
+        put_unit(q + l, shape.bits, o, units + (i * block_size<Block> + l) / unit_k * sizes.unit);
     }
 }
 

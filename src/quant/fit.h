@@ -6,6 +6,7 @@
 
 namespace revenant {
 
+// n is a multiple of 4.
 // x ~ scale q, q in [-levels, levels - 1]. The scale's sign is such that the largest |x| may take
 // the one value more that the negative side has.
 float fit_symmetric(const float* x, const float* weight, size_t n, int levels);
