@@ -200,6 +200,8 @@ void check_architecture(const Fields& root, const std::string& type) {
   if (type == "trol") root.architecture({trol, vl});
   if (type == "internlm") root.architecture({trol, composer});
   if (type == "revenant") root.architecture({phantom, trol});
+  if (type == "qwen2") root.architecture({"Qwen2ForCausalLM"});
+  if (type == "llama") root.architecture({"LlamaForCausalLM"});
 }
 
 // What transformers writes into every object. Generation is the root's and, with the released code,
@@ -233,13 +235,17 @@ Config parse(const Json& json, const std::string& subject, std::set<std::string>
   } else if (type == "phantom" || type == "trol" || type == "revenant") {
     parse_language(root.object("llm_config"), c);
     parse_intern_vit(root, c);
+  } else if (type == "qwen2" || type == "llama") {
+    parse_language(root, c);
+    c.vision.kind = Tower::none;
   } else {
-    root.fail("model_type", "phantom, trol, internlm (TroL-1.8B/7B) or revenant");
+    root.fail("model_type",
+              "phantom, trol, internlm (TroL-1.8B/7B), revenant, or qwen2 or llama (text only)");
   }
   parse_extension(root, c);
   c.image_token = root.integer("image_token_index", -1);
   parse_common(root, c);
-  check_geometry(root, c);
+  if (c.vision.kind != Tower::none) check_geometry(root, c);
   return c;
 }
 

@@ -12,7 +12,7 @@
 namespace revenant {
 
 enum class Backbone { qwen2, internlm2, phi3, llama };
-enum class Tower { intern_vit, clip };
+enum class Tower { intern_vit, clip, none };  // none: a language model alone
 
 struct RopeConfig {
   enum Kind { plain, dynamic, su } kind = plain;

@@ -155,8 +155,7 @@ class Binder {
 
   Weights<M> bind() {
     Weights<M> w;
-    w.tower = tower();
-    w.projector = projector();
+    if (c.vision.kind != Tower::none) w.tower = tower(), w.projector = projector();
     w.embedding = get_(
         detail::vector_spec(c, "token_embd.weight", {c.embedding_rows, c.hidden}, Role::embedding));
     if (c.trol.on && !c.trol.gate_per_layer)
