@@ -16,11 +16,12 @@ KNOWS = {
     "image": "base",
     "model": "base",
     "trace": "model",
-    "native": "model kernels io",
+    "store": "model io kernels",
+    "native": "store",
     "engine": "native text image trace",
     "data": "text image",
     "eval": "engine data",
-    "train": "model io data trace",
+    "train": "store data trace",
     "cli": "eval",  # the program `revenant`: never train
 }
 # The one program that links libtorch lives beside the other.

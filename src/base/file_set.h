@@ -18,6 +18,7 @@ class FileSet {
         contents_(std::make_shared<const std::map<std::string, std::string, std::less<>>>(
             std::move(contents))) {}
 
+  bool in_one_file() const { return contents_ != nullptr; }
   const Path& origin() const { return origin_; }  // the directory, or the one file
   bool has(std::string_view name) const;
   std::string read(std::string_view name) const;      // throws Error if it is absent

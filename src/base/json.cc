@@ -113,6 +113,11 @@ json read_json(const Path& file, const std::string& room, uint64_t max_bytes) {
   return parse_json(mapped.text(), place);
 }
 
+json read_json(const FileSet& files, std::string_view name, const std::string& room) {
+  if (!files.in_one_file()) return read_json(files.origin() / name, room);
+  return parse_json(files.read(name), {room, files.place_of(name)});
+}
+
 std::string json_text(const json& value, int indent) {
   return value.dump(indent, ' ', false, json::error_handler_t::replace);
 }

@@ -5,7 +5,7 @@
 #include <cstdint>
 #include <nlohmann/json.hpp>
 
-#include "base/file.h"
+#include "base/file_set.h"
 #include "base/place.h"
 
 namespace revenant {
@@ -22,6 +22,9 @@ nlohmann::json parse_json(std::string_view text, const Place& place,
 
 nlohmann::json read_json(const Path& file, const std::string& room = "json",
                          uint64_t max_bytes = 100'000'000);
+
+nlohmann::json read_json(const FileSet& files, std::string_view name,
+                         const std::string& room = "json");
 
 // What is not UTF-8 in its strings becomes U+FFFD, where dump() would throw. indent < 0: one line.
 std::string json_text(const nlohmann::json& value, int indent = -1);

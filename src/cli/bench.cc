@@ -97,7 +97,7 @@ class Bench {
     for (const int count : args_.prompts) prompt(count);
     for (const int steps : args_.steps)
       for (const int batch : args_.batches) generate(steps, batch);
-    if (!args_.no_tower) tower();
+    if (!args_.no_tower && model_->config().vision.kind != Tower::none) tower();
     return rows_;
   }
 

@@ -12,6 +12,7 @@
 #include "data/check.h"
 #include "model/config.h"
 #include "model/rope.h"
+#include "store/model_files.h"
 
 namespace revenant {
 namespace {
@@ -27,12 +28,13 @@ struct Args {
 };
 
 // Reads no weights.
-Measure measure_of(const Path& directory, std::optional<int> max_length) {
-  const Path file = directory / "config.json";
-  const Config config = parse_config(read_json(file), file.string());
+Measure measure_of(const Path& model, std::optional<int> max_length) {
+  const FileSet files = small_files_of(model);
+  const Config config =
+      parse_config(read_json(files, "config.json"), files.place_of("config.json"));
   const PromptRule& rule = prompt_rule(prompt_family(config));
-  const Tokenizer tokenizer = tokenizer_for(rule, Tokenizer::open(directory));
-  check_fit(rule, tokenizer, config.image_token, config.embedding_rows, directory.string());
+  const Tokenizer tokenizer = tokenizer_for(rule, Tokenizer::open(files));
+  check_fit(rule, tokenizer, config.image_token, config.embedding_rows, model.string());
   return {rule, tokenizer, tile_rule(config), config.tokens_per_tile(),
           max_length.value_or(rope_reach(config.rope))};
 }

@@ -13,6 +13,7 @@
 #include "eval/predict.h"
 #include "eval/report.h"
 #include "image/orientation.h"
+#include "io/checkpoint.h"
 
 namespace revenant {
 namespace {
@@ -44,11 +45,11 @@ Shown shown_to(const Args& args) {
 // What the answers depend on.
 nlohmann::json run_of(const Args& args, const Model& model) {
   const ModelOptions& o = args.model.options;
-  const Checkpoint& checkpoint = model.checkpoint();
   nlohmann::json data = nlohmann::json::array();
   for (const Path& file : args.data) data.push_back(digest_of_rows(file));
-  return {{"model", digest_of_weights(checkpoint, with_settings(checkpoint.config(), o.settings))},
-          {"weights", o.weights ? info(*o.weights).name : "as stored"},
+  const ModelFiles& files = model.files();
+  return {{"model", digest_of_weights(files.weight_files(), files.config_json())},
+          {"weights", o.weights ? o.weights->name : "as stored"},
           {"cache_type", int(model.cache_type())},
           {"data", data},
           {"fields", args.rows.fields},

@@ -1,8 +1,9 @@
-// revenant inspect: what a model directory holds, without computing anything.
+// revenant inspect: what a model directory or file holds, without computing anything.
+#include <algorithm>
+#include <cmath>
 #include <cstdio>
 #include <filesystem>
 #include <nlohmann/json.hpp>
-#include <set>
 
 #include "base/json.h"
 #include "cli/commands.h"
@@ -44,7 +45,9 @@ json config_json(const Config& c) {
             {"theta", c.rope.theta},
             {"factor", c.rope.factor}}},
           {"vision",
-           {{"tower", v.kind == Tower::clip ? "clip" : "intern_vit"},
+           {{"tower", v.kind == Tower::none   ? "none"
+                      : v.kind == Tower::clip ? "clip"
+                                              : "intern_vit"},
             {"hidden", v.hidden},
             {"intermediate", v.intermediate},
             {"layers", v.layers},
@@ -64,21 +67,14 @@ json mechanisms_json(const Config& c) {
   return on;
 }
 
-// Of a checkpoint that was opened, hence checked: what the table does not name.
-std::set<std::string> unused_names(const Network& network) {
-  std::set<std::string> names;
-  for (const auto& [name, view] : network.checkpoint.tensors()) names.insert(name);
-  for (const TensorSpec& spec : tensor_table(network.config)) names.erase(spec.stored);
-  return names;
-}
-
 // CLIP's last norm; position_ids and the like are no parameters.
 int64_t unused_parameters(const Network& network) {
   int64_t count = 0;
-  const std::set<std::string> unused = unused_names(network);
-  for (const auto& [name, view] : network.checkpoint.tensors())
-    if (unused.contains(name) && (name.ends_with(".weight") || name.ends_with(".bias")))
-      count += view.count();
+  const std::vector<std::string>& unused = network.files.unused();
+  for (const StoredTensor& tensor : network.files.tensors())
+    if (std::ranges::count(unused, tensor.name) &&
+        (tensor.name.ends_with(".weight") || tensor.name.ends_with(".bias")))
+      count += tensor.numbers;
   return count;
 }
 
@@ -101,23 +97,35 @@ json parameters_json(const Network& network) {
   return parts;
 }
 
-json files_json(const Checkpoint& checkpoint) {
+json files_json(const ModelFiles& model) {
   json files = json::array();
-  for (const Path& file : checkpoint.files())
+  for (const Path& file : model.weight_files())
     files.push_back(
         {{"name", file.filename().string()}, {"bytes", std::filesystem::file_size(file)}});
   return files;
 }
 
-json dtypes_json(const Checkpoint& checkpoint) {
+// How many tensors, numbers and bytes of each type, as they lie there: where rows fell back to
+// another format, it shows.
+json types_json(const ModelFiles& model) {
   json types = json::object();
-  for (const auto& [name, view] : checkpoint.tensors()) {
-    json& type = types[to_string(view.dtype)];
-    if (type.is_null()) type = {{"tensors", 0}, {"bytes", 0}};
-    type["tensors"] = type["tensors"].get<int64_t>() + 1;
-    type["bytes"] = type["bytes"].get<int64_t>() + int64_t(view.data.size());
+  for (const StoredTensor& tensor : model.tensors()) {
+    json& type = types[tensor.type];
+    if (type.is_null()) type = json::object();
+    const auto add = [&](const char* key, int64_t n) { type[key] = type.value(key, 0l) + n; };
+    add("tensors", 1);
+    add("numbers", tensor.numbers);
+    add("bytes", int64_t(tensor.bytes));
   }
   return types;
+}
+
+// Of all weights together.
+double bits_a_number(const ModelFiles& model) {
+  double bytes = 0, numbers = 0;
+  for (const StoredTensor& tensor : model.tensors())
+    bytes += double(tensor.bytes), numbers += double(tensor.numbers);
+  return std::round(800 * bytes / numbers) / 100;
 }
 
 // TroL's further passes are there only while a prompt is open.
@@ -132,15 +140,18 @@ json memory_json(const Network& network, const json& files) {
 }
 
 json describe(const Network& network) {
-  const json files = files_json(network.checkpoint);
+  const ModelFiles& model = network.files;
+  const json files = files_json(model);
   return {{"config", config_json(network.config)},
+          {"layout", model.layout()},
           {"mechanisms", mechanisms_json(network.config)},
           {"parameters", parameters_json(network)},
-          {"tensors", network.checkpoint.tensors().size()},
-          {"dtypes", dtypes_json(network.checkpoint)},
+          {"tensors", model.tensors().size()},
+          {"dtypes", types_json(model)},
+          {"bits_a_number", bits_a_number(model)},
           {"files", files},
           {"memory", memory_json(network, files)},
-          {"unused", unused_names(network)},
+          {"unused", model.unused()},
           {"warnings", network.warnings}};
 }
 
@@ -177,8 +188,10 @@ void inspect(const Args& args) {
 
 void add_inspect(CLI::App& app) {
   auto args = std::make_shared<Args>();
-  CLI::App* command = app.add_subcommand("inspect", "What a model directory holds");
-  command->add_option("-m,--model", args->directory, "model directory; needs no tokenizer")
+  CLI::App* command = app.add_subcommand("inspect", "What a model directory or file holds");
+  command
+      ->add_option("-m,--model", args->directory,
+                   "model directory or GGUF file; needs no tokenizer")
       ->required()
       ->transform(at_home);
   command->add_option("--config-set", args->settings, "key=value over config.json; may repeat")

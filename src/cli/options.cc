@@ -48,7 +48,7 @@ CLI::Validator whole_number(uint64_t least) {
 }
 
 void add_model_options(CLI::App& command, ModelArgs& args, bool threads) {
-  command.add_option("-m,--model", args.directory, "model directory")
+  command.add_option("-m,--model", args.directory, "model directory or GGUF file")
       ->required()
       ->transform(at_home);
   if (threads)
@@ -71,13 +71,14 @@ void add_model_options(CLI::App& command, ModelArgs& args, bool threads) {
       ->check(CLI::Range(0, 1 << 30))
       ->default_str(std::to_string(memory >> 20));
   std::vector<std::string> names = {"BF16"};
-  for (const FormatInfo& f : formats())
-    if (is_quantised(f.format)) names.push_back(f.name);
+  for (const QuantizeType& type : quantize_types())
+    if (is_quantised(type.most)) names.push_back(type.name);
   command
       .add_option_function<std::string>(
           "--weights",
-          [&args](const std::string& name) { args.options.weights = format_named(name); },
-          "quantises weights while they are read (tower and embedding: Q8_0); BF16: what bf16\n"
+          [&args](const std::string& name) { args.options.weights = quantize_type(name); },
+          "quantises weights of 16 or 32 bits while they are read, as `revenant quantize --type`\n"
+          "does (docs/gguf.md); BF16: what bf16\n"
           "weights are multiplied with is rounded to bf16 too, twice as fast where the machine "
           "has\n"
           "instructions for it")

@@ -59,14 +59,17 @@ void add_quantize(CLI::App& app) {
       ->add_option("--config-set", args->options.settings,
                    "key=value over config.json, into the file; may repeat")
       ->allow_extra_args(false);
+  command->add_flag("--portable", args->options.portable,
+                    "weights in rows of blocks as ggml lays them out, which other programs read;\n"
+                    "loading puts them in order. Without it they lie as the kernels read them");
   command->add_option("-t,--threads", args->options.threads, "0: as many as the machine has")
       ->check(CLI::Range(0, 1024))
       ->capture_default_str();
   command->footer(
       "Norms, gates and mixers keep their numbers; tower, projector and the output matrix get "
       "more\n"
-      "bits than the rest. The file holds configuration and tokenizer too. Such files are written\n"
-      "so far: the commands that take a model read directories only.\n"
+      "bits than the rest. The file holds configuration and tokenizer too: whatever takes a\n"
+      "model directory takes it as well.\n"
       "Example: revenant quantize models/phantom-nano --type Q8_0 -o phantom-nano.gguf");
   command->callback([args] { run(*args); });
 }

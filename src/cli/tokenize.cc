@@ -8,6 +8,7 @@
 #include "base/json.h"
 #include "cli/commands.h"
 #include "cli/program.h"
+#include "store/model_files.h"
 #include "text/tokenizer.h"
 
 namespace revenant {
@@ -91,7 +92,7 @@ std::string answer(const Tokenizer& tokenizer, const Args& args, const Line& lin
 }
 
 void tokenize(const Args& args) {
-  const Tokenizer tokenizer = Tokenizer::open(args.directory);
+  const Tokenizer tokenizer = Tokenizer::open(small_files_of(args.directory));
   for (Line line; std::getline(std::cin, line.text);) {
     ++line.number;
     const std::string out = answer(tokenizer, args, line) + "\n";
@@ -106,7 +107,9 @@ void tokenize(const Args& args) {
 void add_tokenize(CLI::App& app) {
   auto args = std::make_shared<Args>();
   CLI::App* command = app.add_subcommand("tokenize", "Text to token ids and back, line by line");
-  command->add_option("-m,--model", args->directory, "directory with the tokenizer's files")
+  command
+      ->add_option("-m,--model", args->directory,
+                   "directory with the tokenizer's files, or a GGUF file")
       ->required()
       ->transform(at_home);
   command->add_flag("--json", args->as_json,

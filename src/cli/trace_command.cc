@@ -112,7 +112,9 @@ void add_trace_command(CLI::App& app, const OpenTraced& open,
   auto args = std::make_shared<Args>();
   CLI::App* command =
       app.add_subcommand("trace", "Writes every intermediate of a forward under the golden names");
-  command->add_option("-m,--model", args->model, "model directory; no tokenizer is needed")
+  command
+      ->add_option("-m,--model", args->model,
+                   "model directory or GGUF file; no tokenizer is needed")
       ->required()
       ->transform(at_home);
   command

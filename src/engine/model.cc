@@ -13,24 +13,25 @@ constexpr int tiles_together = 2;
 
 }  // namespace
 
-Model::Model(const Path& directory, const ModelOptions& options)
-    : network_(Network::open(directory, options.settings, options.weights)),
+Model::Model(const Path& path, const ModelOptions& options)
+    : network_(Network::open(path, options.settings, options.weights)),
       pages_(std::make_shared<Pages>(config(), options.cache_type.value_or(network_.cache_type()),
                                      options.cache_memory)),
       threads_(std::make_unique<Threads>(options.threads)) {}
 
 Speech Model::open_speech() const {
   const PromptRule& rule = prompt_rule(prompt_family(config()));
-  Speech speech{rule, tokenizer_for(rule, Tokenizer::open(checkpoint().path())), {}};
+  Speech speech{rule, tokenizer_for(rule, Tokenizer::open(files().small())), {}};
   check_fit(rule, speech.tokenizer, config().image_token, config().embedding_rows,
-            checkpoint().path().string());
+            files().path().string());
   speech.stop_ids = stop_ids(rule, speech.tokenizer);
   for (const int id : config().eos_tokens) speech.stop_ids.push_back(id);
   return speech;
 }
 
 int Model::image_token() const {
-  if (config().image_token >= 0) return config().image_token;
+  const bool sees = config().vision.kind != Tower::none;
+  if (config().image_token >= 0 || !sees) return config().image_token;
   return speech().tokenizer.id_of(speech().rule.context_token);
 }
 
@@ -57,6 +58,8 @@ void Model::check_prompt(const char* part, std::span<const int> ids, const Tenso
 }
 
 Pictures Model::encode(std::span<const Image> pictures, const GoOn& go_on) const {
+  if (!pictures.empty() && config().vision.kind == Tower::none)
+    throw Error("model", files().path().string(), "a model that sees", "a language model alone");
   const TileRule rule = tile_rule();
   const int per_tile = config().tokens_per_tile();
   Pictures encoded;

@@ -1,4 +1,4 @@
-// A model directory, ready to answer: weights, threads, and (opened when first needed) its
+// A model directory or file, ready to answer: weights, threads, and (opened when first needed) its
 // tokenizer and prompt rule. Shared by all sessions, which own everything that changes.
 #pragma once
 
@@ -21,7 +21,7 @@ struct ModelOptions {
   int threads = 0;                            // 0: as many as the machine runs at once
   std::optional<WeightType> cache_type = {};  // of keys and values; none: Network::cache_type
   size_t cache_memory = 0;                    // bytes of all sequences' caches; 0: no limit
-  std::optional<Format> weights = {};         // quantised when read; none: as they are stored
+  std::optional<QuantizeType> weights = {};   // quantised when read; none: as they are stored
 };
 
 // How a model's family speaks.
@@ -39,10 +39,10 @@ struct Pictures {
 
 class Model {
  public:
-  explicit Model(const Path& directory, const ModelOptions& options = {});  // throws Error
+  explicit Model(const Path& path, const ModelOptions& options = {});  // throws Error
 
   const Config& config() const { return network_.config; }
-  const Checkpoint& checkpoint() const { return network_.checkpoint; }
+  const ModelFiles& files() const { return network_.files; }
   const std::vector<std::string>& warnings() const { return network_.warnings; }
   WeightType cache_type() const { return pages_->shape().type; }
   const std::shared_ptr<Pages>& pages() const { return pages_; }  // of all its sequences
@@ -50,9 +50,10 @@ class Model {
     return {network_.config, network_.weights, *threads_, observer, nullptr, std::move(go_on)};
   }
 
-  // Where a row of a picture goes: as config.json says, else the tokenizer (-1: neither knows one).
+  // Where a row of a picture goes: as config.json says, else the tokenizer (-1: neither knows one,
+  // or the model is a language model alone).
   int image_token() const;
-  // Throws Error if the directory's tokenizer is missing or does not fit. Safe from many threads.
+  // Throws Error if the model's tokenizer is missing or does not fit. Safe from many threads.
   const Speech& speech() const;
   // Throw Error of `part` unless the ids are the model's, and the pictures' as many as `features`.
   void check_ids(const char* part, std::span<const int> ids) const;

@@ -216,10 +216,10 @@ std::vector<Path> Checkpoint::files() const {
   return paths;
 }
 
-std::string digest_of_weights(const Checkpoint& checkpoint, const json& config) {
+std::string digest_of_weights(std::span<const Path> files, const json& config) {
   Sha256 digest;
   digest.add(json_text(config));
-  for (const Path& file : checkpoint.files()) digest.add(sha256_of_file(file));
+  for (const Path& file : files) digest.add(sha256_of_file(file));
   return digest.digits();
 }
 

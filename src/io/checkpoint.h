@@ -37,9 +37,9 @@ class Checkpoint {
   std::map<std::string, size_t> places_;  // tensor -> index into files_
 };
 
-// SHA-256 of `config` (the checkpoint's, perhaps with settings over it) and the weights' files:
+// SHA-256 of `config` (the model's, perhaps with settings over it) and the weights' files:
 // what else is kept beside a model, or of it, is known by this. Reads all of them.
-std::string digest_of_weights(const Checkpoint& checkpoint, const nlohmann::json& config);
+std::string digest_of_weights(std::span<const Path> files, const nlohmann::json& config);
 
 constexpr uint64_t default_shard_bytes = 5'000'000'000;  // Hugging Face's "5GB"
 

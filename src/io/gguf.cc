@@ -97,8 +97,13 @@ class Reader {
   GgufValue array(const Place& place, size_t levels) {
     if (levels == most_nesting) place.fail("arrays in at most 4 levels", "more");
     constexpr uint64_t least[types] = {1, 1, 2, 2, 4, 4, 4, 1, 8, 12, 8, 8, 8};
-    GgufArray array{type(place), {}};
+    GgufArray array{type(place), {}, {}};
     const uint64_t n = count(least[array.type], place);
+    if (array.type == 0) {
+      const auto bytes = take(n, place);
+      array.bytes.assign(reinterpret_cast<const char*>(bytes.data()), bytes.size());
+      return array;
+    }
     if ((values_ += n) > most_values)
       place.fail("at most " + std::to_string(most_values) + " values in arrays", "more");
     array.values.reserve(size_t(n));
@@ -118,11 +123,12 @@ struct Entry {
   uint64_t offset = 0, size = 0;
 };
 
-Format format_of(uint32_t type, const Place& place) {
-  std::string known;
+std::optional<Format> format_of(uint32_t type, const Place& place) {
+  if (type == gguf_i8) return {};
+  std::string known = "I8";
   for (const FormatInfo& f : formats()) {
     if (f.ggml_type == type) return f.format;
-    known += std::string(known.empty() ? "" : ", ") + f.name;
+    known += std::string(", ") + f.name;
   }
   place.fail("a format that is read here (" + known + ")", "ggml type " + std::to_string(type));
 }
@@ -145,12 +151,13 @@ Entry read_entry(Reader& reader, const Place& file) {
   }
   if (dimensions == 0) entry.tensor.shape = {1};
   entry.tensor.format = format_of(reader.number<uint32_t>(place), place);
-  const FormatInfo& format = info(entry.tensor.format);
-  if (columns % format.block != 0)
-    place.fail(std::string("whole blocks of ") + std::to_string(format.block) + " numbers for " +
-                   format.name,
-               std::to_string(columns) + " a row");
-  if (__builtin_mul_overflow(columns / format.block, uint64_t(format.bytes), &entry.size) ||
+  const FormatInfo* format = entry.tensor.format ? &info(*entry.tensor.format) : nullptr;
+  const uint64_t block = format ? format->block : 1, bytes = format ? format->bytes : 1;
+  if (columns % block != 0)
+    place.fail(
+        std::string("whole blocks of ") + std::to_string(block) + " numbers for " + format->name,
+        std::to_string(columns) + " a row");
+  if (__builtin_mul_overflow(columns / block, bytes, &entry.size) ||
       __builtin_mul_overflow(entry.size, rows, &entry.size))
     place.fail("a size below 2^64", "a larger one");
   entry.offset = reader.number<uint64_t>(place);
@@ -256,6 +263,8 @@ std::vector<T> all_of(const GgufValue& value, const char* expected, const Place&
   std::vector<T> values;
   const GgufArray& array = array_in(value, place);
   values.reserve(array.values.size());
+  for (const char byte : array.bytes)
+    values.push_back(as<T>(GgufValue(uint8_t(byte)), expected, place[values.size()]));
   for (const GgufValue& one : array.values)
     values.push_back(as<T>(one, expected, place[values.size()]));
   return values;
@@ -283,6 +292,13 @@ std::vector<std::string> Gguf::texts(std::string_view key) const {
 }
 std::vector<double> Gguf::numbers(std::string_view key) const {
   return all_of<double>(at(key), "a number", place_of(path_, key));
+}
+
+const std::string& Gguf::bytes(std::string_view key) const {
+  const auto* array = std::get_if<GgufArray>(&at(key));
+  if (!array) return text(key);
+  if (array->type != 0) place_of(path_, key).fail("a text or bytes", "an array of something else");
+  return array->bytes;
 }
 
 bool is_gguf(const Path& file) {

@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <functional>
 #include <map>
+#include <optional>
 #include <span>
 #include <string>
 #include <utility>
@@ -24,6 +25,7 @@ struct GgufValue;
 struct GgufArray {
   uint32_t type = 0;  // of all values
   std::vector<GgufValue> values;
+  std::string bytes = {};  // of an array of UINT8, in place of `values`
 };
 
 // Its index is the type's number in the file.
@@ -39,8 +41,10 @@ GgufValue gguf_bytes(std::string_view bytes);  // an array of UINT8
 
 using GgufKeys = std::vector<std::pair<std::string, GgufValue>>;  // in the file's order
 
+constexpr uint32_t gguf_i8 = 24;  // ggml's number of that type
+
 struct GgufTensor {
-  Format format = Format::f32;
+  std::optional<Format> format;     // none: plain bytes (I8)
   std::vector<int64_t> shape;       // [rows, columns]: GGUF's own order turned round
   std::span<const std::byte> data;  // rows of blocks, aligned as the file says
 };
@@ -62,6 +66,7 @@ class Gguf {
   const std::string& text(std::string_view key) const;
   std::vector<std::string> texts(std::string_view key) const;
   std::vector<double> numbers(std::string_view key) const;
+  const std::string& bytes(std::string_view key) const;  // of a text, or of an array of UINT8
 
  private:
   const GgufValue& at(std::string_view key) const;
@@ -78,8 +83,8 @@ bool is_gguf(const Path& file);  // a regular file that begins as one
 // A tensor that is made while it is written.
 struct GgufSource {
   std::string name;
-  Format format = Format::f32;
-  std::vector<int64_t> shape;  // as of GgufTensor
+  std::optional<Format> format;  // as of GgufTensor
+  std::vector<int64_t> shape;
   std::function<void(const Sink&)> produce;
 };
 

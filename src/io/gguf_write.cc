@@ -10,7 +10,7 @@ uint64_t aligned(uint64_t size) { return (size + alignment - 1) / alignment * al
 
 template <class T>
 GgufValue array_of(const std::vector<T>& values, uint32_t type) {
-  GgufArray array{type, {}};
+  GgufArray array{type, {}, {}};
   for (const T& value : values) array.values.emplace_back(value);
   return array;
 }
@@ -34,7 +34,8 @@ struct Writer {
             text(x);
           } else if constexpr (std::is_same_v<T, GgufArray>) {
             number(x.type);
-            number(uint64_t(x.values.size()));
+            number(uint64_t(x.values.size() + x.bytes.size()));
+            bytes += x.bytes;
             for (const GgufValue& one : x.values) {
               CHECK(one.index() == x.type);
               this->value(one);
@@ -55,7 +56,8 @@ struct Writer {
 uint64_t bytes_of(const GgufSource& tensor) {
   uint64_t rows = 1;
   for (size_t i = 0; i + 1 < tensor.shape.size(); ++i) rows *= uint64_t(tensor.shape[i]);
-  return rows * row_bytes(tensor.format, tensor.shape.empty() ? 1 : size_t(tensor.shape.back()));
+  const size_t columns = tensor.shape.empty() ? 1 : size_t(tensor.shape.back());
+  return rows * (tensor.format ? row_bytes(*tensor.format, columns) : columns);
 }
 
 std::string header_of(const GgufKeys& keys, std::span<const GgufSource> tensors) {
@@ -72,7 +74,7 @@ std::string header_of(const GgufKeys& keys, std::span<const GgufSource> tensors)
     w.number(uint32_t(tensor.shape.size()));
     for (auto extent = tensor.shape.rbegin(); extent != tensor.shape.rend(); ++extent)
       w.number(uint64_t(*extent));
-    w.number(info(tensor.format).ggml_type);
+    w.number(tensor.format ? info(*tensor.format).ggml_type : gguf_i8);
     w.number(offset);
     offset = aligned(offset + bytes_of(tensor));
   }
@@ -86,9 +88,7 @@ GgufValue gguf_array(const std::vector<std::string>& values) { return array_of(v
 GgufValue gguf_array(const std::vector<int32_t>& values) { return array_of(values, 5); }
 GgufValue gguf_array(const std::vector<float>& values) { return array_of(values, 6); }
 
-GgufValue gguf_bytes(std::string_view bytes) {
-  return array_of(std::vector<uint8_t>(bytes.begin(), bytes.end()), 0);
-}
+GgufValue gguf_bytes(std::string_view bytes) { return GgufArray{0, {}, std::string(bytes)}; }
 
 void write_gguf(const Path& path, const GgufKeys& keys, std::span<const GgufSource> tensors) {
   const Place file{"gguf", path.string()};

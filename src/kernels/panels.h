@@ -22,6 +22,9 @@
 
 namespace revenant {
 
+// This layout, as files name it. Another order of the same bytes is another layout.
+constexpr const char* panels_layout = "panels-1";
+
 constexpr size_t panel_outputs = 16, unit_k = 32, unit_groups = 8, group_bytes = 64;
 
 struct PanelShape {

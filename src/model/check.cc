@@ -5,24 +5,30 @@
 
 #include "base/place.h"
 #include "base/shape.h"
-#include "model/weights.h"
 
 namespace revenant {
 namespace {
 
+std::vector<TensorSpec> table_of(const Config& config, Naming naming) {
+  std::vector<TensorSpec> table = tensor_table(config);
+  for (TensorSpec& spec : table) spec = placed(std::move(spec), naming);
+  return table;
+}
+
 // Tensors of a mechanism that the configuration switches off.
-std::set<std::string> switched_off(Config config) {
+std::set<std::string> switched_off(Config config, Naming naming) {
   std::set<std::string> names;
   if (!config.phantom.switched_off && !config.trol.switched_off) return names;
   config.phantom.on |= config.phantom.switched_off;
   config.trol.on |= config.trol.switched_off;
-  for (const TensorSpec& spec : tensor_table(config)) names.insert(spec.stored);
+  for (const TensorSpec& spec : table_of(config, naming)) names.insert(spec.stored);
   return names;
 }
 
 // The output matrix under the name that it has in models which do not tie it; "": not tied.
-std::string tied_copy(Config config) {
+std::string tied_copy(Config config, Naming naming) {
   if (!config.tied_output) return "";
+  if (naming == Naming::canonical) return "output.weight";
   config.tied_output = false;
   return stored_name(config, "output.weight");
 }
@@ -49,21 +55,30 @@ std::string nearest(const std::string& name, const std::map<std::string, Stored>
 
 void check_copy(const Place& place, const Stored& copy, const std::string& name,
                 const Stored& original) {
-  const bool equal = copy.dtype == original.dtype && copy.shape == original.shape &&
+  const bool equal = copy.type == original.type && copy.shape == original.shape &&
                      std::ranges::equal(copy.data, original.data);
   if (!equal) place.fail("a copy of " + name + " (tie_word_embeddings is true)", "other values");
 }
 
 }  // namespace
 
-std::vector<std::string> check_stored(
-    const Config& config, const std::map<std::string, Stored>& tensors,
-    const std::function<std::string(const std::string&)>& file_of) {
+TensorSpec placed(TensorSpec spec, Naming naming) {
+  if (naming == Naming::released) return spec;
+  spec.stored = spec.name;
+  spec.stored_shape = spec.shape;
+  spec.rows = {0, spec.shape[0], 0};
+  return spec;
+}
+
+std::vector<std::string> check_stored(const Config& config,
+                                      const std::map<std::string, Stored>& tensors,
+                                      const std::function<std::string(const std::string&)>& file_of,
+                                      Naming naming) {
   const auto place_of = [&](const std::string& name) {
     return Place{"checkpoint", file_of(name)} / name;
   };
   std::set<std::string> used;
-  for (const TensorSpec& spec : tensor_table(config)) {
+  for (const TensorSpec& spec : table_of(config, naming)) {
     if (!used.insert(spec.stored).second) continue;
     const auto it = tensors.find(spec.stored);
     if (it == tensors.end())
@@ -72,8 +87,11 @@ std::vector<std::string> check_stored(
     if (it->second.shape != spec.stored_shape)
       place_of(spec.stored).fail(shape_text(spec.stored_shape), shape_text(it->second.shape));
   }
-  const std::set<std::string> off = switched_off(config);
-  const std::string copy = tied_copy(config), embedding = stored_name(config, "token_embd.weight");
+  const std::set<std::string> off = switched_off(config, naming);
+  const std::string copy = tied_copy(config, naming);
+  const std::string table_name = "token_embd.weight";
+  const std::string embedding =
+      naming == Naming::canonical ? table_name : stored_name(config, table_name);
   std::vector<std::string> unused;
   for (const auto& [name, stored] : tensors) {
     if (used.contains(name)) continue;

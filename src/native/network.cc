@@ -4,25 +4,22 @@
 #include "model/generation.h"
 
 namespace revenant {
-Network Network::open(const Path& directory, const std::vector<std::string>& settings,
-                      std::optional<Format> wanted) {
+
+Network Network::open(const Path& path, const std::vector<std::string>& settings,
+                      const std::optional<QuantizeType>& wanted) {
+  constexpr const char* generation = "generation_config.json";
   Network network;
-  network.checkpoint = Checkpoint::open(directory);
-  network.config = parse_config(with_settings(network.checkpoint.config(), settings),
-                                (directory / "config.json").string());
-  if (const Path file = directory / "generation_config.json"; std::filesystem::exists(file))
-    network.config = with_generation(network.config, read_json(file), file.string());
-  network.warnings = network.config.warnings;
-  WeightSource source;
-  source.checkpoint = &network.checkpoint;
-  if (const std::string stem = stored_gate(network.config); !stem.empty())
-    if ((network.gate_file = gate_beside(network.checkpoint, stem))) {
-      source.extra_file = network.gate_file->file;
-      source.extra = network.gate_file->tensors(stem);
-      if (!network.gate_file->warning.empty())
-        network.warnings.push_back(network.gate_file->warning);
-    }
-  network.weights = load_weights(network.config, source, wanted);
+  network.files = ModelFiles::open(path, settings);
+  network.config = network.files.config();
+  network.warnings = network.files.warnings();
+  if (const FileSet& small = network.files.small(); small.has(generation)) {
+    const auto told = long(network.config.warnings.size());
+    network.config =
+        with_generation(network.config, read_json(small, generation), small.place_of(generation));
+    network.warnings.insert(network.warnings.end(), network.config.warnings.begin() + told,
+                            network.config.warnings.end());
+  }
+  network.weights = load_weights(network.files, wanted);
   return network;
 }
 

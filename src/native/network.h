@@ -1,11 +1,6 @@
-// A checkpoint directory, opened for the native executor.
+// A model's files, opened for the native executor.
 #pragma once
 
-#include <optional>
-#include <string>
-#include <vector>
-
-#include "io/gate_file.h"
 #include "native/weights.h"
 
 namespace revenant {
@@ -15,9 +10,7 @@ struct Network {
   Config config;
   Weights<Weight> weights;
   std::vector<std::string> warnings;  // what a careful reader of the files would want to know
-
-  Checkpoint checkpoint;
-  std::optional<GateFile> gate_file;  // TroL's trol_gating.pt, if it is in use
+  ModelFiles files;
 
   // What keys and values are cached in unless someone says otherwise: f16 under 16-bit and
   // quantised weights, f32 under f32 weights.
@@ -26,9 +19,10 @@ struct Network {
                                                                              : WeightType::f16;
   }
 
-  // `settings` are "key=value" over config.json; `wanted` is load_weights'. Throws Error.
-  static Network open(const Path& directory, const std::vector<std::string>& settings = {},
-                      std::optional<Format> wanted = {});
+  // A directory or a GGUF file. `settings` are "key=value" over config.json; `wanted` is
+  // load_weights'. Throws Error.
+  static Network open(const Path& path, const std::vector<std::string>& settings = {},
+                      const std::optional<QuantizeType>& wanted = {});
   Network(Network&&) = default;
   Network(const Network&) = delete;
 

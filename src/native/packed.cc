@@ -34,27 +34,32 @@ void Packed::unpack_row(int row, float* out) const {
 }
 
 Packed pack(Format format, int rows, int columns, Threads& threads,
-            const std::function<void(int, float*)>& get) {
+            const std::function<const std::byte*(int, std::byte*)>& get) {
   const size_t k = size_t(columns), row_size = row_bytes(format, k);
   const size_t panel = panel_sizes(format, k).panel, bytes = panels_bytes(format, size_t(rows), k);
   auto* memory = static_cast<std::byte*>(std::aligned_alloc(64, bytes));
   if (!memory) throw std::bad_alloc();
   Packed packed{format, rows, columns, {0, rows, 0}, memory, {memory, std::free}, false};
   threads.parallel_for(bytes / panel, 1, [&](size_t begin, size_t end) {
-    std::vector<float> x(k);
-    std::vector<std::byte> blocks(panel_outputs * row_size);
+    std::vector<std::byte> room(panel_outputs * row_size);
     const std::byte* lines[panel_outputs];
     for (size_t p = begin; p < end; ++p) {
       const size_t first = p * panel_outputs, count = std::min(panel_outputs, size_t(rows) - first);
-      for (size_t i = 0; i < count; ++i) {
-        get(int(first + i), x.data());
-        pack_row(format, x, blocks.data() + i * row_size);
-        lines[i] = blocks.data() + i * row_size;
-      }
+      for (size_t i = 0; i < count; ++i) lines[i] = get(int(first + i), room.data() + i * row_size);
       pack_panel(format, lines, count, k, memory + p * panel);
     }
   });
   return packed;
+}
+
+Packed quantise(Format format, int rows, int columns, Threads& threads,
+                const std::function<void(int, float*)>& get) {
+  return pack(format, rows, columns, threads, [&](int row, std::byte* room) {
+    std::vector<float> x(static_cast<size_t>(columns));
+    get(row, x.data());
+    pack_row(format, x, room);
+    return room;
+  });
 }
 
 }  // namespace revenant

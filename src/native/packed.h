@@ -29,9 +29,13 @@ struct Packed {
   void unpack_row(int row, float* out) const;
 };
 
-// Quantised into panels. `get(row, out)` gives a row's floats, on any of the threads.
+// Panels of rows of blocks. `get(row, room)` gives where a row's blocks lie: somewhere else, or in
+// `room`, which it has filled. It is called on any of the threads.
 Packed pack(Format format, int rows, int columns, Threads& threads,
-            const std::function<void(int, float*)>& get);
+            const std::function<const std::byte*(int, std::byte*)>& get);
+// The same of floats: `get(row, out)`.
+Packed quantise(Format format, int rows, int columns, Threads& threads,
+                const std::function<void(int, float*)>& get);
 
 // Floats; a position table has columns, all else one.
 struct Vector {

@@ -1,113 +1,129 @@
 #include "native/weights.h"
 
 #include <cstring>
+#include <map>
 
 #include "base/error.h"
 #include "base/file.h"
-#include "model/check.h"
+#include "kernels/panels.h"
 
 namespace revenant {
 namespace {
 
 class Loader {
  public:
-  Loader(const Config& config, const WeightSource& source, std::optional<Format> wanted)
-      : source_(source), wanted_(wanted), threads_(wanted ? 0 : 1) {
-    std::map<std::string, Stored> stored;
-    for (const Tensors* tensors : {&source.checkpoint->tensors(), &source.extra})
-      for (const auto& [name, view] : *tensors) stored[name] = {view.shape, view.dtype, view.data};
-    check_stored(config, stored, [&](const std::string& name) { return file_of(name).string(); });
-  }
+  Loader(const ModelFiles& files, const std::optional<QuantizeType>& wanted)
+      : files_(files), wanted_(wanted) {}
 
   Weight get(const TensorSpec& spec) {
-    const auto it = source_.extra.find(spec.stored);
-    const TensorView& view =
-        it != source_.extra.end() ? it->second : source_.checkpoint->tensor(spec.stored);
-    if (view.dtype != DType::f32 && view.dtype != DType::f16 && view.dtype != DType::bf16)
-      throw Error("weights", file_of(spec.stored).string() + ": " + spec.stored, "F32, F16 or BF16",
-                  to_string(view.dtype));
+    const StoredWeight stored = files_.weight(spec);
     const bool is_matrix = spec.shape.size() == 2 && spec.role != Role::position;
-    if (!is_matrix) return {{}, vector(spec, view)};
-    Packed mapped = matrix(spec, view);
-    const Format format = format_of(spec);
-    if (is_quantised(format)) return {quantised(mapped, format), {}};
-    mapped.brain_inputs = format == Format::bf16 && mapped.format == Format::bf16;
+    if (!is_matrix) return {{}, vector(spec, stored)};
+    if (is_quantised(stored.format)) {
+      if (wanted_)
+        throw Error("weights", files_.path().string(), "weights of 16 or 32 bits to quantise",
+                    spec.name + " in " + info(stored.format).name);
+      return {stored.in_panels ? mapped_panels(spec, stored) : in_panels(spec, stored), {}};
+    }
+    Packed mapped = matrix(spec, stored);
+    const Format format = wanted_format(spec, stored.format);
+    if (is_quantised(format)) return {quantised(spec, mapped, format), {}};
+    mapped.brain_inputs = wanted_ && wanted_->most == Format::bf16 && may_round(spec) &&
+                          mapped.format == Format::bf16;
     return {mapped, {}};
   }
 
  private:
-  Path file_of(const std::string& stored) const {
-    if (source_.extra.contains(stored)) return source_.extra_file;
-    if (source_.checkpoint->tensors().contains(stored)) return source_.checkpoint->file_of(stored);
-    return source_.checkpoint->path();
+  static bool may_round(const TensorSpec& spec) {
+    return spec.role == Role::linear || spec.role == Role::embedding;
+  }
+  Format wanted_format(const TensorSpec& spec, Format stored) const {
+    if (!wanted_ || !is_quantised(wanted_->most)) return stored;
+    return format_for(*wanted_, files_.config(), spec, stored);
   }
 
-  Format format_of(const TensorSpec& spec) const {
-    const bool may = spec.role == Role::linear || spec.role == Role::embedding;
-    if (!wanted_ || !may) return Format::f32;
-    if (!is_quantised(*wanted_)) return *wanted_;
-    const bool sensitive = spec.role == Role::embedding || part_of(spec) != Part::language;
-    return format_for(sensitive ? Format::q8_0 : *wanted_, size_t(spec.shape[1]));
-  }
-
-  static Packed matrix(const TensorSpec& spec, const TensorView& view) {
+  static Packed matrix(const TensorSpec& spec, const StoredWeight& stored) {
     Packed m;
-    m.data = view.data.data();
-    m.format = view.dtype == DType::f32   ? Format::f32
-               : view.dtype == DType::f16 ? Format::f16
-                                          : Format::bf16;
+    m.data = stored.data.data();
+    m.format = stored.format;
     m.rows = int(spec.shape[0]);
     m.columns = int(spec.shape[1]);
-    m.map = spec.rows;
-    if (reinterpret_cast<uintptr_t>(m.data) % size_of(view.dtype) != 0) align(m, view);
+    m.map = stored.rows;
+    if (reinterpret_cast<uintptr_t>(m.data) % info(stored.format).bytes != 0) align(m, stored);
     return m;
   }
   // Files of other writers may put a tensor at an odd address; only then it is copied.
-  static void align(Packed& m, const TensorView& view) {
-    auto copy = std::make_shared<std::vector<float>>((view.data.size() + 3) / 4);
-    std::memcpy(copy->data(), view.data.data(), view.data.size());
+  static void align(Packed& m, const StoredWeight& stored) {
+    auto copy = std::make_shared<std::vector<float>>((stored.data.size() + 3) / 4);
+    std::memcpy(copy->data(), stored.data.data(), stored.data.size());
     m.data = reinterpret_cast<const std::byte*>(copy->data());
     m.owner = copy;
   }
-  // Once for what serves in several places. The mapped pages are given back: nobody reads them now.
-  Packed quantised(const Packed& mapped, Format format) {
-    Packed& made = made_[{mapped.view(0, 1).data, mapped.rows}];
-    if (made.data) return made;
-    made = pack(format, mapped.rows, mapped.columns, threads_,
-                [&](int row, float* out) { mapped.unpack_row(row, out); });
-    for (size_t r = 0; r < size_t(mapped.rows); r += size_t(mapped.map.block)) {
-      const WeightView block = mapped.view(r, size_t(mapped.rows));
-      forget_pages(block.data, block.n * row_bytes(mapped.format, block.k));
-    }
+  Packed mapped_panels(const TensorSpec& spec, const StoredWeight& stored) const {
+    if (reinterpret_cast<uintptr_t>(stored.data.data()) % group_bytes != 0)
+      throw Error("weights", files_.path().string() + ": " + spec.name,
+                  "panels at a multiple of " + std::to_string(group_bytes) + " bytes",
+                  "another alignment");
+    return {stored.format,
+            int(spec.shape[0]),
+            int(spec.shape[1]),
+            {0, spec.shape[0], 0},
+            stored.data.data(),
+            {},
+            false};
+  }
+  // Blocks as they lie in a file, in the kernels' order: no number changes.
+  Packed in_panels(const TensorSpec& spec, const StoredWeight& stored) {
+    const size_t bytes = row_bytes(stored.format, size_t(spec.shape[1]));
+    return once(spec, [&] {
+      const Packed made = pack(stored.format, int(spec.shape[0]), int(spec.shape[1]), threads(),
+                               [&](int row, std::byte*) {
+                                 return stored.data.data() + size_t(stored.rows(row)) * bytes;
+                               });
+      forget_pages(stored.data.data(), stored.data.size());
+      return made;
+    });
+  }
+  // The mapped pages are given back: nobody reads them now.
+  Packed quantised(const TensorSpec& spec, const Packed& mapped, Format format) {
+    return once(spec, [&] {
+      const Packed made = quantise(format, mapped.rows, mapped.columns, threads(),
+                                   [&](int row, float* out) { mapped.unpack_row(row, out); });
+      for (size_t r = 0; r < size_t(mapped.rows); r += size_t(mapped.map.block)) {
+        const WeightView block = mapped.view(r, size_t(mapped.rows));
+        forget_pages(block.data, block.n * row_bytes(mapped.format, block.k));
+      }
+      return made;
+    });
+  }
+  // What serves in several places is packed once.
+  template <class Make>
+  Packed once(const TensorSpec& spec, const Make& make) {
+    Packed& made = made_[spec.name];
+    if (!made.data) made = make();
     return made;
   }
-  static Vector vector(const TensorSpec& spec, const TensorView& view) {
-    Vector m;
-    m.rows = int(spec.shape[0]);
-    m.columns = spec.shape.size() == 2 ? int(spec.shape[1]) : 1;
-    const std::vector<float> stored = to_floats(view);
-    auto values = std::make_shared<std::vector<float>>();
-    values->reserve(size_t(m.rows) * size_t(m.columns));
-    for (int64_t r = 0; r < m.rows; ++r) {
-      const auto row = stored.begin() + spec.rows(r) * m.columns;
-      values->insert(values->end(), row, row + m.columns);
-    }
-    m.values = std::move(values);
-    return m;
+  Threads& threads() {
+    if (!threads_) threads_ = std::make_unique<Threads>(0);
+    return *threads_;
+  }
+  static Vector vector(const TensorSpec& spec, const StoredWeight& stored) {
+    const int columns = spec.shape.size() == 2 ? int(spec.shape[1]) : 1;
+    return {int(spec.shape[0]), columns,
+            std::make_shared<const std::vector<float>>(floats_of(stored, spec))};
   }
 
-  const WeightSource& source_;
-  std::optional<Format> wanted_;
-  Threads threads_;
-  std::map<std::pair<const void*, int>, Packed> made_;  // by first row and rows
+  const ModelFiles& files_;
+  std::optional<QuantizeType> wanted_;
+  std::unique_ptr<Threads> threads_;  // once there is something to pack
+  std::map<std::string, Packed> made_;
 };
 
 }  // namespace
 
-Weights<Weight> load_weights(const Config& config, const WeightSource& source,
-                             std::optional<Format> wanted) {
-  Loader loader(config, source, wanted);
-  return bind<Weight>(config, [&](const TensorSpec& spec) { return loader.get(spec); });
+Weights<Weight> load_weights(const ModelFiles& files, const std::optional<QuantizeType>& wanted) {
+  Loader loader(files, wanted);
+  return bind<Weight>(files.config(), [&](const TensorSpec& spec) { return loader.get(spec); });
 }
 
 }  // namespace revenant

@@ -119,7 +119,8 @@ void read_pre_tokeniser(const Node& pre, Vocabulary& v) {
       read_split(step, v);
     } else if (type == "Digits" && !v.byte_level && v.pattern == WordPattern::whole) {
       step.allow({"type", "individual_digits"});
-      if (!step.flag("individual_digits")) step.place().fail("individual_digits", "none");
+      if (!step.flag("individual_digits"))
+        step.place().fail("Digits with individual_digits", "without");
       v.digits_alone = true;
     } else if (type == "Metaspace" && steps.size() == 1) {
       v.metaspace = true;

@@ -45,8 +45,8 @@ torch::Tensor slice_of(const TensorSpec& spec, const torch::Tensor& stored);
 // stored in parts that are not all there is left out.
 NamedTensors as_stored(const TorchModel& model, const NamedTensors& tensors);
 
-// Every tensor used exactly once, as the native loader demands. Throws Error.
-TorchModel load_torch_model(const Path& directory, const std::vector<std::string>& settings = {},
+// A directory or a GGUF file, every tensor used exactly once. Throws Error.
+TorchModel load_torch_model(const Path& path, const std::vector<std::string>& settings = {},
                             torch::Dtype dtype = torch::kFloat32);
 // The same to be trained further: where the settings ask for a gate or an eta in every layer and
 // the checkpoint has one for all, every layer begins with that, and a warning says so.

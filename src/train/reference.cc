@@ -81,7 +81,7 @@ void add_reference(const Recipe& recipe, const PromptRule& rule, const Tokenizer
   const std::vector<std::string> settings = own ? recipe.config_set : std::vector<std::string>();
   const Checkpoint checkpoint = Checkpoint::open(directory);
   const std::string model_digest =
-      digest_of_weights(checkpoint, with_settings(checkpoint.config(), settings));
+      digest_of_weights(checkpoint.files(), with_settings(checkpoint.config(), settings));
   std::optional<TorchModel> model;  // opened where something is to be computed
   const auto fill = [&](TrainingSet& set, BatchOptions options) {
     options.questions_per_picture = std::numeric_limits<int>::max();

@@ -125,6 +125,41 @@ TEST_F(Cli, InspectNeedsNoTokenizer) {
   EXPECT_EQ(report["memory"]["cache_per_1000_tokens"], 1000 * 4 * 2 * 16 * 4);
 }
 
+// Whatever takes a model directory takes the file that was made of it.
+TEST_F(Cli, OneFileIsAModel) {
+  const std::string file = (place_ / "m.gguf").string();
+  ASSERT_EQ(run({"quantize", model_, "--type", "F32", "-o", file}).code, 0);
+  write_file(place_ / "rows.jsonl",
+             R"({"image": "picture.png", "question": "what is in this picture", "answer": "x"})"
+             "\n");
+  const std::string rows = (place_ / "rows.jsonl").string();
+  for (const Words& words :
+       {Words{"run", "-p", "what?", "-n", "6", "--image", picture_},
+        Words{"ask", "--questions", "-", "-n", "6"}, Words{"tokenize"},
+        Words{"eval", "--data", rows, "-n", "4"}, Words{"data", "check", rows}}) {
+    Words with = words, without = words;
+    with.insert(with.end(), {"-m", file});
+    without.insert(without.end(), {"-m", model_});
+    const Outcome expected = run(without, "what is it\n"), found = run(with, "what is it\n");
+    EXPECT_EQ(found.code, 0) << words[0] << found.err;
+    EXPECT_EQ(found.out, expected.out) << words[0];
+    EXPECT_GT(found.out.size(), 0u) << words[0];
+  }
+  ASSERT_EQ(run({"quantize", model_, "--type", "Q8_0", "-o", file}).code, 0);
+  const Outcome got = run({"inspect", "-m", file, "--json"});
+  ASSERT_EQ(got.code, 0) << got.err;
+  const json report = json::parse(got.out);
+  EXPECT_EQ(report["layout"], "panels-1");
+  EXPECT_EQ(report["config"]["architecture"], "phantom");
+  // Rows of 16 are no blocks of 32: they fell back.
+  EXPECT_GT(report["dtypes"]["Q8_0"]["tensors"], 10);
+  EXPECT_GT(report["dtypes"]["F16"]["tensors"], 3);
+  EXPECT_EQ(report["files"][0]["name"], "m.gguf");
+  EXPECT_EQ(run({"run", "-m", file, "-p", "what?", "-n", "6"}).code, 0);
+  expect_failure({"run", "-m", file, "-p", "what?", "--weights", "Q4_0"}, "to quantise");
+  expect_failure({"run", "-m", rows, "-p", "what?"}, "a model directory or a GGUF file");
+}
+
 TEST_F(Cli, AMechanismIsSwitchedOffOverACheckpointThatHasItAndNotOnOverOneThatHasNot) {
   const std::string nano = (Path(REVENANT_SOURCE_DIR) / "models/phantom-nano").string();
   const auto inspected = [&](const std::vector<std::string>& more) {

@@ -517,6 +517,7 @@ std::vector<OptionRow> Options::quantize_rows() const {
       {"quantize", "-o,--output", {}, {}, out, "", "every row here: it is where they look"},
       {"quantize", "--config-set", words, joined(words, {"--config-set", "revenant.trol=false"}),
        file},
+      {"quantize", "--portable", words, joined(words, {"--portable"}), file},
       {"quantize", "-t,--threads", {}, {}, out, "", "QuantizeFile.IsTheSameForAnyNumberOfThreads"}};
 }
 

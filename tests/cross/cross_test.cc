@@ -5,6 +5,7 @@
 #include <cmath>
 #include <filesystem>
 
+#include "engine/quantize.h"
 #include "engine/session.h"
 #include "engine/traced.h"
 #include "io/torch_file.h"
@@ -350,6 +351,34 @@ TEST(Cross, TorchTracesItsTraining) {
   for (const auto& [name, parameter] : as_stored(model, model.parameters))
     for (const std::string kind : {"grad/", "adamw_wd0/param_after/", "adamw_wd0.01/param_after/"})
       EXPECT_EQ(found.at("train/" + kind + name).floats.size(), size_t(parameter.numel()));
+  std::filesystem::remove_all(directory);
+}
+
+// One file serves both executors, with the same numbers.
+TEST(Cross, OneFileIsReadAlike) {
+  const Path directory = scratch("one_file");
+  Shape shape;
+  shape.trol = true;
+  write_random_checkpoint(directory, config_json(shape), 8);
+  for (const char* type : {"F32", "Q4_K"})
+    for (const bool portable : {false, true}) {
+      const Path file = directory / "m.gguf";
+      quantize(directory, file, quantize_type(type), {.portable = portable, .threads = 2});
+      const TorchModel model = load_torch_model(file);
+      const Network network = Network::open(file);
+      const Packed& up = network.weights.layers[1].mlp.up.weight.packed;
+      std::vector<float> row(size_t(up.columns));
+      const torch::Tensor parameter = model.parameters.at("blk.1.ffn_up.weight");
+      for (const int r : {0, 17, up.rows - 1}) {
+        up.unpack_row(r, row.data());
+        EXPECT_TRUE(torch::equal(parameter[r], torch::tensor(row))) << type << " " << r;
+      }
+      const bool exact = std::string(type) == "F32";
+      const TorchModel original = load_torch_model(directory);
+      EXPECT_EQ(torch::equal(parameter, original.parameters.at("blk.1.ffn_up.weight")), exact);
+      EXPECT_TRUE(torch::equal(model.parameters.at("blk.1.mix_q_q.weight"),
+                               original.parameters.at("blk.1.mix_q_q.weight")));
+    }
   std::filesystem::remove_all(directory);
 }
 

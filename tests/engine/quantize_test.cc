@@ -58,16 +58,16 @@ struct Original {
 };
 
 void expect_near(const TensorSpec& spec, const GgufTensor& tensor, const std::vector<float>& x) {
-  const size_t width = size_t(spec.shape.back()), bytes = row_bytes(tensor.format, width);
+  const size_t width = size_t(spec.shape.back()), bytes = row_bytes(*tensor.format, width);
   std::vector<float> row(width);
   for (size_t r = 0; r < x.size() / width; ++r) {
-    unpack_row(tensor.format, tensor.data.data() + r * bytes, row);
+    unpack_row(*tensor.format, tensor.data.data() + r * bytes, row);
     const auto begin = x.begin() + long(r * width);
     float largest = 0;
     for (size_t i = 0; i < width; ++i) largest = std::max(largest, std::abs(begin[long(i)]));
     for (size_t i = 0; i < width; ++i)
-      ASSERT_LE(std::abs(row[i] - begin[long(i)]), info(tensor.format).error * largest + 1e-30)
-          << spec.name << " " << info(tensor.format).name << " " << r << " " << i;
+      ASSERT_LE(std::abs(row[i] - begin[long(i)]), info(*tensor.format).error * largest + 1e-30)
+          << spec.name << " " << info(*tensor.format).name << " " << r << " " << i;
   }
 }
 
@@ -80,7 +80,8 @@ TEST_P(Quantize, HoldsEveryWeightOfEveryModel) {
     if (!std::filesystem::exists(entry.path() / "config.json")) continue;
     const Temporary place;
     const auto settings = golden_settings(read_json(entry.path() / "golden.json"));
-    quantize(entry.path(), place.path / "m.gguf", type, {.settings = settings, .threads = 1});
+    quantize(entry.path(), place.path / "m.gguf", type,
+             {.settings = settings, .portable = true, .threads = 1});
     const Gguf file(place.path / "m.gguf");
     const Original original(entry.path(), settings);
     const auto specs = unique(original.config);

@@ -59,10 +59,11 @@ void read_values(const TensorView& tensor) {
 void gguf(std::string_view bytes) {
   const Gguf file(written("model.gguf", bytes));
   for (const auto& [name, tensor] : file.tensors()) {
-    const size_t columns = size_t(tensor.shape.back()), size = row_bytes(tensor.format, columns);
+    if (!tensor.format) continue;
+    const size_t columns = size_t(tensor.shape.back()), size = row_bytes(*tensor.format, columns);
     std::vector<float> row(columns);
     for (size_t at = 0; at < tensor.data.size(); at += size)
-      unpack_row(tensor.format, tensor.data.data() + at, row);
+      unpack_row(*tensor.format, tensor.data.data() + at, row);
   }
 }
 

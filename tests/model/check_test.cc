@@ -26,7 +26,7 @@ const std::string embedding = "language_model.model.embed_tokens.weight",
 std::map<std::string, Stored> stored_of(const Config& config) {
   std::map<std::string, Stored> all;
   for (const TensorSpec& spec : tensor_table(config))
-    all[spec.stored] = {spec.stored_shape, DType::f32, {}};
+    all[spec.stored] = {spec.stored_shape, "F32", {}};
   return all;
 }
 
@@ -46,15 +46,15 @@ TEST(Check, ATiedModelMayHoldItsOutputMatrixAsACopy) {
   EXPECT_EQ(complaint(config, all), "0 unused");
   all[embedding].data = all[head].data = data;
   all[head].shape = all[embedding].shape;
-  all[head].dtype = DType::f32;
+  all[head].type = "F32";
   EXPECT_EQ(complaint(config, all), "0 unused");
   const std::string differs = "[checkpoint] f: " + head + ": expected a copy of " + embedding +
                               " (tie_word_embeddings is true), found other values";
   all[head].data = other;
   EXPECT_EQ(complaint(config, all), differs);
-  all[head] = {all[embedding].shape, DType::bf16, data};
+  all[head] = {all[embedding].shape, "BF16", data};
   EXPECT_EQ(complaint(config, all), differs);
-  all[head] = {{1, 2}, DType::f32, data};
+  all[head] = {{1, 2}, "F32", data};
   EXPECT_EQ(complaint(config, all), differs);
   // Other writers keep the head and drop the embedding.
   all.erase(embedding);

@@ -292,9 +292,8 @@ Weight vector_of(const std::vector<float>& values, int columns = 1) {
 TEST(Faults, ClipWithItsFinalNorm) {
   for_each_clip([](const Case& c, const Planted& p) {
     const std::string name = "vit.vision_tower.vision_model.post_layernorm.";
-    const Checkpoint& checkpoint = c.network->checkpoint;
-    ClipFinalNorm::norm = {vector_of(to_floats(checkpoint.tensor(name + "weight"))),
-                           vector_of(to_floats(checkpoint.tensor(name + "bias"))), 1e-5};
+    ClipFinalNorm::norm = {vector_of(to_floats(c.network->files.unused(name + "weight"))),
+                           vector_of(to_floats(c.network->files.unused(name + "bias"))), 1e-5};
     EXPECT_GT(vision_misfit<ClipFinalNorm>(c, p), 10);
   });
 }

@@ -4,6 +4,7 @@
 #include <filesystem>
 
 #include "base/error.h"
+#include "io/checkpoint.h"
 #include "native/network.h"
 #include "support/golden.h"
 #include "support/temporary.h"

@@ -1,0 +1,239 @@
+#include "store/plain_gguf.h"
+
+#include <algorithm>
+#include <cstring>
+#include <nlohmann/json.hpp>
+
+#include "base/json.h"
+#include "base/place.h"
+#include "base/protobuf.h"
+#include "base/word_expressions.h"
+
+namespace revenant {
+namespace {
+
+using nlohmann::json;
+
+constexpr const char* tokens_key = "tokenizer.ggml.tokens";
+enum TokenType { normal = 1, control = 3, user_defined = 4 };
+
+Place place_of(const Gguf& file, std::string_view key) {
+  return {"gguf", file.path().string(), std::string(key)};
+}
+
+bool flag(const Gguf& file, std::string_view key, bool usual) {
+  const GgufValue* value = file.find(key);
+  if (!value) return usual;
+  if (const bool* truth = std::get_if<bool>(value)) return *truth;
+  place_of(file, key).fail("a BOOL", "another type");
+}
+
+int64_t integer(const Gguf& file, std::string_view key, int64_t usual) {
+  return file.find(key) ? file.integer(key) : usual;
+}
+
+// What is not computed here may stand there only as what it is anyway.
+void check_fixed(const Gguf& file, const std::string& a, int64_t head_dim) {
+  const auto fixed = [&](const std::string& key, int64_t only) {
+    if (const int64_t found = integer(file, key, only); found != only)
+      place_of(file, key).fail(std::to_string(only), std::to_string(found));
+  };
+  fixed(a + ".rope.dimension_count", head_dim);
+  fixed(a + ".attention.value_length", head_dim);
+  fixed(a + ".expert_count", 0);
+  const std::string scaling = a + ".rope.scaling.type";
+  if (file.find(scaling) && file.text(scaling) != "none")
+    place_of(file, scaling).fail("none", file.text(scaling));
+}
+
+json config_of(const Gguf& file) {
+  const std::string a = file.text("general.architecture");
+  const int64_t hidden = file.integer(a + ".embedding_length"),
+                heads = file.integer(a + ".attention.head_count");
+  if (heads < 1)
+    place_of(file, a + ".attention.head_count").fail("at least 1", std::to_string(heads));
+  const int64_t head_dim = integer(file, a + ".attention.key_length", hidden / heads);
+  check_fixed(file, a, head_dim);
+  json config = {
+      {"model_type", a},
+      {"architectures", {a == "llama" ? "LlamaForCausalLM" : "Qwen2ForCausalLM"}},
+      {"vocab_size", file.texts(tokens_key).size()},
+      {"hidden_size", hidden},
+      {"intermediate_size", file.integer(a + ".feed_forward_length")},
+      {"num_hidden_layers", file.integer(a + ".block_count")},
+      {"num_attention_heads", heads},
+      {"num_key_value_heads", integer(file, a + ".attention.head_count_kv", heads)},
+      {"head_dim", head_dim},
+      {"max_position_embeddings", file.integer(a + ".context_length")},
+      {"rms_norm_eps", file.number(a + ".attention.layer_norm_rms_epsilon")},
+      {"rope_theta", file.find(a + ".rope.freq_base") ? file.number(a + ".rope.freq_base") : 1e4},
+      {"tie_word_embeddings", !file.tensors().contains("output.weight")},
+  };
+  if (const int64_t end = integer(file, "tokenizer.ggml.eos_token_id", -1); end >= 0)
+    config["eos_token_id"] = end;
+  return config;
+}
+
+struct Tokens {
+  std::vector<std::string> texts;
+  std::vector<int64_t> types;
+};
+Tokens tokens_of(const Gguf& file) {
+  constexpr const char* types_key = "tokenizer.ggml.token_type";
+  Tokens tokens{file.texts(tokens_key), {}};
+  tokens.types.assign(tokens.texts.size(), normal);
+  if (!file.find(types_key)) return tokens;
+  const std::vector<double> types = file.numbers(types_key);
+  if (types.size() != tokens.texts.size())
+    place_of(file, types_key)
+        .fail("one for each of " + std::to_string(tokens.texts.size()) + " tokens",
+              std::to_string(types.size()));
+  std::ranges::transform(types, tokens.types.begin(), [](double type) { return int64_t(type); });
+  return tokens;
+}
+
+json byte_level(bool cuts) {
+  return {{"type", "ByteLevel"}, {"add_prefix_space", false}, {"use_regex", cuts}};
+}
+
+// How words are cut, which llama.cpp only names.
+json pre_tokenizer(const Gguf& file) {
+  constexpr const char* key = "tokenizer.ggml.pre";
+  const std::string name = file.find(key) ? file.text(key) : "default";
+  const auto split = [](std::string_view expression) -> json {
+    return {{"type", "Sequence"},
+            {"pretokenizers",
+             {{{"type", "Split"},
+               {"pattern", {{"Regex", expression}}},
+               {"behavior", "Isolated"},
+               {"invert", false}},
+              byte_level(false)}}};
+  };
+  if (name == "qwen2") return split(qwen2_expression);
+  if (name == "llama-bpe") return split(llama3_expression);
+  if (name == "smollm")
+    return {
+        {"type", "Sequence"},
+        {"pretokenizers", {{{"type", "Digits"}, {"individual_digits", true}}, byte_level(true)}}};
+  if (name == "gpt-2") return byte_level(true);
+  place_of(file, key).fail("qwen2, llama-bpe, smollm or gpt-2", name);
+}
+
+json byte_bpe_of(const Gguf& file) {
+  const Tokens tokens = tokens_of(file);
+  json vocab = json::object(), added = json::array();
+  for (size_t i = 0; i < tokens.texts.size(); ++i) {
+    if (!vocab.emplace(tokens.texts[i], i).second)
+      place_of(file, tokens_key)[i].fail("each token once", tokens.texts[i] + " again");
+    if (tokens.types[i] == control || tokens.types[i] == user_defined)
+      added.push_back({{"id", i},
+                       {"content", tokens.texts[i]},
+                       {"single_word", false},
+                       {"lstrip", false},
+                       {"rstrip", false},
+                       {"normalized", false},
+                       {"special", tokens.types[i] == control}});
+  }
+  const json pre = pre_tokenizer(file);
+  json unknown;  // for bytes that no token spells: SmolLM's vocabulary lacks some
+  if (const int64_t id = integer(file, "tokenizer.ggml.unknown_token_id", -1);
+      id >= 0 && size_t(id) < tokens.texts.size())
+    unknown = tokens.texts[size_t(id)];
+  const std::string name = file.find("tokenizer.ggml.pre") ? file.text("tokenizer.ggml.pre") : "";
+  return {{"version", "1.0"},
+          {"added_tokens", added},
+          {"normalizer", name == "qwen2" ? json{{"type", "NFC"}} : json()},
+          {"pre_tokenizer", pre},
+          {"post_processor", nullptr},
+          {"decoder", byte_level(false)},
+          {"model",
+           {{"type", "BPE"},
+            {"unk_token", unknown},
+            {"ignore_merges", name == "llama-bpe"},
+            {"vocab", std::move(vocab)},
+            {"merges", file.texts("tokenizer.ggml.merges")}}}};
+}
+
+// As SentencePiece writes its `tokenizer.model` (sentencepiece_model.proto).
+std::string sentencepiece_of(const Gguf& file) {
+  constexpr const char* scores_key = "tokenizer.ggml.scores";
+  const Tokens tokens = tokens_of(file);
+  const std::vector<double> scores = file.numbers(scores_key);
+  if (scores.size() != tokens.texts.size())
+    place_of(file, scores_key)
+        .fail("one for each of " + std::to_string(tokens.texts.size()) + " tokens",
+              std::to_string(scores.size()));
+  std::string model;
+  for (size_t i = 0; i < scores.size(); ++i)
+    model += protobuf::bytes(1, protobuf::bytes(1, tokens.texts[i]) +
+                                    protobuf::real(2, float(scores[i])) +
+                                    protobuf::number(3, uint64_t(tokens.types[i])));
+  const auto id = [&](const char* name, int64_t usual) {
+    return uint64_t(integer(file, std::string("tokenizer.ggml.") + name + "_token_id", usual));
+  };
+  model += protobuf::bytes(
+      2, protobuf::number(3, 2) + protobuf::number(35, 1) + protobuf::number(40, id("unknown", 0)) +
+             protobuf::number(41, id("bos", 1)) + protobuf::number(42, id("eos", 2)));
+  const bool prefix = flag(file, "tokenizer.ggml.add_space_prefix", true),
+             extra = flag(file, "tokenizer.ggml.remove_extra_whitespaces", false);
+  model += protobuf::bytes(
+      3, protobuf::number(3, prefix) + protobuf::number(4, extra) + protobuf::number(5, 1));
+  return model;
+}
+
+// The tokens with a part of their own, by what the file calls them.
+json tokenizer_config(const Gguf& file) {
+  const std::vector<std::string> tokens = file.texts(tokens_key);
+  json config = json::object();
+  for (const char* name : {"bos", "eos"}) {
+    const std::string key = std::string("tokenizer.ggml.") + name + "_token_id";
+    if (!file.find(key)) continue;
+    const int64_t id = file.integer(key);
+    if (id < 0 || size_t(id) >= tokens.size())
+      place_of(file, key).fail("the id of a token", std::to_string(id));
+    config[std::string(name) + "_token"] = tokens[size_t(id)];
+  }
+  for (const char* name : {"add_bos_token", "add_eos_token"})
+    if (const std::string key = std::string("tokenizer.ggml.") + name; file.find(key))
+      config[name] = flag(file, key, false);
+  return config;
+}
+
+}  // namespace
+
+bool is_plain(const Gguf& file) {
+  const std::string& architecture = file.text("general.architecture");
+  return architecture == "llama" || architecture == "qwen2";
+}
+
+FileSet small_files_of_plain(const Gguf& file) {
+  std::map<std::string, std::string, std::less<>> contents = {
+      {"config.json", json_text(config_of(file), 2)},
+      {"tokenizer_config.json", json_text(tokenizer_config(file), 2)}};
+  const std::string& model = file.text("tokenizer.ggml.model");
+  if (model == "gpt2")
+    contents["tokenizer.json"] = json_text(byte_bpe_of(file));
+  else if (model == "llama")
+    contents["tokenizer.model"] = sentencepiece_of(file);
+  else
+    place_of(file, "tokenizer.ggml.model").fail("gpt2 or llama", model);
+  return {file.path(), std::move(contents)};
+}
+
+bool in_pairs(const Gguf& file, const TensorSpec& spec) {
+  return file.text("general.architecture") == "llama" && spec.shape.size() == 2 &&
+         (spec.name.ends_with(".attn_q.weight") || spec.name.ends_with(".attn_k.weight"));
+}
+
+std::vector<std::byte> as_halves(std::span<const std::byte> rows, int heads, int head_dim) {
+  const size_t d = size_t(head_dim), width = rows.size() / (size_t(heads) * d);
+  std::vector<std::byte> out(rows.size());
+  for (size_t h = 0; h < size_t(heads); ++h)
+    for (size_t r = 0; r < d; ++r) {
+      const size_t from = h * d + 2 * (r % (d / 2)) + r / (d / 2);
+      std::memcpy(&out[(h * d + r) * width], &rows[from * width], width);
+    }
+  return out;
+}
+
+}  // namespace revenant

@@ -1,0 +1,27 @@
+// GGUF files of other writers: language models alone (Llama, Qwen2), told by llama.cpp's keys.
+// What those say becomes the small files of a Hugging Face directory, so that one reader of
+// configurations and one of tokenizers serves all.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "base/file_set.h"
+#include "io/gguf.h"
+#include "model/weights.h"
+
+namespace revenant {
+
+bool is_plain(const Gguf& file);  // general.architecture is llama or qwen2
+
+// config.json, and tokenizer.json or tokenizer.model with tokenizer_config.json. Throws Error that
+// names the key if something is missing, or asks for what is not computed here.
+FileSet small_files_of_plain(const Gguf& file);
+
+// llama.cpp turns the halves of each head of Llama's q and k into pairs: row 2i + s of a head is
+// row i of its half s. Whether this weight's rows lie so.
+bool in_pairs(const Gguf& file, const TensorSpec& spec);
+// The rows of `heads` heads as a checkpoint has them.
+std::vector<std::byte> as_halves(std::span<const std::byte> rows, int heads, int head_dim);
+
+}  // namespace revenant

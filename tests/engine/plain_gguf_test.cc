@@ -1,0 +1,277 @@
+// GGUF files of other writers, as llama.cpp's converter makes them: Llama and Qwen2 alone.
+#include <gtest/gtest.h>
+
+#include "base/error.h"
+#include "base/json.h"
+#include "engine/session.h"
+#include "io/gguf.h"
+#include "support/random_checkpoint.h"
+#include "support/temporary.h"
+
+namespace revenant {
+namespace {
+
+const std::vector<std::string> specials = {"<|im_start|>", "<|im_end|>"};
+
+// A language model alone as a directory, bytes and a few words its vocabulary.
+Path write_directory(const Path& directory, const std::string& type, bool tied) {
+  const bool llama = type == "llama";
+  std::filesystem::create_directories(directory);
+  write_random_checkpoint(directory,
+                          {{"model_type", type},
+                           {"architectures", {llama ? "LlamaForCausalLM" : "Qwen2ForCausalLM"}},
+                           {"vocab_size", 300},
+                           {"hidden_size", 64},
+                           {"intermediate_size", 96},
+                           {"num_hidden_layers", 2},
+                           {"num_attention_heads", 4},
+                           {"num_key_value_heads", 2},
+                           {"max_position_embeddings", 512},
+                           {"rope_theta", 50000.0},
+                           {"rms_norm_eps", 1e-5},
+                           {"eos_token_id", 263},
+                           {"tie_word_embeddings", tied}},
+                          4);
+  const std::vector<std::string> texts = {"what is in this picture of a house, what is that?"};
+  write_file(directory / "tokenizer.json", train_byte_bpe(texts, 300, specials));
+  return directory;
+}
+
+struct Plain {
+  GgufKeys keys;
+  std::vector<GgufSource> tensors;
+
+  void set(const std::string& name, GgufValue value) {
+    for (auto& [key, old] : keys)
+      if (key == name) {
+        old = std::move(value);
+        return;
+      }
+    keys.emplace_back(name, std::move(value));
+  }
+};
+
+// As convert_hf_to_gguf.py writes q and k of Llama:
+//   w.reshape(heads, 2, d / 2, in).swapaxes(1, 2).reshape(w.shape)
+std::vector<float> swapped(const std::vector<float>& w, size_t heads, size_t d, size_t in) {
+  std::vector<float> out;
+  for (size_t h = 0; h < heads; ++h)
+    for (size_t i = 0; i < d / 2; ++i)
+      for (size_t half = 0; half < 2; ++half) {
+        const auto row = w.begin() + long(((h * 2 + half) * (d / 2) + i) * in);
+        out.insert(out.end(), row, row + long(in));
+      }
+  return out;
+}
+
+Plain plain_of(const Path& directory, Format format) {
+  const ModelFiles model = ModelFiles::open(directory);
+  const Config& c = model.config();
+  const std::string a = name_of(c.backbone);
+  Plain plain;
+  plain.keys = {{"general.architecture", a},
+                {"general.name", std::string("tiny")},
+                {a + ".block_count", uint32_t(c.layers)},
+                {a + ".context_length", uint32_t(c.rope.max_position)},
+                {a + ".embedding_length", uint32_t(c.hidden)},
+                {a + ".feed_forward_length", uint32_t(c.intermediate)},
+                {a + ".attention.head_count", uint32_t(c.heads)},
+                {a + ".attention.head_count_kv", uint32_t(c.kv_heads)},
+                {a + ".attention.layer_norm_rms_epsilon", float(c.rms_eps)},
+                {a + ".rope.freq_base", float(c.rope.theta)},
+                {a + ".rope.dimension_count", uint32_t(c.head_dim)}};
+  const nlohmann::json json = read_json(directory / "tokenizer.json");
+  std::vector<std::string> tokens(size_t(c.vocab)), merges;
+  std::vector<int32_t> types(tokens.size(), 1);
+  for (const auto& [token, id] : json["model"]["vocab"].items()) tokens[id] = token;
+  for (const auto& added : json["added_tokens"]) {
+    tokens[added["id"]] = added["content"];
+    types[added["id"]] = 3;
+  }
+  for (size_t i = 0; i < tokens.size(); ++i)  // as the converter fills what the tokenizer lacks
+    if (tokens[i].empty()) tokens[i] = "[PAD" + std::to_string(i) + "]", types[i] = 5;
+  for (const auto& merge : json["model"]["merges"])
+    merges.push_back(merge.is_string()
+                         ? merge.get<std::string>()
+                         : merge[0].get<std::string>() + " " + merge[1].get<std::string>());
+  plain.set("tokenizer.ggml.model", std::string("gpt2"));
+  plain.set("tokenizer.ggml.pre", std::string("qwen2"));
+  plain.set("tokenizer.ggml.tokens", gguf_array(tokens));
+  plain.set("tokenizer.ggml.token_type", gguf_array(types));
+  plain.set("tokenizer.ggml.merges", gguf_array(merges));
+  plain.set("tokenizer.ggml.eos_token_id", uint32_t(263));
+  std::set<std::string> seen;
+  for (const TensorSpec& spec : tensor_table(c)) {
+    if (!seen.insert(spec.name).second) continue;
+    std::vector<float> values = floats_of(model.weight(spec), spec);
+    const bool q = spec.name.ends_with("attn_q.weight"), k = spec.name.ends_with("attn_k.weight");
+    if (a == "llama" && (q || k))
+      values =
+          swapped(values, size_t(q ? c.heads : c.kv_heads), size_t(c.head_dim), size_t(c.hidden));
+    const Format as = spec.shape.size() == 1 ? Format::f32 : format;
+    plain.tensors.push_back({spec.name, as, spec.shape, [values, as, spec](const Sink& sink) {
+                               const size_t width = size_t(spec.shape.back());
+                               std::vector<std::byte> row(row_bytes(as, width));
+                               for (size_t r = 0; r < values.size() / width; ++r) {
+                                 pack_row(as, std::span(values).subspan(r * width, width),
+                                          row.data());
+                                 sink(row);
+                               }
+                             }});
+  }
+  return plain;
+}
+
+std::vector<float> logits_of(const Network& network) {
+  Threads threads(2);
+  const Native native{network.config, network.weights, threads};
+  Sequence sequence(network.config);
+  Sequence* pointer = &sequence;
+  const std::vector<int> ids = {5, 250, 17, 80, 3, 99, 120};
+  Step step;
+  step.add(0, 0, int(ids.size()), int(ids.size()), true);
+  const Tensor y = logits(native, forward(native, step, {&pointer, 1}, ids));
+  return {y.data(), y.data() + y.size()};
+}
+
+class PlainGguf : public testing::TestWithParam<std::pair<const char*, bool>> {};
+
+TEST_P(PlainGguf, IsTheModelOfItsDirectory) {
+  const Temporary place;
+  const auto [type, tied] = GetParam();
+  const Path directory = write_directory(place.path / "m", type, tied);
+  const Path file = place.path / "m.gguf";
+  const Plain plain = plain_of(directory, Format::f32);
+  write_gguf(file, plain.keys, plain.tensors);
+  const Network found = Network::open(file), expected = Network::open(directory);
+  EXPECT_TRUE(found.warnings.empty());
+  EXPECT_EQ(found.config.tied_output, tied);
+  EXPECT_EQ(found.config.eos_tokens, expected.config.eos_tokens);
+  EXPECT_EQ(found.config.vision.kind, Tower::none);
+  EXPECT_EQ(logits_of(found), logits_of(expected));
+  const Model model(file, {.threads = 2});
+  Session session(model);
+  EXPECT_EQ(session.feed({5, 250, 17}).width, 300);
+  const Image picture = blank_image(56, 56);
+  EXPECT_THROW(model.encode({&picture, 1}), Error);
+  const Tokenizer ours = Tokenizer::open(found.files.small()),
+                  theirs = Tokenizer::open(expected.files.small());
+  for (const char* text :
+       {"what is that", "a house, 123 pictures\n  in  it", "\u00e9\u4e16", "<|im_start|>what"}) {
+    EXPECT_EQ(ours.encode(text, Specials::as_text), theirs.encode(text, Specials::as_text));
+    EXPECT_EQ(ours.encode(text, Specials::as_tokens), theirs.encode(text, Specials::as_tokens));
+  }
+  EXPECT_EQ(ours.eos(), theirs.id_of("<|im_end|>"));
+}
+
+// Rows of blocks are turned as a whole.
+TEST_P(PlainGguf, InBlocksItsRowsLieAsTheDirectorys) {
+  const Temporary place;
+  const auto [type, tied] = GetParam();
+  const Path directory = write_directory(place.path / "m", type, tied);
+  const Path file = place.path / "m.gguf";
+  const Plain plain = plain_of(directory, Format::q8_0);
+  write_gguf(file, plain.keys, plain.tensors);
+  const Network found = Network::open(file),
+                expected = Network::open(directory, {}, quantize_type("Q8_0"));
+  EXPECT_EQ(logits_of(found), logits_of(expected));
+}
+
+INSTANTIATE_TEST_SUITE_P(, PlainGguf,
+                         testing::Values(std::pair("llama", false), std::pair("llama", true),
+                                         std::pair("qwen2", false), std::pair("qwen2", true)),
+                         [](const auto& one) {
+                           return std::string(one.param.first) + (one.param.second ? "_tied" : "");
+                         });
+
+TEST(PlainGgufFile, HasASentencePieceTokenizer) {
+  const Temporary place;
+  const Path directory = write_directory(place.path / "m", "llama", false);
+  Plain plain = plain_of(directory, Format::f32);
+  std::vector<std::string> tokens = {"<unk>", "<s>", "</s>"};
+  std::vector<int32_t> types = {2, 3, 3};
+  for (int b = 0; b < 256; ++b) {
+    char name[8];
+    std::snprintf(name, sizeof name, "<0x%02X>", b);
+    tokens.push_back(name);
+    types.push_back(6);
+  }
+  for (const char* piece : {"\u2581", "a", "b", "c", "ab", "\u2581ab", "<mark>"}) {
+    tokens.push_back(piece);
+    types.push_back(std::string(piece) == "<mark>" ? 4 : 1);
+  }
+  while (tokens.size() < 300) {
+    tokens.push_back("unused" + std::to_string(tokens.size()));
+    types.push_back(1);
+  }
+  std::vector<float> scores;
+  for (size_t i = 0; i < tokens.size(); ++i) scores.push_back(-float(i));
+  plain.set("tokenizer.ggml.model", std::string("llama"));
+  plain.set("tokenizer.ggml.pre", std::string("default"));
+  plain.set("tokenizer.ggml.tokens", gguf_array(tokens));
+  plain.set("tokenizer.ggml.token_type", gguf_array(types));
+  plain.set("tokenizer.ggml.scores", gguf_array(scores));
+  plain.set("tokenizer.ggml.bos_token_id", uint32_t(1));
+  plain.set("tokenizer.ggml.eos_token_id", uint32_t(2));
+  write_gguf(place.path / "m.gguf", plain.keys, plain.tensors);
+  const auto encoded = [&] {
+    const Tokenizer t = Tokenizer::open(small_files_of(place.path / "m.gguf"));
+    return t.encode("abc<mark>\u00e9", Specials::as_tokens);
+  };
+  // A space goes before a text and again after a token of its own, as llama.cpp has it.
+  EXPECT_EQ(encoded(), (std::vector<int32_t>{264, 262, 265, 259, 3 + 0xC3, 3 + 0xA9}));
+  const Tokenizer t = Tokenizer::open(small_files_of(place.path / "m.gguf"));
+  EXPECT_EQ(t.bos(), 1);
+  EXPECT_EQ(t.with_frame({7}), (std::vector<int32_t>{1, 7}));
+  plain.set("tokenizer.ggml.add_space_prefix", false);
+  write_gguf(place.path / "m.gguf", plain.keys, plain.tensors);
+  EXPECT_EQ(encoded(), (std::vector<int32_t>{263, 262, 265, 3 + 0xC3, 3 + 0xA9}));
+}
+
+TEST(PlainGgufFile, WhatIsNotComputedIsRefused) {
+  const Temporary place;
+  const Path directory = write_directory(place.path / "m", "llama", false);
+  const Plain good = plain_of(directory, Format::f32);
+  const auto complaint = [&](const auto& change) -> std::string {
+    Plain plain = good;
+    change(plain);
+    const Path file = place.path / "m.gguf";
+    write_gguf(file, plain.keys, plain.tensors);
+    try {
+      Tokenizer::open(Network::open(file).files.small());
+    } catch (const Error& error) {
+      const std::string text = error.what();
+      const size_t at = text.find(file.string());
+      return at == text.npos ? text : text.substr(at + file.string().size() + 2);
+    }
+    return "none";
+  };
+  EXPECT_EQ(complaint([](Plain&) {}), "none");
+  const auto with = [&](const char* key, GgufValue value) {
+    return complaint([&](Plain& p) { p.set(key, value); });
+  };
+  EXPECT_EQ(with("llama.rope.scaling.type", std::string("yarn")),
+            "llama.rope.scaling.type: expected none, found yarn");
+  EXPECT_EQ(with("llama.rope.dimension_count", uint32_t(8)),
+            "llama.rope.dimension_count: expected 16, found 8");
+  EXPECT_EQ(with("llama.expert_count", uint32_t(8)), "llama.expert_count: expected 0, found 8");
+  EXPECT_EQ(with("llama.attention.head_count", uint32_t(0)),
+            "llama.attention.head_count: expected at least 1, found 0");
+  EXPECT_EQ(with("tokenizer.ggml.model", std::string("bert")),
+            "tokenizer.ggml.model: expected gpt2 or llama, found bert");
+  EXPECT_EQ(with("tokenizer.ggml.pre", std::string("dbrx")),
+            "tokenizer.ggml.pre: expected qwen2, llama-bpe, smollm or gpt-2, found dbrx");
+  EXPECT_EQ(with("tokenizer.ggml.eos_token_id", uint32_t(300)),
+            "tokenizer.ggml.eos_token_id: expected the id of a token, found 300");
+  EXPECT_EQ(with("tokenizer.ggml.token_type", gguf_array(std::vector<int32_t>{1})),
+            "tokenizer.ggml.token_type: expected one for each of 300 tokens, found 1");
+  EXPECT_EQ(complaint([](Plain& p) {
+              p.tensors.push_back(p.tensors.front());
+              p.tensors.back().name = "rope_freqs.weight";
+            }),
+            "rope_freqs.weight: expected only tensors of a revenant model on llama, found a tensor "
+            "that nothing uses");
+}
+
+}  // namespace
+}  // namespace revenant
