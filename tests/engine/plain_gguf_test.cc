@@ -151,7 +151,7 @@ TEST_P(PlainGguf, IsTheModelOfItsDirectory) {
   EXPECT_EQ(logits_of(found), logits_of(expected));
   const Model model(file, {.threads = 2});
   Session session(model);
-  EXPECT_EQ(session.feed({5, 250, 17}).width, 300);
+  EXPECT_EQ(session.feed(std::vector<int>{5, 250, 17}).width, 300);
   const Image picture = blank_image(56, 56);
   EXPECT_THROW(model.encode({&picture, 1}), Error);
   const Tokenizer ours = Tokenizer::open(found.files.small()),

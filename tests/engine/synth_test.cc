@@ -6,6 +6,7 @@
 
 #include "base/error.h"
 #include "engine/model.h"
+#include "io/checkpoint.h"
 #include "support/temporary.h"
 
 namespace revenant {
