@@ -161,6 +161,8 @@ TEST_P(PlainGguf, IsTheModelOfItsDirectory) {
     EXPECT_EQ(ours.encode(text, Specials::as_text), theirs.encode(text, Specials::as_text));
     EXPECT_EQ(ours.encode(text, Specials::as_tokens), theirs.encode(text, Specials::as_tokens));
   }
+  EXPECT_EQ(ours.decode(std::vector<int32_t>{ours.id_of("<|im_start|>"), 70}, false),
+            theirs.decode(std::vector<int32_t>{70}, false));
   EXPECT_EQ(ours.eos(), theirs.id_of("<|im_end|>"));
 }
 
