@@ -17,7 +17,7 @@
 namespace revenant {
 
 struct ModelOptions {
-  std::vector<std::string> settings;          // "key=value" over config.json
+  std::vector<std::string> settings = {};     // "key=value" over config.json
   int threads = 0;                            // 0: as many as the machine runs at once
   std::optional<WeightType> cache_type = {};  // of keys and values; none: Network::cache_type
   size_t cache_memory = 0;                    // bytes of all sequences' caches; 0: no limit

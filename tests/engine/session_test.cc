@@ -163,6 +163,21 @@ TEST(Session, InterleavedSessionsEqualSoloRuns) {
   }
 }
 
+// What a sequence becomes after a fork is not the fork's: neither its rows nor its anchor.
+TEST(Session, AForkOutlivesTheOtherOnesBeginning) {
+  for (const char* name : names) {
+    SCOPED_TRACE(name);
+    const Model& m = model(name);
+    Session fresh(m), session(m);
+    fresh.feed(text(1, 20));
+    session.feed(text(1, 20));
+    Session fork = session.fork();
+    session.rewind(0);
+    session.feed(text(2, 30));
+    EXPECT_EQ(bits(fork.step(5)), bits(fresh.step(5)));
+  }
+}
+
 TEST(Session, PicturesAndFeaturesMustAgree) {
   const Model& m = model("phantom-0.5b f32");
   Session session(m);
