@@ -3,6 +3,7 @@
 #include <filesystem>
 #include <nlohmann/json.hpp>
 
+#include "base/base64.h"
 #include "base/clock.h"
 #include "base/error.h"
 #include "base/json.h"
@@ -30,20 +31,6 @@ struct Args {
   Path output = "view.html", json_file;
   bool heads = false;
 };
-
-std::string base64(std::string_view bytes) {
-  constexpr char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-  std::string out;
-  for (size_t i = 0; i < bytes.size(); i += 3) {
-    const auto byte = [&](size_t j) {
-      return i + j < bytes.size() ? uint32_t(uint8_t(bytes[i + j])) : 0;
-    };
-    const uint32_t three = byte(0) << 16 | byte(1) << 8 | byte(2);
-    for (size_t j = 0; j < 4; ++j)
-      out += i + j <= bytes.size() ? digits[three >> (18 - 6 * j) & 63] : '=';
-  }
-  return out;
-}
 
 std::string data_uri(const Image& image) {
   const double shrink =

@@ -1,9 +1,8 @@
 #include "data/row_form.h"
 
-#include <openssl/evp.h>
-
 #include <algorithm>
 
+#include "base/base64.h"
 #include "base/json.h"
 #include "data/row_talk.h"
 #include "text/prompt.h"
@@ -41,18 +40,9 @@ void check_nothing_else(const Json& row) {
 bool is_data_uri(const std::string& name) { return name.starts_with("data:"); }
 
 std::string decoded_base64(std::string_view text) {
-  std::string bytes(text.size() / 4 * 3 + 3, '\0');
-  std::unique_ptr<EVP_ENCODE_CTX, void (*)(EVP_ENCODE_CTX*)> context(EVP_ENCODE_CTX_new(),
-                                                                     EVP_ENCODE_CTX_free);
-  auto* out = reinterpret_cast<unsigned char*>(bytes.data());
-  int size = 0, rest = 0;
-  EVP_DecodeInit(context.get());
-  const auto* in = reinterpret_cast<const unsigned char*>(text.data());
-  const bool good = EVP_DecodeUpdate(context.get(), out, &size, in, int(text.size())) >= 0 &&
-                    EVP_DecodeFinal(context.get(), out + size, &rest) >= 0;
-  if (!good || size + rest == 0) throw Fault{"", "a picture in base64", "something else"};
-  bytes.resize(size_t(size + rest));
-  return bytes;
+  std::optional<std::string> bytes = bytes_of_base64(text);
+  if (!bytes || bytes->empty()) throw Fault{"", "a picture in base64", "something else"};
+  return std::move(*bytes);
 }
 
 Picture file_at(const At& at, const std::string& name, const Path& folder) {

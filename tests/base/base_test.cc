@@ -6,6 +6,7 @@
 #include <cmath>
 #include <filesystem>
 
+#include "base/base64.h"
 #include "base/dtype.h"
 #include "base/error.h"
 #include "base/file.h"
@@ -113,6 +114,24 @@ TEST(MappedFile, MissingFileIsAClearError) {
   } catch (const Error& error) {
     EXPECT_STREQ(error.what(), "[file] /nonexistent/file: cannot open: No such file or directory");
   }
+}
+
+// RFC 4648, section 10.
+TEST(Base64, ThereAndBack) {
+  const std::pair<const char*, const char*> all[] = {{"", ""},
+                                                     {"f", "Zg=="},
+                                                     {"fo", "Zm8="},
+                                                     {"foo", "Zm9v"},
+                                                     {"foob", "Zm9vYg=="},
+                                                     {"fooba", "Zm9vYmE="},
+                                                     {"foobar", "Zm9vYmFy"}};
+  for (const auto& [bytes, text] : all) {
+    EXPECT_EQ(base64(bytes), text);
+    EXPECT_EQ(bytes_of_base64(text), bytes);
+  }
+  EXPECT_EQ(bytes_of_base64("Zm9v\nYmFy\n"), "foobar");
+  for (const char* wrong : {"Zg", "Zg=", "Z===", "Zm9v=", "Zm9@", "Zg==Zg=="})
+    EXPECT_FALSE(bytes_of_base64(wrong)) << wrong;
 }
 
 }  // namespace
