@@ -116,7 +116,9 @@ void Engine::add_prompt(Job& job, std::vector<Share>& shares, int& left) {
   if (left <= 0 || job.running->done()) return;
   Session& session = *job.running->sessions().front();
   if (prefixes_) {
+    const int before = session.cached();
     prefixes_->extend(session);
+    job.running->reused(session.cached() - before);
     for (const Share& share : shares)
       if (share.job->running->reading() &&
           same_page(session, *share.job->running->sessions().front()))

@@ -20,6 +20,12 @@ const char* name_of(Finish finish);  // "stop", "length", "cancelled", "failed"
 // tokens, and where `speech` is not given). Returning false ends the answer.
 using OnToken = std::function<bool(int id, std::string_view text)>;
 
+// Told of a token, before OnToken is, from which logits it was chosen: the model's, as they were.
+using OnChoice = std::function<void(int id, std::span<const float> logits)>;
+// A flag for each token, whether it may follow those that were generated; empty: all may. What it
+// gives stands until it is asked again.
+using Allowed = std::function<std::span<const uint8_t>(std::span<const int> made)>;
+
 struct GenerateOptions {
   Sampling sampling;
   int beams = 1;  // above 1: the best of so many beams (beam.h), with temperature 0 only
@@ -29,11 +35,14 @@ struct GenerateOptions {
   const Speech* speech = nullptr;         // gives the text; null: ids only
   OnToken on_token;                       // of beams only at the end, when the tokens are known
   GoOn go_on;                             // false ends the answer, also while the prompt is read
+  OnChoice on_choice = {};                // neither with beams
+  Allowed allowed = {};
 };
 
 struct Timings {
   double prompt_seconds = 0, generate_seconds = 0;
   int prompt_tokens = 0, generated_tokens = 0;
+  int reused_tokens = 0;  // of the prompt: others had computed their rows (EngineOptions::prefixes)
 };
 
 struct Generated {
@@ -54,6 +63,8 @@ struct Request {
   GenerateOptions options;
   // No prompt will follow: what only one that goes on would need is given back before the answer.
   bool last = false;
+  // Of a session of its own: beginnings are shared only with requests of the same one.
+  std::string salt = {};
 };
 
 // What to tell who asks for more tokens than the rotary rule covers; empty: nothing. Stretching

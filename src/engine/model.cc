@@ -6,13 +6,6 @@
 #include "base/error.h"
 
 namespace revenant {
-namespace {
-
-// Tiles that go through the tower together; bounds the memory that a picture takes.
-constexpr int tiles_together = 2;
-
-}  // namespace
-
 Model::Model(const Path& path, const ModelOptions& options)
     : network_(Network::open(path, options.settings, options.weights)),
       pages_(std::make_shared<Pages>(config(), options.cache_type.value_or(network_.cache_type()),
@@ -60,24 +53,29 @@ void Model::check_prompt(const char* part, std::span<const int> ids, const Tenso
 Pictures Model::encode(std::span<const Image> pictures, const GoOn& go_on) const {
   if (!pictures.empty() && config().vision.kind == Tower::none)
     throw Error("model", files().path().string(), "a model that sees", "a language model alone");
-  const TileRule rule = tile_rule();
-  const int per_tile = config().tokens_per_tile();
   Pictures encoded;
   std::vector<Image> tiles;
   for (const Image& picture : pictures) {
-    Tiles more = tile(picture, rule);
-    encoded.tokens.push_back(int(more.tiles.size()) * per_tile);
+    Tiles more = tile(picture, tile_rule());
+    encoded.tokens.push_back(int(more.tiles.size()) * config().tokens_per_tile());
     std::move(more.tiles.begin(), more.tiles.end(), std::back_inserter(tiles));
   }
-  if (tiles.empty()) return encoded;
-  encoded.features = Tensor(int(tiles.size()) * per_tile, 1, config().hidden);
-  for (int first = 0; first < int(tiles.size()); first += tiles_together) {
-    const int count = std::min(tiles_together, int(tiles.size()) - first);
-    const auto pixels = normalise(std::span(tiles).subspan(size_t(first), size_t(count)), rule);
-    const Tensor rows = see(native(nullptr, go_on), pixels, count, rule.size);
-    std::memcpy(encoded.features.row(first * per_tile), rows.data(), rows.size() * sizeof(float));
-  }
+  if (!tiles.empty()) encoded.features = encode_tiles(tiles, go_on);
   return encoded;
+}
+
+Tensor Model::encode_tiles(std::span<const Image> tiles, const GoOn& go_on, int together) const {
+  CHECK(!tiles.empty() && together > 0);
+  const TileRule rule = tile_rule();
+  const int per_tile = config().tokens_per_tile();
+  Tensor features(int(tiles.size()) * per_tile, 1, config().hidden);
+  for (int first = 0; first < int(tiles.size()); first += together) {
+    const int count = std::min(together, int(tiles.size()) - first);
+    const auto pixels = normalise(tiles.subspan(size_t(first), size_t(count)), rule);
+    const Tensor rows = see(native(nullptr, go_on), pixels, count, rule.size);
+    std::memcpy(features.row(first * per_tile), rows.data(), rows.size() * sizeof(float));
+  }
+  return features;
 }
 
 }  // namespace revenant

@@ -59,7 +59,9 @@ class Model {
   void check_ids(const char* part, std::span<const int> ids) const;
   void check_prompt(const char* part, std::span<const int> ids, const Tensor& features) const;
   TileRule tile_rule() const { return revenant::tile_rule(config()); }
-  // Throws Stopped if `go_on` says so.
+  // Both throw Stopped if `go_on` says so. Tiles become rows `together` at a time: that bounds the
+  // memory, and how long a product takes between two questions to `go_on`.
+  Tensor encode_tiles(std::span<const Image> tiles, const GoOn& go_on = {}, int together = 2) const;
   Pictures encode(std::span<const Image> pictures, const GoOn& go_on = {}) const;
 
  private:

@@ -10,7 +10,7 @@ uint64_t hash_of(const PageKey& key) {
   uint64_t hash = 14695981039346656037u;
   const auto add = [&](uint64_t value) { hash = (hash ^ value) * 1099511628211u; };
   for (const int id : key.ids) add(uint64_t(id));
-  for (const char c : key.pictures) add(uint64_t(c));
+  for (const char c : key.pictures + key.salt) add(uint64_t(c));
   add(uint64_t(key.made.rope_rule));
   add(key.made.traversed);
   return hash;

@@ -26,12 +26,14 @@ Error no_memory() { return Error("memory", "a sequence", "room for its rows", "n
 
 Running::Running(const Model& model, Request request)
     : request_(std::move(request)), random_(request_.options.sampling.seed) {
-  if (!request_.session) request_.session = &own_.emplace(model);
+  if (!request_.session) request_.session = &own_.emplace(model, request_.salt);
   CHECK(&request_.session->model() == &model);
   const GenerateOptions& o = request_.options;
   check(o.sampling);
   if (o.beams > 1 && o.sampling.temperature > 0)
     throw Error("generate", "beams", "temperature 0", std::to_string(o.sampling.temperature));
+  if (o.beams > 1 && (o.on_choice || o.allowed || !o.sampling.bias.empty()))
+    throw Error("generate", "beams", "no choice of single tokens", "one");
   if (!o.stop_strings.empty() && !o.speech)
     throw Error("generate", "stop strings", "a tokenizer", "none");
   if (o.speech) decoder_.emplace(o.speech->tokenizer, false);
@@ -95,7 +97,12 @@ bool Running::stopping() {
 
 void Running::choose(const Tensor& logits, int row) {
   const std::span<const float> mine = {logits.row(row), size_t(logits.width)};
-  accept(pick(request_.options.sampling, mine, made_.ids, random_));
+  const GenerateOptions& o = request_.options;
+  const std::span<const uint8_t> allowed =
+      o.allowed ? o.allowed(made_.ids) : std::span<const uint8_t>();
+  const int id = pick(o.sampling, mine, made_.ids, random_, allowed);
+  if (o.on_choice) o.on_choice(id, mine);
+  accept(id);
   if (!done_) request_.session->put(made_.ids.back());
 }
 

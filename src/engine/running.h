@@ -37,6 +37,8 @@ class Running {
   bool stopped() const { return stopped_; }
   bool stopping();
 
+  void reused(int rows) { made_.timings.reused_tokens += rows; }  // of its prompt, more
+
   // Bytes of pages that it may need still, at most.
   size_t wanted_bytes() const;
   Generated result() && { return std::move(made_); }

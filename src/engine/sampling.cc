@@ -27,6 +27,19 @@ Candidates candidates(std::span<const float> logits) {
   return all;
 }
 
+void add_bias(Candidates& all, std::span<const std::pair<int, double>> bias) {
+  for (const auto& [id, more] : bias)
+    if (size_t(id) < all.size()) all[size_t(id)].score += more;
+}
+
+void keep_allowed(Candidates& all, std::span<const uint8_t> allowed) {
+  if (allowed.empty()) return;
+  std::erase_if(all, [&](const Candidate& c) {
+    return size_t(c.id) >= allowed.size() || !allowed[size_t(c.id)];
+  });
+  if (all.empty()) throw Error("sampling", "tokens", "one that is allowed", "none");
+}
+
 void penalise(Candidates& all, std::span<const int> seen, double penalty) {
   std::vector<int> once(seen.begin(), seen.end());
   std::sort(once.begin(), once.end());
@@ -95,12 +108,16 @@ void check(const Sampling& s) {
   require(s.top_k >= 0, "top-k", "0 or more", s.top_k);
   require(s.top_p > 0 && s.top_p <= 1, "top-p", "a number in (0, 1]", s.top_p);
   require(s.min_p >= 0 && s.min_p <= 1, "min-p", "a number in [0, 1]", s.min_p);
+  for (const auto& [id, more] : s.bias)
+    require(id >= 0 && std::isfinite(more), "bias", "finite, of a token", more);
 }
 
 int pick(const Sampling& s, std::span<const float> logits, std::span<const int> seen,
-         Random& random) {
+         Random& random, std::span<const uint8_t> allowed) {
   Candidates all = candidates(logits);
+  add_bias(all, s.bias);
   if (s.repetition_penalty != 1) penalise(all, seen, s.repetition_penalty);
+  keep_allowed(all, allowed);
   if (s.temperature == 0) return std::min_element(all.begin(), all.end(), before)->id;
   keep_top_k(all, size_t(s.top_k));
   to_shares(all, s.temperature);
@@ -108,6 +125,20 @@ int pick(const Sampling& s, std::span<const float> logits, std::span<const int> 
   std::erase_if(all, [&](const Candidate& c) { return c.score < s.min_p; });
   if (s.top_p < 1) keep_mass(all, mass);
   return draw(all, random);
+}
+
+std::vector<TokenLogprob> logprobs(std::span<const float> logits, int id, int top) {
+  CHECK(id >= 0 && size_t(id) < logits.size());
+  Candidates all = candidates(logits);
+  const double most = double(*std::max_element(logits.begin(), logits.end()));
+  double sum = 0;
+  for (const Candidate& c : all) sum += std::exp(c.score - most);
+  const double whole = most + std::log(sum);
+  std::vector<TokenLogprob> made = {{id, double(logits[size_t(id)]) - whole}};
+  const size_t count = std::min(all.size(), size_t(std::max(top, 0)));
+  std::partial_sort(all.begin(), all.begin() + std::ptrdiff_t(count), all.end(), before);
+  for (size_t i = 0; i < count; ++i) made.push_back({all[i].id, all[i].score - whole});
+  return made;
 }
 
 }  // namespace revenant

@@ -149,7 +149,7 @@ PageKey Session::page_key(int page) const {
   }
   const Made made = begin < cached() ? made_[size_t(begin)]
                                      : made_under(model_->config(), plan().length, plan().prompt);
-  return {{ids_.begin() + begin, ids_.begin() + end}, digests_[size_t(page)], made};
+  return {{ids_.begin() + begin, ids_.begin() + end}, digests_[size_t(page)], salt_, made};
 }
 
 void Session::take_page(const SharedPage& page) {
@@ -233,7 +233,7 @@ void Session::end_prompt() {
 }
 
 Session Session::fork() const {
-  Session other(*model_);
+  Session other(*model_, salt_);
   other.follow(*this, 0);
   return other;
 }

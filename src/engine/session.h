@@ -24,6 +24,7 @@ struct Made {
 struct PageKey {
   std::vector<int> ids;
   std::string pictures;  // SHA-256 of the features' rows that stand in it; empty: none
+  std::string salt;      // of its session
   Made made;
   bool operator==(const PageKey&) const = default;
 };
@@ -42,7 +43,9 @@ struct Plan {
 
 class Session {
  public:
-  explicit Session(const Model& model) : model_(&model), sequence_(model.config(), model.pages()) {}
+  // Sessions with different salts never share pages.
+  explicit Session(const Model& model, std::string salt = {})
+      : model_(&model), sequence_(model.config(), model.pages()), salt_(std::move(salt)) {}
 
   // Prompt tokens, after all that was fed or generated before; returns the last row's logits
   // [1, vocab]. `features` has a row for each picture token among them. `whole` is the length that
@@ -107,6 +110,7 @@ class Session {
 
   const Model* model_;
   Sequence sequence_;
+  std::string salt_;
   std::vector<int> ids_;
   std::vector<uint8_t> pictures_;             // [ids] 1: takes a row of features_
   std::vector<float> features_;               // [pictures, hidden]

@@ -133,6 +133,35 @@ TEST(Sampling, TheSeedDecides) {
   EXPECT_NE(run(1), run(2));
 }
 
+TEST(Sampling, BiasesAndMasks) {
+  const std::vector<float> levels = {1, 3, 2, 0};
+  Random random(0);
+  EXPECT_EQ(pick({.bias = {{3, 4}}}, levels, {}, random), 3);
+  EXPECT_EQ(pick({.bias = {{1, -100}}}, levels, {}, random), 2);
+  const std::vector<uint8_t> allowed = {1, 0, 0, 1}, none(4);
+  EXPECT_EQ(pick({}, levels, {}, random, allowed), 0);
+  for (int i = 0; i < 50; ++i) {
+    const int id = pick({.temperature = 5}, levels, {}, random, allowed);
+    EXPECT_TRUE(id == 0 || id == 3) << id;
+  }
+  EXPECT_THROW(pick({}, levels, {}, random, none), Error);
+  EXPECT_THROW(check({.bias = {{-1, 2}}}), Error);
+  EXPECT_THROW(check({.bias = {{1, INFINITY}}}), Error);
+}
+
+TEST(Sampling, Logprobs) {
+  const std::vector<float> levels = {1, 3, 2, 3};
+  const auto got = logprobs(levels, 2, 3);
+  const double whole = std::log(std::exp(1.0) + 2 * std::exp(3.0) + std::exp(2.0));
+  ASSERT_EQ(got.size(), 4u);
+  EXPECT_EQ(got[0].first, 2);
+  EXPECT_NEAR(got[0].second, 2 - whole, 1e-12);
+  EXPECT_EQ(got[1].first, 1);  // among equals the lowest id
+  EXPECT_EQ(got[2].first, 3);
+  EXPECT_EQ(got[3], got[0]);
+  EXPECT_EQ(logprobs(levels, 0, 99).size(), 5u);
+}
+
 TEST(Sampling, RefusesWhatMeansNothing) {
   EXPECT_THROW(check({.temperature = -1}), Error);
   EXPECT_THROW(check({.temperature = NAN}), Error);
