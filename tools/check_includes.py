@@ -20,9 +20,10 @@ KNOWS = {
     "native": "store",
     "engine": "native text image trace",
     "data": "text image",
+    "serve": "engine",
     "eval": "engine data",
     "train": "store data trace",
-    "cli": "eval",  # the program `revenant`: never train
+    "cli": "eval serve",  # the program `revenant`: never train
 }
 # The one program that links libtorch lives beside the other.
 EXTRA = {"cli/train_main.cc": "train"}

@@ -8,7 +8,7 @@ cd "$(dirname "$0")/.."
 mode=${1:-run}
 
 packages=(make cmake ninja-build g++ pkg-config nlohmann-json3-dev libsimdjson-dev libcli11-dev
-          libutf8proc-dev libssl-dev libedit-dev libjpeg62-turbo-dev libpng-dev libwebp-dev zlib1g-dev)
+          libutf8proc-dev libssl-dev libboost1.81-dev libedit-dev libjpeg62-turbo-dev libpng-dev libwebp-dev zlib1g-dev)
 case $mode in
   run) ;;
   test) packages+=(libyaml-cpp-dev libgtest-dev ccache python3-venv librsvg2-bin libjemalloc-dev) ;;
@@ -40,6 +40,12 @@ fi
 if [ "$mode" = test ] && ! ls -d .venv/lib/python3*/site-packages/tensorboard >/dev/null 2>&1; then
   echo "installing tensorboard into .venv"
   .venv/bin/pip install -q tensorboard==2.21.0
+fi
+
+# Speaks to the server in a test.
+if [ "$mode" = test ] && ! ls -d .venv/lib/python3*/site-packages/openai >/dev/null 2>&1; then
+  echo "installing openai into .venv"
+  .venv/bin/pip install -q openai==3.57.0
 fi
 
 # pyarrow's C++ library reads Parquet (docs/data.md).

@@ -9,9 +9,8 @@
 #include "cli/program.h"
 
 namespace revenant {
-namespace {
 
-void add_sampling_options(CLI::App& command, Sampling& sampling) {
+void add_sampling_options(CLI::App& command, Sampling& sampling, bool seed) {
   constexpr double huge = 1e6;
   command.add_option("--temp", sampling.temperature, "temperature; 0 takes the likeliest token")
       ->check(CLI::Range(0.0, huge))
@@ -29,12 +28,11 @@ void add_sampling_options(CLI::App& command, Sampling& sampling) {
   command.add_option("--repeat-penalty", sampling.repetition_penalty, "1: none")
       ->check(CLI::Range(1e-6, huge))
       ->capture_default_str();
+  if (!seed) return;
   command.add_option("-s,--seed", sampling.seed, "of sampling")
       ->check(whole_number(0))
       ->capture_default_str();
 }
-
-}  // namespace
 
 CLI::Validator whole_number(uint64_t least) {
   const auto complaint = [least](const std::string& text) -> std::string {

@@ -34,6 +34,9 @@ void add_fields_option(CLI::App& command, std::map<std::string, std::string>& fi
 // --exif and --max-pixels, of every command that reads pictures.
 void add_picture_options(CLI::App& command, ReadOptions& reading);
 
+// How tokens are sampled; with or without a seed.
+void add_sampling_options(CLI::App& command, Sampling& sampling, bool seed = true);
+
 struct SpeakArgs {
   ModelArgs model;
   Sampling sampling;

@@ -1,0 +1,255 @@
+#include "serve/answer.h"
+
+#include <algorithm>
+#include <random>
+
+#include "base/json.h"
+
+namespace revenant {
+
+using nlohmann::json;
+
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+std::string fresh_id(const char* prefix) {
+  std::random_device random;
+  constexpr char digits[] = "0123456789abcdef";
+  std::string id = prefix;
+  for (int i = 0; i < 4; ++i)
+    for (uint32_t bits = random(), j = 0; j < 8; ++j, bits >>= 4) id += digits[bits & 15];
+  return id;
+}
+
+int64_t unix_seconds() {
+  return std::chrono::duration_cast<std::chrono::seconds>(
+             std::chrono::system_clock::now().time_since_epoch())
+      .count();
+}
+
+double seconds_since(Clock::time_point begin) {
+  return std::chrono::duration<double>(Clock::now() - begin).count();
+}
+
+json bytes_json(const std::string& bytes) {
+  json list = json::array();
+  for (const char c : bytes) list.push_back(int(uint8_t(c)));
+  return list;
+}
+
+// {token, logprob, bytes}, as OpenAI has it.
+json token_json(const Tokenizer& tokenizer, const TokenLogprob& one) {
+  std::string bytes = tokenizer.bytes_of(one.first);
+  if (bytes.empty()) bytes = tokenizer.token_of(one.first);  // special ones have a name only
+  return {{"token", repaired(bytes)}, {"logprob", one.second}, {"bytes", bytes_json(bytes)}};
+}
+
+Failure failure_of(const Generated& made) {
+  if (made.finish_reason == Finish::cancelled)
+    return Failure(503, "the answer was ended: the server is shutting down", "shutting_down");
+  return Failure(500, made.failure ? made.failure->what() : "the answer failed", "failed");
+}
+
+}  // namespace
+
+Reply json_reply(const json& body, int status) {
+  return {.status = status, .body = json_text(body) + "\n"};
+}
+
+Reply failure_reply(const Failure& failure) {
+  Reply reply = json_reply(error_json(failure), failure.status);
+  if (failure.retry_after > 0)
+    reply.headers.emplace_back("Retry-After", std::to_string(failure.retry_after));
+  return reply;
+}
+
+Answer::Answer(Told told, Client client, const Speech& speech, Metrics& metrics)
+    : told_(std::move(told)),
+      client_(std::move(client)),
+      speech_(speech),
+      metrics_(metrics),
+      id_(fresh_id(told_.chat ? "chatcmpl-" : "cmpl-")),
+      created_(unix_seconds()),
+      asked_(Clock::now()),
+      choices_(told_.choices),
+      left_(told_.choices) {
+  for (size_t i = 0; i < told_.echo.size(); ++i) choices_[i].text = told_.echo[i];
+}
+
+json Answer::head(bool chunk) const {
+  const char* object = !told_.chat ? "text_completion"
+                       : chunk     ? "chat.completion.chunk"
+                                   : "chat.completion";
+  return {{"id", id_}, {"object", object}, {"created", created_}, {"model", told_.model}};
+}
+
+void Answer::open() {
+  const std::lock_guard lock(mutex_);
+  if (!told_.stream || open_) return;
+  open_ = true;
+  for (size_t i = 0; i < choices_.size(); ++i) {
+    json choice = {{"index", i}, {"logprobs", nullptr}, {"finish_reason", nullptr}};
+    if (told_.chat)
+      choice["delta"] = {{"role", "assistant"}, {"content", ""}};
+    else
+      choice["text"] = choices_[i].text;
+    json chunk = head(true);
+    chunk["choices"] = {choice};
+    if (i == 0) chunk["revenant"] = {{"parameters", told_.parameters}, {"ignored", told_.ignored}};
+    if (told_.usage_chunk) chunk["usage"] = nullptr;
+    client_.event(json_text(chunk));
+  }
+}
+
+void Answer::choice(size_t index, int id, std::span<const float> logits) {
+  if (told_.top_logprobs < 0) return;
+  if (std::ranges::find(told_.stop_ids, id) != told_.stop_ids.end()) return;
+  const Tokenizer& tokenizer = speech_.tokenizer;
+  const auto of = logprobs(logits, id, told_.top_logprobs);
+  json token = token_json(tokenizer, of[0]);
+  token["top_logprobs"] = json::array();
+  for (size_t i = 1; i < of.size(); ++i)
+    token["top_logprobs"].push_back(token_json(tokenizer, of[i]));
+  const std::lock_guard lock(mutex_);
+  choices_[index].fresh.push_back(token);
+  choices_[index].offsets.push_back(choices_[index].text.size());
+}
+
+void Answer::token(size_t index, std::string_view text) {
+  open();
+  const std::lock_guard lock(mutex_);
+  Choice& choice = choices_[index];
+  measure_token(choice);
+  const std::string more = told_.chat ? choice.trimmed.push(text) : std::string(text);
+  choice.text += more;
+  if (told_.stream && (!more.empty() || !choice.fresh.empty())) send_chunk(index, more, nullptr);
+  std::ranges::move(choice.fresh, std::back_inserter(choice.logprobs));
+  choice.fresh.clear();
+}
+
+void Answer::measure_token(Choice& choice) {
+  metrics_.count("generation_tokens_total");
+  if (!choice.last)
+    metrics_.observe("time_to_first_token_seconds", seconds_since(asked_));
+  else
+    metrics_.observe("inter_token_latency_seconds", seconds_since(*choice.last));
+  choice.last = Clock::now();
+}
+
+json Answer::logprobs_json(const Choice& choice, const std::vector<json>& of) const {
+  if (told_.top_logprobs < 0) return nullptr;
+  if (told_.chat) return {{"content", of}, {"refusal", nullptr}};
+  json lists = {{"tokens", json::array()},
+                {"token_logprobs", json::array()},
+                {"top_logprobs", json::array()},
+                {"text_offset", json::array()}};
+  const size_t first = of.data() == choice.fresh.data() ? choice.logprobs.size() : 0;
+  for (size_t i = 0; i < of.size(); ++i) {
+    lists["tokens"].push_back(of[i]["token"]);
+    lists["token_logprobs"].push_back(of[i]["logprob"]);
+    json top = json::object();
+    for (const json& one : of[i]["top_logprobs"])
+      top[one["token"].get_ref<const std::string&>()] = one["logprob"];
+    lists["top_logprobs"].push_back(top);
+    lists["text_offset"].push_back(choice.offsets[first + i]);
+  }
+  return lists;
+}
+
+void Answer::send_chunk(size_t index, const std::string& text, const char* finish) {
+  const Choice& of = choices_[index];
+  json choice = {{"index", index},
+                 {"logprobs", finish ? json() : logprobs_json(of, of.fresh)},
+                 {"finish_reason", finish ? json(finish) : json()}};
+  if (told_.chat)
+    choice["delta"] = finish ? json::object() : json{{"content", text}};
+  else
+    choice["text"] = text;
+  json chunk = head(true);
+  chunk["choices"] = {choice};
+  if (told_.usage_chunk) chunk["usage"] = nullptr;
+  client_.event(json_text(chunk));
+}
+
+void Answer::done(size_t index, Generated made) {
+  open();
+  const std::lock_guard lock(mutex_);
+  const bool ended = made.finish_reason == Finish::stop || made.finish_reason == Finish::length;
+  metrics_.count(
+      "request_success_total", 1,
+      "finished_reason=\"" + std::string(ended ? name_of(made.finish_reason) : "abort") + "\"");
+  if (!ended && !failure_) failure_ = failure_of(made);
+  choices_[index].finish = name_of(made.finish_reason);
+  timings_.prompt_seconds += made.timings.prompt_seconds;
+  timings_.generate_seconds += made.timings.generate_seconds;
+  timings_.generated_tokens += made.timings.generated_tokens;
+  choices_[index].reused = made.timings.reused_tokens;
+  if (*client_.gone) metrics_.count("requests_disconnected_total");
+  metrics_.count("prompt_tokens_total", made.timings.prompt_tokens);
+  metrics_.observe("request_prefill_time_seconds", made.timings.prompt_seconds);
+  metrics_.observe("request_decode_time_seconds", made.timings.generate_seconds);
+  if (told_.stream && ended) send_chunk(index, "", choices_[index].finish.c_str());
+  if (--left_ == 0) finish();
+}
+
+// Of every prompt once: choices after the first reuse the first one's rows.
+int Answer::reused_tokens() const {
+  int sum = 0;
+  for (size_t first = 0; first < choices_.size(); first += told_.choices_each) {
+    const auto of = std::span(choices_).subspan(first, told_.choices_each);
+    sum += std::ranges::min_element(of, {}, &Choice::reused)->reused;
+  }
+  return sum;
+}
+
+json Answer::usage() const {
+  const int made = timings_.generated_tokens;
+  return {{"prompt_tokens", told_.prompt_tokens},
+          {"completion_tokens", made},
+          {"total_tokens", told_.prompt_tokens + made},
+          {"prompt_tokens_details", {{"cached_tokens", reused_tokens()}}}};
+}
+
+json Answer::choice_json(size_t index) const {
+  const Choice& of = choices_[index];
+  json choice = {
+      {"index", index}, {"logprobs", logprobs_json(of, of.logprobs)}, {"finish_reason", of.finish}};
+  if (told_.chat)
+    choice["message"] = {{"role", "assistant"}, {"content", of.text}, {"refusal", nullptr}};
+  else
+    choice["text"] = of.text;
+  return choice;
+}
+
+void Answer::finish() {
+  metrics_.observe("e2e_request_latency_seconds", seconds_since(asked_));
+  if (failure_) {
+    if (!told_.stream) return client_.reply(failure_reply(*failure_));
+    client_.event(json_text(error_json(*failure_)));
+    return client_.end();
+  }
+  if (told_.stream) {
+    if (told_.usage_chunk) {
+      json chunk = head(true);
+      chunk["choices"] = json::array();
+      chunk["usage"] = usage();
+      client_.event(json_text(chunk));
+    }
+    client_.event("[DONE]");
+    return client_.end();
+  }
+  json body = head(false);
+  body["choices"] = json::array();
+  for (size_t i = 0; i < choices_.size(); ++i) body["choices"].push_back(choice_json(i));
+  body["usage"] = usage();
+  body["revenant"] = {{"parameters", told_.parameters}, {"ignored", told_.ignored}};
+  body["timings"] = {{"cache_n", reused_tokens()},
+                     {"prompt_n", told_.prompt_tokens - reused_tokens()},
+                     {"prompt_ms", timings_.prompt_seconds * 1e3},
+                     {"predicted_n", timings_.generated_tokens},
+                     {"predicted_ms", timings_.generate_seconds * 1e3}};
+  client_.reply(json_reply(body));
+}
+
+}  // namespace revenant

@@ -1,0 +1,455 @@
+#include "serve/api.h"
+
+#include <algorithm>
+#include <random>
+
+#include "base/json.h"
+#include "engine/running.h"
+#include "model/rope.h"
+#include "serve/members.h"
+
+namespace revenant {
+
+using nlohmann::json;
+
+namespace {
+
+constexpr int default_context = 4096;  // of models that do not say what they were made for
+
+bool serves(const Api::Route& route, std::string_view path) {
+  std::string_view own = route.path;
+  if (!own.ends_with('*')) return own == path;
+  own.remove_suffix(1);
+  return path.starts_with(own);
+}
+
+std::string key_in(const Head& head) {
+  constexpr std::string_view bearer = "bearer ";
+  std::string scheme = head.authorization.substr(0, bearer.size());
+  std::ranges::transform(scheme, scheme.begin(), [](char c) { return char(std::tolower(c)); });
+  return scheme == bearer ? head.authorization.substr(bearer.size()) : head.api_key;
+}
+
+// Of a Host field: without the port.
+std::string name_of_host(const std::string& host) {
+  const size_t colon = host.find_last_of(":]");
+  return colon != host.npos && host[colon] == ':' ? host.substr(0, colon) : host;
+}
+
+uint64_t fresh_seed() {
+  std::random_device random;
+  return (uint64_t(random()) << 20 ^ random()) & ((uint64_t(1) << 53) - 1);  // exact in JavaScript
+}
+
+const char* type_name(WeightType type) {
+  return type == WeightType::f32 ? "f32" : type == WeightType::f16 ? "f16" : "bf16";
+}
+
+json bias_json(const Sampling& s) {
+  json object = json::object();
+  for (const auto& [id, more] : s.bias) object[std::to_string(id)] = more;
+  return object;
+}
+
+json parameters_json(const Ask& ask, int max_tokens) {
+  const Sampling& s = ask.sampling;
+  json all = {{"max_tokens", max_tokens},
+              {"temperature", s.temperature},
+              {"top_p", s.top_p},
+              {"top_k", s.top_k},
+              {"min_p", s.min_p},
+              {"repetition_penalty", s.repetition_penalty},
+              {"seed", int64_t(s.seed)},
+              {"n", ask.choices},
+              {"stop", ask.stops},
+              {"logit_bias", bias_json(s)},
+              {"logprobs", ask.top_logprobs >= 0},
+              {"response_format", ask.format},
+              {"stream", ask.stream}};
+  if (ask.top_logprobs >= 0) all["top_logprobs"] = ask.top_logprobs;
+  return all;
+}
+
+}  // namespace
+
+std::span<const Api::Route> Api::routes() {
+  static constexpr Route all[] = {
+      {"GET", "/health", true, &Api::health},
+      {"GET", "/v1/models", false, &Api::models},
+      {"GET", "/v1/models/*", false, &Api::model},
+      {"POST", "/v1/chat/completions", false, &Api::chat},
+      {"POST", "/v1/completions", false, &Api::completions},
+      {"POST", "/tokenize", false, &Api::tokenize},
+      {"POST", "/detokenize", false, &Api::detokenize},
+      {"GET", "/metrics", false, &Api::metrics_text},
+      {"GET", "/props", false, &Api::props},
+  };
+  return all;
+}
+
+Api::Api(ApiOptions options)
+    : options_(std::move(options)),
+      metrics_(options_.model),
+      started_(std::chrono::duration_cast<std::chrono::seconds>(
+                   std::chrono::system_clock::now().time_since_epoch())
+                   .count()) {}
+
+Api::~Api() = default;
+
+void Api::ready(std::shared_ptr<const Model> model) {
+  CHECK(!owned_);
+  model->speech();
+  model_ = std::move(model);
+  owned_ = std::make_unique<Scheduler>(*model_, options_.schedule, metrics_);
+  scheduler_ = owned_.get();
+}
+
+void Api::end() {
+  scheduler_ = nullptr;
+  owned_.reset();
+}
+
+// Nobody gets further than here without a key, but to what is open; and no page of another origin,
+// unless it is listed.
+Admission Api::admit(const Head& head) const {
+  Admission admission;
+  const std::string path = head.target.substr(0, head.target.find('?'));
+  admission.call = {head.method, path, "", ""};
+  const auto refuse = [&](const Failure& failure) {
+    admission.refusal = failure_reply(failure);
+    return admission;
+  };
+  if (!options_.hosts.empty() &&
+      std::ranges::find(options_.hosts, name_of_host(head.host)) == options_.hosts.end())
+    return refuse(Failure(403, "this server is not called so (Host)", "host_not_allowed"));
+  if (!head.origin.empty()) {
+    const bool listed = std::ranges::find(options_.origins, head.origin) != options_.origins.end(),
+               all = std::ranges::find(options_.origins, "*") != options_.origins.end();
+    const bool own = head.origin == "http://" + head.host || head.origin == "https://" + head.host;
+    if (!listed && !all && !own)
+      return refuse(Failure(403, "pages of this origin may not ask here", "origin_not_allowed"));
+    if (!own) {
+      admission.headers = {{"Access-Control-Allow-Origin", listed ? head.origin : "*"},
+                           {"Vary", "Origin"}};
+      if (head.method == "OPTIONS") {
+        admission.headers.insert(
+            admission.headers.end(),
+            {{"Access-Control-Allow-Methods", "GET, POST"},
+             {"Access-Control-Allow-Headers", "Authorization, Content-Type, X-Api-Key"},
+             {"Access-Control-Max-Age", "600"}});
+        admission.refusal = Reply{204, "", "", {}};
+        return admission;
+      }
+    }
+  }
+  const auto route = std::ranges::find_if(
+      routes(), [&](const Route& r) { return serves(r, path) && r.method == head.method; });
+  const bool open = route != routes().end() && route->open;
+  const std::optional<std::string> who = options_.keys.who(key_in(head));
+  if (!open && !who) return refuse(Failure(401, "no valid API key was given", "invalid_api_key"));
+  admission.call.sender = who.value_or("");
+  if (route != routes().end()) return admission;
+  std::string methods;
+  for (const Route& r : routes())
+    if (serves(r, path)) methods += (methods.empty() ? "" : ", ") + std::string(r.method);
+  if (methods.empty()) return refuse(Failure(404, "there is nothing under this path", "not_found"));
+  admission.headers.emplace_back("Allow", methods);
+  return refuse(Failure(405, "this path takes " + methods, "method_not_allowed"));
+}
+
+void Api::answer(const Call& call, const Client& client) {
+  const auto route = std::ranges::find_if(
+      routes(), [&](const Route& r) { return serves(r, call.path) && r.method == call.method; });
+  CHECK(route != routes().end());  // `admit` lets nothing else in
+  try {
+    if (!scheduler() && !route->open) throw Failure(503, "Loading model", "loading");
+    (this->*route->answer)(call, client);
+  } catch (const Failure& failure) {
+    client.reply(failure_reply(failure));
+  } catch (const std::bad_alloc&) {
+    client.reply(failure_reply(Failure(503, "not enough memory", "no_memory")));
+  } catch (const std::exception& error) {
+    client.reply(failure_reply(Failure(500, error.what(), "failed")));
+  }
+}
+
+void Api::health(const Call&, const Client& client) {
+  if (scheduler()) return client.reply(json_reply({{"status", "ok"}}));
+  client.reply(json_reply({{"error",
+                            {{"code", 503},
+                             {"message", "Loading model"},
+                             {"type", "unavailable_error"},
+                             {"param", nullptr}}}},
+                          503));
+}
+
+json Api::model_json() const {
+  return {{"id", options_.model},
+          {"object", "model"},
+          {"created", started_},
+          {"owned_by", "revenant"},
+          {"max_model_len", context()}};
+}
+
+void Api::models(const Call&, const Client& client) {
+  client.reply(json_reply({{"object", "list"}, {"data", {model_json()}}}));
+}
+
+void Api::model(const Call& call, const Client& client) {
+  check_model(call.path.substr(std::string_view("/v1/models/").size()));
+  client.reply(json_reply(model_json()));
+}
+
+void Api::metrics_text(const Call&, const Client& client) {
+  const Pages& pages = *model_->pages();
+  const double held = double(pages.held());
+  client.reply({.type = "text/plain; version=0.0.4",
+                .body = metrics_.text(
+                    {{"num_requests_running", double(scheduler()->running())},
+                     {"num_requests_waiting", double(scheduler()->waiting())},
+                     {"kv_cache_usage_perc", pages.limit() ? held / double(pages.limit()) : 0},
+                     {"kv_cache_bytes", held},
+                     {"picture_cache_bytes", double(scheduler()->picture_bytes())}})});
+}
+
+void Api::props(const Call&, const Client& client) {
+  const Config& c = model_->config();
+  Ask defaults;
+  defaults.sampling = options_.sampling;
+  client.reply(json_reply({{"model", options_.model},
+                           {"architecture", c.architecture},
+                           {"backbone", name_of(c.backbone)},
+                           {"phantom", c.phantom.on},
+                           {"trol", c.trol.on},
+                           {"traverse", name_of(c.trol.traverse)},
+                           {"passes", c.trol.passes},
+                           {"cache_type", type_name(model_->cache_type())},
+                           {"cache_memory", model_->pages()->limit()},
+                           {"image_memory", options_.schedule.picture_bytes},
+                           {"parallel", options_.schedule.parallel},
+                           {"n_ctx", context()},
+                           {"modalities", {{"vision", true}, {"audio", false}}},
+                           {"default_parameters", parameters_json(defaults, options_.max_tokens)},
+                           {"limits",
+                            {{"n", options_.ask.choices},
+                             {"pictures", options_.ask.pictures},
+                             {"picture_pixels", options_.pictures.pixels},
+                             {"picture_side", options_.pictures.side},
+                             {"stop", options_.ask.stops},
+                             {"top_logprobs", options_.ask.top_logprobs},
+                             {"queue", options_.schedule.queue},
+                             {"queue_each", options_.schedule.queue_each}}}}));
+}
+
+json Api::body_of(const Call& call) const {
+  try {
+    return parse_json(call.body, {"request", "body"}, options_.json_levels);
+  } catch (const Error& error) {
+    throw invalid("", error.what(), "invalid_json");
+  }
+}
+
+void Api::check_model(const std::string& name) const {
+  if (name.empty() || name == options_.model) return;
+  throw Failure(404, "this server has the model " + shown(options_.model) + ", not " + shown(name),
+                "model_not_found", "model");
+}
+
+int Api::context() const {
+  if (options_.context > 0) return options_.context;
+  const int made_for = model_->config().rope.max_position;
+  return made_for > 0 ? made_for : default_context;
+}
+
+Api::Prompt Api::chat_prompt(const Talk& talk, const std::string& sender) const {
+  Prompt prompt;
+  std::vector<int> tokens;
+  for (const PictureAsked& asked : talk.pictures) {
+    auto picture = tiled_picture(*model_, asked, options_.pictures, sender);
+    tokens.push_back(int(picture.tiles.size()) * model_->config().tokens_per_tile());
+    prompt.pictures.push_back(std::make_shared<TiledPicture>(std::move(picture)));
+  }
+  const Speech& speech = model_->speech();
+  const EncodedPrompt encoded =
+      encode_prompt(speech.tokenizer, speech.rule, chat_pieces(speech.rule, talk.turns), tokens);
+  prompt.ids.assign(encoded.ids.begin(), encoded.ids.end());
+  return prompt;
+}
+
+void Api::chat(const Call& call, const Client& client) {
+  const json body = body_of(call);
+  Ask ask = chat_ask(body, options_.ask, options_.sampling);
+  check_model(ask.model);
+  std::vector<Prompt> prompts;
+  prompts.push_back(chat_prompt(ask.talk, call.sender));
+  submit(call, client, std::move(ask), std::move(prompts), true);
+}
+
+std::vector<int> Api::ids_of_text(const std::string& text, bool frame) const {
+  const Tokenizer& tokenizer = model_->speech().tokenizer;
+  const auto ids = tokenizer.encode(text, Specials::as_text);
+  const auto all = frame ? tokenizer.with_frame(ids) : ids;
+  return {all.begin(), all.end()};
+}
+
+void Api::completions(const Call& call, const Client& client) {
+  const json body = body_of(call);
+  Ask ask = completion_ask(body, options_.ask, options_.sampling);
+  check_model(ask.model);
+  std::vector<Prompt> prompts;
+  for (const auto& asked : ask.prompts) {
+    const std::string* text = std::get_if<std::string>(&asked);
+    prompts.push_back({text ? ids_of_text(*text, false) : std::get<std::vector<int>>(asked), {}});
+    if (prompts.back().ids.empty())
+      throw invalid("prompt", "expected a token at least, found none");
+    try {
+      model_->check_prompt("prompt", prompts.back().ids, {});
+    } catch (const Error& error) {
+      throw invalid("prompt", error.what());
+    }
+  }
+  submit(call, client, std::move(ask), std::move(prompts), false);
+}
+
+// What is left of the context; a longer prompt is refused.
+int Api::room_for_answer(const Ask& ask, int prompt_tokens) const {
+  if (prompt_tokens >= context())
+    throw invalid("messages",
+                  "this model's context has " + std::to_string(context()) +
+                      " tokens; the prompt has " + std::to_string(prompt_tokens),
+                  "context_length_exceeded");
+  const int asked = ask.max_tokens ? ask.max_tokens : options_.max_tokens;
+  return std::min(asked, context() - prompt_tokens);
+}
+
+// What would not fit even alone would fail later, in the middle of its answer.
+void Api::check_memory(const Request& request) const {
+  const size_t limit = model_->pages()->limit(), wanted = Running(*model_, request).wanted_bytes();
+  if (limit > 0 && wanted > limit)
+    throw invalid("messages",
+                  "prompt and answer would take " + std::to_string(wanted) +
+                      " bytes of cache, of " + std::to_string(limit),
+                  "context_length_exceeded");
+}
+
+void Api::submit(const Call& call, const Client& client, Ask ask, std::vector<Prompt> prompts,
+                 bool is_chat) {
+  if (prompts.size() * size_t(ask.choices) > size_t(options_.ask.prompts))
+    throw invalid("n", "expected at most " + std::to_string(options_.ask.prompts) + " answers");
+  if (!ask.seeded && ask.sampling.temperature > 0) ask.sampling.seed = fresh_seed();
+  const Speech& speech = model_->speech();
+  Told told;
+  told.model = options_.model;
+  told.ignored = ask.ignored;
+  told.chat = is_chat;
+  told.stream = ask.stream;
+  told.usage_chunk = ask.usage_chunk;
+  told.top_logprobs = ask.top_logprobs;
+  int max_tokens = std::numeric_limits<int>::max();
+  for (const Prompt& prompt : prompts) {
+    max_tokens = std::min(max_tokens, room_for_answer(ask, int(prompt.ids.size())));
+    told.prompt_tokens += int(prompt.ids.size());
+    const std::vector<int32_t> ids(prompt.ids.begin(), prompt.ids.end());
+    for (int i = 0; i < ask.choices; ++i)
+      told.echo.push_back(ask.echo ? speech.tokenizer.decode(ids, true) : "");
+  }
+  told.parameters = parameters_json(ask, max_tokens);
+  told.choices_each = size_t(ask.choices);
+  told.choices = told.echo.size();
+  told.stop_ids = speech.stop_ids;
+  const auto answer = std::make_shared<Answer>(std::move(told), client, speech, metrics_);
+  Work work{.sender = call.sender, .pictures = {}, .choices = {}, .gone = client.gone, .done = {}};
+  work.done = [answer](size_t choice, Generated made) { answer->done(choice, std::move(made)); };
+  const auto masks =
+      ask.grammar ? std::make_shared<Masks>(vocabulary(), ask.grammar->grammar, ask.grammar->start)
+                  : nullptr;
+  for (const Prompt& prompt : prompts)
+    for (int i = 0; i < ask.choices; ++i) {
+      Request request{.session = nullptr, .ids = prompt.ids, .features = {}, .options = {}};
+      request.options = options_for(ask, uint64_t(i), max_tokens);
+      request.last = true;
+      const size_t index = work.choices.size();
+      request.options.on_token = [answer, index](int, std::string_view text) {
+        answer->token(index, text);
+        return true;
+      };
+      if (ask.top_logprobs >= 0)
+        request.options.on_choice = [answer, index](int id, std::span<const float> logits) {
+          answer->choice(index, id, logits);
+        };
+      if (masks)
+        request.options.allowed = [one = std::make_shared<Constraint>(masks)](
+                                      std::span<const int> made) { return one->allowed(made); };
+      check_memory(request);
+      work.choices.push_back(std::move(request));
+    }
+  work.pictures = prompts[0].pictures;
+  scheduler()->submit(std::move(work));
+  answer->open();
+}
+
+std::shared_ptr<const Vocabulary> Api::vocabulary() const {
+  std::call_once(reading_vocabulary_, [this] {
+    vocabulary_ = std::make_shared<Vocabulary>(model_->speech(), model_->config().vocab);
+  });
+  return vocabulary_;
+}
+
+GenerateOptions Api::options_for(const Ask& ask, uint64_t choice, int max_tokens) const {
+  GenerateOptions options;
+  options.sampling = ask.sampling;
+  options.sampling.seed += choice;
+  options.max_new_tokens = max_tokens;
+  options.stop_ids = model_->speech().stop_ids;
+  options.stop_strings = ask.stops;
+  options.speech = &model_->speech();
+  return options;
+}
+
+// vLLM's and llama-server's forms: a text under either name, or a chat's messages.
+void Api::tokenize(const Call& call, const Client& client) {
+  const json request = body_of(call);
+  Members body(request);
+  check_model(body.text("model").value_or(""));
+  const auto prompt = body.text("prompt"), content = body.text("content");
+  const json* messages = body.find("messages");
+  if (int(prompt.has_value()) + int(content.has_value()) + int(messages != nullptr) != 1)
+    throw invalid("prompt", "expected one of prompt, content and messages", "missing_parameter");
+  const bool frame =
+      body.flag("add_special_tokens").value_or(false) || body.flag("add_special").value_or(false);
+  const bool pieces =
+      body.flag("with_pieces").value_or(false) || body.flag("return_token_strs").value_or(false);
+  body.refuse_others();
+  std::vector<std::string> ignored;
+  const std::vector<int> ids =
+      messages ? chat_prompt(talk_of(*messages, "messages", options_.ask, ignored), call.sender).ids
+               : ids_of_text(prompt ? *prompt : *content, frame);
+  json reply = {{"tokens", ids}, {"count", ids.size()}, {"max_model_len", context()}};
+  if (pieces) {
+    reply["token_strs"] = json::array();
+    for (const int id : ids)
+      reply["token_strs"].push_back(std::string(model_->speech().tokenizer.token_of(id)));
+  }
+  client.reply(json_reply(reply));
+}
+
+void Api::detokenize(const Call& call, const Client& client) {
+  const json request = body_of(call);
+  Members body(request);
+  check_model(body.text("model").value_or(""));
+  const json* tokens = body.find("tokens");
+  if (!tokens || !tokens->is_array())
+    throw invalid("tokens", "expected a list of ids", "missing_parameter");
+  body.refuse_others();
+  std::vector<int32_t> ids;
+  const Tokenizer& tokenizer = model_->speech().tokenizer;
+  for (const int id : ids_of(*tokens, "tokens")) {
+    if (tokenizer.token_of(id).empty())
+      throw invalid("tokens", "expected ids of this vocabulary, found " + std::to_string(id));
+    ids.push_back(id);
+  }
+  const std::string text = tokenizer.decode(ids, true);
+  client.reply(json_reply({{"prompt", text}, {"content", text}}));
+}
+
+}  // namespace revenant

@@ -1,0 +1,94 @@
+#include "serve/picture.h"
+
+#include <algorithm>
+
+#include "base/base64.h"
+#include "base/sha256.h"
+
+namespace revenant {
+namespace {
+
+// Raise it when the way from pixels to tiles or features changes (image/tiles.h, image/resize.h).
+constexpr const char* preprocessing = "tiles-1";
+
+std::string lower(std::string_view text) {
+  std::string out(text);
+  for (char& c : out) c = c >= 'A' && c <= 'Z' ? char(c + 'a' - 'A') : c;
+  return out;
+}
+
+std::string bytes_of_uri(const PictureAsked& asked) {
+  const std::string_view uri = asked.uri;
+  const size_t comma = uri.find(',');
+  const std::string head = lower(uri.substr(0, std::min(comma, size_t(200))));
+  if (!head.starts_with("data:"))
+    throw invalid(asked.param, "expected a data: URI (this server fetches nothing)",
+                  "unsupported_url");
+  if (comma == uri.npos || !head.starts_with("data:image/") || !head.ends_with(";base64"))
+    throw invalid(asked.param, "expected data:image/...;base64,...", "invalid_image");
+  std::optional<std::string> bytes = bytes_of_base64(uri.substr(comma + 1));
+  if (!bytes) throw invalid(asked.param, "what follows the comma is no base64", "invalid_image");
+  return std::move(*bytes);
+}
+
+}  // namespace
+
+Image decoded_picture(const PictureAsked& asked, const PictureLimits& limits) {
+  const std::string bytes = bytes_of_uri(asked);
+  const ReadOptions options{.max_pixels = limits.pixels, .exif = Exif::apply};
+  try {
+    check_image_head(std::as_bytes(std::span(bytes)), asked.param, options);
+    Image image = decode_image(std::as_bytes(std::span(bytes)), asked.param, options);
+    if (std::max(image.width, image.height) <= limits.side) return image;
+  } catch (const Error&) {
+  }
+  throw invalid(asked.param,
+                "expected a whole JPEG, PNG or WebP picture of at most " +
+                    std::to_string(limits.pixels) + " pixels, " + std::to_string(limits.side) +
+                    " a side",
+                "invalid_image");
+}
+
+size_t TiledPicture::bytes() const {
+  size_t sum = 0;
+  for (const Image& tile : tiles) sum += tile.rgb.size();
+  return sum;
+}
+
+std::string picture_key(const Image& image, const TileRule& rule, const std::string& model,
+                        const std::string& salt) {
+  const nlohmann::json about = {preprocessing,  image.width,    image.height, 3,     rule.size,
+                                rule.max_tiles, rule.thumbnail, rule.whole,   model, salt};
+  Sha256 digest;
+  digest.add(about.dump()).add(std::as_bytes(std::span(image.rgb)));
+  return digest.digits();
+}
+
+TiledPicture tiled_picture(const Model& model, const PictureAsked& asked,
+                           const PictureLimits& limits, const std::string& salt) {
+  const Image image = decoded_picture(asked, limits);
+  const TileRule rule = model.tile_rule();
+  return {picture_key(image, rule, model.checkpoint().path().string(), salt),
+          tile(image, rule).tiles};
+}
+
+std::optional<Tensor> PictureCache::find(const std::string& key) {
+  const auto at = by_key_.find(key);
+  if (at == by_key_.end()) return {};
+  entries_.splice(entries_.begin(), entries_, at->second);
+  return entries_.front().features;
+}
+
+void PictureCache::put(const std::string& key, const Tensor& features) {
+  if (by_key_.contains(key)) return;
+  entries_.push_front({key, features});
+  by_key_[key] = entries_.begin();
+  bytes_ += features.size() * sizeof(float);
+  while (bytes_ > budget_ && !entries_.empty()) {
+    bytes_ -= entries_.back().features.size() * sizeof(float);
+    by_key_.erase(entries_.back().key);
+    entries_.pop_back();
+  }
+}
+
+}  // namespace revenant

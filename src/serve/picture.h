@@ -1,0 +1,59 @@
+// Pictures of requests: from data: URIs to tiles, and what they are known by.
+#pragma once
+
+#include <list>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "engine/model.h"
+#include "serve/ask.h"
+
+namespace revenant {
+
+struct PictureLimits {
+  int64_t pixels = 40'000'000;
+  int side = 16'384;
+};
+
+struct TiledPicture {
+  std::string key;  // picture_key
+  std::vector<Image> tiles;
+
+  size_t bytes() const;
+};
+
+// Throw Failure, 400. Nothing is ever fetched: what is no data: URI is refused. What a decoder
+// says of a picture stays here.
+Image decoded_picture(const PictureAsked& asked, const PictureLimits& limits);
+TiledPicture tiled_picture(const Model& model, const PictureAsked& asked,
+                           const PictureLimits& limits, const std::string& salt);
+
+// SHA-256 of the decoded pixels, their shape, how they become tiles, the model and the salt.
+std::string picture_key(const Image& image, const TileRule& rule, const std::string& model,
+                        const std::string& salt);
+
+// Features of pictures within a budget of bytes; the least recently used go first. Tensors share
+// their numbers, so what goes here stands for those who use it. Of one thread.
+class PictureCache {
+ public:
+  explicit PictureCache(size_t budget) : budget_(budget) {}
+
+  std::optional<Tensor> find(const std::string& key);
+  void put(const std::string& key, const Tensor& features);
+  size_t bytes() const { return bytes_; }
+
+ private:
+  struct Entry {
+    std::string key;
+    Tensor features;
+  };
+  const size_t budget_;
+  size_t bytes_ = 0;
+  std::list<Entry> entries_;  // the last used first
+  std::map<std::string, std::list<Entry>::iterator> by_key_;
+};
+
+}  // namespace revenant

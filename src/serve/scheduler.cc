@@ -1,0 +1,299 @@
+#include "serve/scheduler.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+
+namespace revenant {
+namespace {
+
+double seconds_between(std::chrono::steady_clock::time_point a,
+                       std::chrono::steady_clock::time_point b) {
+  return std::chrono::duration<double>(b - a).count();
+}
+
+// While a picture is encoded, those who generate wait for this long at most between their steps,
+// and not longer than a step took: half of the time is theirs.
+constexpr double most_wait = 0.05;
+
+size_t bytes_of(const Work& work) {
+  size_t sum = 0;
+  for (const auto& picture : work.pictures) sum += picture->bytes();
+  return sum;
+}
+
+// Rows of all pictures, in the order of the prompt.
+Tensor joined(std::span<const std::optional<Tensor>> parts) {
+  if (parts.empty()) return {};
+  int rows = 0;
+  for (const auto& part : parts) rows += part->rows;
+  Tensor all(rows, 1, parts[0]->width);
+  float* to = all.data();
+  for (const auto& part : parts) {
+    std::memcpy(to, part->data(), part->size() * sizeof(float));
+    to += part->size();
+  }
+  return all;
+}
+
+Generated failed(const Error& error) {
+  Generated made;
+  made.finish_reason = Finish::failed;
+  made.failure = error;
+  return made;
+}
+
+Generated cancelled() {
+  Generated made;
+  made.finish_reason = Finish::cancelled;
+  return made;
+}
+
+}  // namespace
+
+Scheduler::Scheduler(const Model& model, const ScheduleOptions& options, Metrics& metrics)
+    : model_(model),
+      options_(options),
+      metrics_(metrics),
+      engine_(model,
+              {.seconds = options.step_seconds, .sequences = options.parallel, .prefixes = true}),
+      cache_(options.picture_bytes) {}
+
+void Scheduler::submit(Work work) {
+  CHECK(!work.choices.empty() && work.gone && work.done);
+  const size_t bytes = bytes_of(work);
+  const std::lock_guard lock(mutex_);
+  if (draining_) throw Failure(503, "the server is shutting down", "shutting_down");
+  const auto refuse = [&](int status, const char* message, const char* reason) {
+    metrics_.count("requests_rejected_total", 1, "reason=\"" + std::string(reason) + "\"");
+    Failure failure(status, message, reason);
+    const double turns = double(waiting_ + 1) / double(options_.parallel);
+    failure.retry_after = int(std::clamp(std::ceil(turns * mean_seconds_), 1.0, 60.0));
+    throw failure;
+  };
+  const auto own = queues_.find(work.sender);
+  if (own != queues_.end() && !work.sender.empty() && own->second.size() >= options_.queue_each)
+    refuse(429, "too many of your requests wait", "rate_limit_exceeded");
+  if (waiting_ >= options_.queue || (waiting_ > 0 && waiting_bytes_ + bytes > options_.queue_bytes))
+    refuse(503, "too many requests wait", "queue_full");
+  const std::string sender = work.sender;
+  queues_[sender].push_back({std::move(work), Clock::now(), bytes});
+  ++waiting_;
+  waiting_bytes_ += bytes;
+  woken_ = true;
+  arrived_.notify_one();
+}
+
+void Scheduler::drain() {
+  const std::lock_guard lock(mutex_);
+  draining_ = true;
+}
+
+bool Scheduler::idle() const {
+  const std::lock_guard lock(mutex_);
+  return waiting_ == 0 && running_ == 0;
+}
+
+void Scheduler::cancel_all() {
+  cancelling_ = true;
+  wake();
+}
+
+size_t Scheduler::waiting() const {
+  const std::lock_guard lock(mutex_);
+  return waiting_;
+}
+
+void Scheduler::wake() {
+  const std::lock_guard lock(mutex_);
+  woken_ = true;
+  arrived_.notify_one();
+}
+
+// Who left while everything stands still is noticed soon, too.
+void Scheduler::wait() {
+  std::unique_lock lock(mutex_);
+  arrived_.wait_for(lock, std::chrono::milliseconds(100), [&] { return woken_; });
+  woken_ = false;
+}
+
+bool Scheduler::turn() {
+  tend();
+  if (active_.empty()) return false;
+  if (const Shared picture = missing())
+    encode(picture);
+  else
+    step();
+  collect();
+  return true;
+}
+
+// What needs no computing: who left goes, who waits comes in.
+void Scheduler::tend() {
+  for (auto at = active_.begin(); at != active_.end();) {
+    Active& active = *at++;
+    if (!*active.work.gone && !cancelling_) continue;
+    for (const auto& [ticket, choice] : active.tickets) engine_.cancel(ticket);
+    if (!active.submitted) finish(active, cancelled());
+  }
+  std::vector<Waiting> left;
+  {
+    const std::lock_guard lock(mutex_);
+    for (auto queue = queues_.begin(); queue != queues_.end();) {
+      std::erase_if(queue->second, [&](Waiting& waiting) {
+        if (!*waiting.work.gone && !cancelling_) return false;
+        --waiting_;
+        waiting_bytes_ -= waiting.bytes;
+        left.push_back(std::move(waiting));
+        return true;
+      });
+      queue = queue->second.empty() ? queues_.erase(queue) : std::next(queue);
+    }
+  }
+  for (Waiting& waiting : left)
+    for (size_t i = 0; i < waiting.work.choices.size(); ++i) waiting.work.done(i, cancelled());
+  while (admit_next()) continue;
+}
+
+// The next of the sender whose turn it is, if there are places for all that it asks for.
+bool Scheduler::admit_next() {
+  {
+    const std::lock_guard lock(mutex_);
+    if (queues_.empty()) return false;
+    auto queue = queues_.upper_bound(last_served_);
+    if (queue == queues_.end()) queue = queues_.begin();
+    Waiting& next = queue->second.front();
+    size_t taken = 0;
+    for (const Active& active : active_) taken += active.work.choices.size();
+    if (taken > 0 && taken + next.work.choices.size() > options_.parallel) return false;
+    active_.push_back({std::move(next.work), next.since, Clock::now(), {}, {}, false});
+    waiting_bytes_ -= next.bytes;
+    --waiting_;
+    ++running_;
+    last_served_ = queue->first;
+    queue->second.pop_front();
+    if (queue->second.empty()) queues_.erase(queue);
+  }
+  Active& active = active_.back();
+  metrics_.observe("request_queue_time_seconds", seconds_between(active.since, active.begun));
+  active.features.resize(active.work.pictures.size());
+  for (size_t i = 0; i < active.features.size(); ++i)
+    active.features[i] = cache_.find(active.work.pictures[i]->key);
+  for (const auto& found : active.features) {
+    metrics_.count("mm_cache_queries");
+    if (found) metrics_.count("mm_cache_hits");
+  }
+  start(active);
+  return true;
+}
+
+// The first picture that somebody waits for; null: none.
+Scheduler::Shared Scheduler::missing() const {
+  for (const Active& active : active_)
+    for (size_t i = 0; i < active.features.size(); ++i)
+      if (!active.features[i]) return active.work.pictures[i];
+  return nullptr;
+}
+
+void Scheduler::start(Active& active) {
+  if (!std::ranges::all_of(active.features, [](const auto& f) { return f.has_value(); })) return;
+  const Tensor features = joined(active.features);
+  active.submitted = true;
+  try {
+    for (size_t i = 0; i < active.work.choices.size(); ++i) {
+      Request request = active.work.choices[i];
+      request.features = features;
+      request.salt = active.work.sender;
+      active.tickets.emplace(engine_.submit(std::move(request)), i);
+    }
+  } catch (const Error& error) {  // options that mean nothing: a request should have been refused
+    for (const auto& [ticket, choice] : active.tickets) engine_.cancel(ticket);
+    active.tickets.clear();
+    finish(active, failed(error));
+  }
+}
+
+bool Scheduler::waits_for(const Active& active, const std::string& key) const {
+  return !active.submitted && !*active.work.gone && !cancelling_ &&
+         std::ranges::any_of(active.work.pictures, [&](const Shared& p) { return p->key == key; });
+}
+
+// One picture through the tower, a tile at a time. Between its products those who generate have
+// their steps, and all others come and go; it ends early when nobody waits for it any more.
+void Scheduler::encode(const Shared& picture) {
+  const auto go_on = [&] {
+    if (seconds_between(stepped_, Clock::now()) >= std::min(step_took_, most_wait)) {
+      tend();
+      step();
+      collect();
+    }
+    return std::ranges::any_of(
+        active_, [&](const Active& active) { return waits_for(active, picture->key); });
+  };
+  const auto begin = Clock::now();
+  try {
+    const Tensor features = model_.encode_tiles(picture->tiles, go_on, 1);
+    cache_.put(picture->key, features);
+    picture_bytes_ = cache_.bytes();
+    metrics_.count("pictures_encoded_total");
+    metrics_.observe("picture_encode_seconds", seconds_between(begin, Clock::now()));
+    give(picture->key, features);
+  } catch (const Stopped&) {
+  } catch (const Error& error) {
+    give(picture->key, error);
+  } catch (const std::bad_alloc&) {
+    give(picture->key, Error("memory", "a picture", "room for its rows", "not enough"));
+  }
+}
+
+void Scheduler::give(const std::string& key, const std::variant<Tensor, Error>& made) {
+  for (auto at = active_.begin(); at != active_.end();) {
+    Active& active = *at++;
+    if (!waits_for(active, key)) continue;
+    if (const Error* error = std::get_if<Error>(&made)) {
+      finish(active, failed(*error));
+      continue;
+    }
+    for (size_t i = 0; i < active.features.size(); ++i)
+      if (active.work.pictures[i]->key == key) active.features[i] = std::get<Tensor>(made);
+    start(active);
+  }
+}
+
+void Scheduler::step() {
+  const auto begin = Clock::now();
+  if (engine_.step()) metrics_.count("engine_steps_total");
+  stepped_ = Clock::now();
+  step_took_ = seconds_between(begin, stepped_);
+}
+
+// Answers that are done are told, and their places are free.
+void Scheduler::collect() {
+  for (auto at = active_.begin(); at != active_.end();) {
+    Active& active = *at++;
+    std::erase_if(active.tickets, [&](const auto& one) {
+      std::optional<Generated> made = engine_.result(one.first);
+      if (!made) return false;
+      metrics_.count("prefix_cache_queries", made->timings.prompt_tokens);
+      metrics_.count("prefix_cache_hits", made->timings.reused_tokens);
+      active.work.done(one.second, std::move(*made));
+      return true;
+    });
+    if (active.submitted && active.tickets.empty()) finish(active, {});
+  }
+}
+
+// Leaves the list; choices that the engine never had are told `made`.
+void Scheduler::finish(Active& active, Generated made) {
+  if (!active.submitted || made.failure)
+    for (size_t i = 0; i < active.work.choices.size(); ++i) active.work.done(i, made);
+  const double took = seconds_between(active.since, Clock::now());
+  {
+    const std::lock_guard lock(mutex_);
+    mean_seconds_ += 0.1 * (took - mean_seconds_);
+    --running_;
+  }
+  std::erase_if(active_, [&](const Active& one) { return &one == &active; });
+}
+
+}  // namespace revenant
