@@ -28,6 +28,7 @@ bool is_loopback(const std::string& host) {
 ApiOptions api_options(const Args& args) {
   ApiOptions api = args.api;
   api.model = args.alias.empty() ? args.model.directory.filename().string() : args.alias;
+  if (api.model.ends_with(".gguf")) api.model.resize(api.model.size() - 5);
   if (api.model.empty()) api.model = args.model.directory.parent_path().filename().string();
   for (const std::string& key : args.keys) api.keys.add(key);
   for (const Path& file : args.key_files) api.keys.add_file(file);
@@ -105,7 +106,8 @@ void add_serve(CLI::App& app) {
   command->add_option("--host", args->http.host, "address to listen on; 0.0.0.0: all")
       ->capture_default_str();
   command->add_option("--port", args->http.port, "0: any that is free")->capture_default_str();
-  command->add_option("--alias", args->alias, "the model's name for clients; else its directory's");
+  command->add_option("--alias", args->alias,
+                      "the model's name for clients; else its file's or directory's");
   command
       ->add_option("--api-key", args->keys,
                    "needed by all but /health; may repeat. Others see it in lists of processes:\n"

@@ -6,6 +6,7 @@
 #include "base/error.h"
 
 namespace revenant {
+
 Model::Model(const Path& path, const ModelOptions& options)
     : network_(Network::open(path, options.settings, options.weights)),
       pages_(std::make_shared<Pages>(config(), options.cache_type.value_or(network_.cache_type()),

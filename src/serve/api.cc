@@ -216,29 +216,30 @@ void Api::props(const Call&, const Client& client) {
   const Config& c = model_->config();
   Ask defaults;
   defaults.sampling = options_.sampling;
-  client.reply(json_reply({{"model", options_.model},
-                           {"architecture", c.architecture},
-                           {"backbone", name_of(c.backbone)},
-                           {"phantom", c.phantom.on},
-                           {"trol", c.trol.on},
-                           {"traverse", name_of(c.trol.traverse)},
-                           {"passes", c.trol.passes},
-                           {"cache_type", type_name(model_->cache_type())},
-                           {"cache_memory", model_->pages()->limit()},
-                           {"image_memory", options_.schedule.picture_bytes},
-                           {"parallel", options_.schedule.parallel},
-                           {"n_ctx", context()},
-                           {"modalities", {{"vision", true}, {"audio", false}}},
-                           {"default_parameters", parameters_json(defaults, options_.max_tokens)},
-                           {"limits",
-                            {{"n", options_.ask.choices},
-                             {"pictures", options_.ask.pictures},
-                             {"picture_pixels", options_.pictures.pixels},
-                             {"picture_side", options_.pictures.side},
-                             {"stop", options_.ask.stops},
-                             {"top_logprobs", options_.ask.top_logprobs},
-                             {"queue", options_.schedule.queue},
-                             {"queue_each", options_.schedule.queue_each}}}}));
+  client.reply(
+      json_reply({{"model", options_.model},
+                  {"architecture", c.architecture},
+                  {"backbone", name_of(c.backbone)},
+                  {"phantom", c.phantom.on},
+                  {"trol", c.trol.on},
+                  {"traverse", name_of(c.trol.traverse)},
+                  {"passes", c.trol.passes},
+                  {"cache_type", type_name(model_->cache_type())},
+                  {"cache_memory", model_->pages()->limit()},
+                  {"image_memory", options_.schedule.picture_bytes},
+                  {"parallel", options_.schedule.parallel},
+                  {"n_ctx", context()},
+                  {"modalities", {{"vision", c.vision.kind != Tower::none}, {"audio", false}}},
+                  {"default_parameters", parameters_json(defaults, options_.max_tokens)},
+                  {"limits",
+                   {{"n", options_.ask.choices},
+                    {"pictures", options_.ask.pictures},
+                    {"picture_pixels", options_.pictures.pixels},
+                    {"picture_side", options_.pictures.side},
+                    {"stop", options_.ask.stops},
+                    {"top_logprobs", options_.ask.top_logprobs},
+                    {"queue", options_.schedule.queue},
+                    {"queue_each", options_.schedule.queue_each}}}}));
 }
 
 json Api::body_of(const Call& call) const {

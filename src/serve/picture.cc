@@ -66,10 +66,12 @@ std::string picture_key(const Image& image, const TileRule& rule, const std::str
 
 TiledPicture tiled_picture(const Model& model, const PictureAsked& asked,
                            const PictureLimits& limits, const std::string& salt) {
+  if (model.config().vision.kind == Tower::none)
+    throw invalid(asked.param, "this model is a language model alone: it sees no pictures",
+                  "unsupported_value");
   const Image image = decoded_picture(asked, limits);
   const TileRule rule = model.tile_rule();
-  return {picture_key(image, rule, model.checkpoint().path().string(), salt),
-          tile(image, rule).tiles};
+  return {picture_key(image, rule, model.files().path().string(), salt), tile(image, rule).tiles};
 }
 
 std::optional<Tensor> PictureCache::find(const std::string& key) {

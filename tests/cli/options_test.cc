@@ -72,6 +72,7 @@ class Options : public Cli {
   std::vector<OptionRow> synth_rows() const;
   std::vector<OptionRow> quantize_rows() const;
   std::vector<OptionRow> bench_rows() const;
+  std::vector<OptionRow> serve_rows() const;
   void check(const OptionRow& row) const;
   void write_rows(const char* file, int shift, int extra, const char* length = "12") const;
 
@@ -566,6 +567,43 @@ std::vector<std::string> commands_in(const std::string& help) {
   return names;
 }
 
+// A server does not end by itself: tests/serve/options.py sets them all and asks it.
+std::vector<OptionRow> Options::serve_rows() const {
+  std::vector<OptionRow> rows;
+  for (const char* option : {"-m,--model",
+                             "-t,--threads",
+                             "--config-set",
+                             "--cache-type",
+                             "--cache-memory",
+                             "--weights",
+                             "--traverse",
+                             "--passes",
+                             "--host",
+                             "--port",
+                             "--alias",
+                             "--api-key",
+                             "--api-key-file",
+                             "--cors-origin",
+                             "-n,--predict",
+                             "-c,--ctx-size",
+                             "--temp",
+                             "--top-k",
+                             "--top-p",
+                             "--min-p",
+                             "--repeat-penalty",
+                             "--parallel",
+                             "--queue",
+                             "--queue-each",
+                             "--max-body",
+                             "--max-images",
+                             "--max-pixels",
+                             "--image-memory",
+                             "--max-connections",
+                             "--drain"})
+    rows.push_back({"serve", option, {}, {}, out, "", "tests/serve/options.py"});
+  return rows;
+}
+
 TEST_F(Options, EveryOptionHasARow) {
   std::set<std::string> rows;
   const auto add = [&](const std::vector<OptionRow>& more) {
@@ -579,6 +617,7 @@ TEST_F(Options, EveryOptionHasARow) {
   add(synth_rows());
   add(quantize_rows());
   add(bench_rows());
+  add(serve_rows());
   std::set<std::string> found;
   std::vector<std::string> commands = commands_in(run({"--help"}).out);
   EXPECT_GE(commands.size(), 12u);

@@ -14,6 +14,7 @@
 #include "io/zip.h"
 #include "model/config.h"
 #include "model/weights.h"
+#include "serve/picture.h"
 #include "support/temporary.h"
 #include "text/instruction.h"
 #include "text/prompt.h"
@@ -200,6 +201,44 @@ void prompt(std::string_view text) {
   encode_prompt(tokenizer, rule, row_pieces(rule, turns), sizes);
 }
 
+// Requests of the server. What it tells a client is an error, too.
+
+template <class F>
+void answered(const F& read) {
+  try {
+    read();
+  } catch (const Failure& failure) {
+    CHECK(failure.status == 400 && error_json(failure)["error"].size() == 4);
+    throw Error("serve", subject, failure.what());
+  }
+}
+
+void ask(std::string_view bytes) {
+  const nlohmann::json body = parse_json(bytes, {"serve", subject}, 64);
+  answered([&] {
+    if (body.is_object() && body.contains("prompt"))
+      completion_ask(body, {});
+    else
+      for (const PictureAsked& picture : chat_ask(body, {}).talk.pictures)
+        decoded_picture(picture, {.pixels = 10'000});
+  });
+}
+
+// A schema, a line break, and what is read by it. What is read to its end is JSON.
+void schema(std::string_view bytes) {
+  const size_t line = std::min(bytes.find('\n'), bytes.size());
+  const nlohmann::json read = parse_json(bytes.substr(0, line), {"serve", subject}, 64);
+  answered([&] {
+    JsonGrammar grammar = schema_grammar(read, "schema", {.elements = 5'000, .length = 100});
+    Matcher matcher(std::move(grammar.grammar), grammar.start);
+    Matcher::State state = matcher.start();
+    const std::string_view text = bytes.substr(std::min(line + 1, bytes.size()));
+    for (const char c : text)
+      if ((state = matcher.after(state, uint8_t(c))) == Matcher::none) return;
+    CHECK(!matcher.complete(state) || nlohmann::json::accept(text));
+  });
+}
+
 // Rows and recipes.
 
 // Beside one picture's name, a.png, and a meta file's annotation, b.jsonl. What training reads, the
@@ -243,6 +282,8 @@ constexpr Target all[] = {
     {"tokenizer_side_files", tokenizer_side_files},
     {"vocab_and_merges", vocab_and_merges},
     {"prompt", prompt},
+    {"ask", ask},
+    {"schema", schema},
     {"dataset", dataset},
     {"recipe", recipe},
 };

@@ -1,0 +1,122 @@
+"""options.py REVENANT MODEL: every option of `serve`, set to another value than its default, shows."""
+import json, re, signal, socket, subprocess, sys, threading, time, urllib.error, urllib.request
+
+program, model = sys.argv[1], sys.argv[2]
+DEFAULTS = ["-m", model, "--port", "0", "-t", "2"]
+
+
+class Server:
+    def __init__(self, *options, environment=None):
+        self.process = subprocess.Popen([program, "serve", *options], stderr=subprocess.PIPE,
+                                        text=True, env=environment)
+        while not (found := re.fullmatch(r"listening on http://(\S+):(\d+)\n",
+                                         line := self.process.stderr.readline())):
+            assert line.startswith("revenant: warning"), line
+        self.host, self.port = found[1], int(found[2])
+        threading.Thread(target=self.process.stderr.read, daemon=True).start()
+        for _ in range(600):
+            if self.ask("/health")[0] == 200:
+                return
+            time.sleep(0.1)
+        raise SystemExit("never ready")
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.process.kill()
+        self.process.wait()
+
+    def ask(self, path, body=None, headers={}, timeout=60):
+        data = None if body is None else json.dumps(body).encode()
+        request = urllib.request.Request(f"http://127.0.0.1:{self.port}{path}", data, headers)
+        try:
+            answer = urllib.request.urlopen(request, timeout=timeout)
+        except urllib.error.HTTPError as error:
+            answer = error
+        text = answer.read().decode()
+        return answer.status, json.loads(text) if text[:1] == "{" else text, answer.headers
+
+    def props(self):
+        return self.ask("/props")[1]
+
+    def threads(self):
+        return int(re.search(r"^Threads:\s*(\d+)", open(f"/proc/{self.process.pid}/status").read(),
+                             re.M)[1])
+
+
+def chat(text="tell me", **more):
+    return {"messages": [{"role": "user", "content": text}], **more}
+
+
+with Server(*DEFAULTS) as plain, Server(
+        "-m", model, "--port", "0", "-t", "3", "--alias", "other", "-n", "7", "-c", "99",
+        "--temp", "0.5", "--top-k", "9", "--top-p", "0.25", "--min-p", "0.125",
+        "--repeat-penalty", "1.5", "--parallel", "3", "--queue", "5", "--queue-each", "4",
+        "--max-images", "2", "--max-pixels", "777", "--image-memory", "11", "--cache-memory", "13",
+        "--cache-type", "bf16", "--config-set", "revenant.phantom=false", "--max-body", "1", "--cors-origin", "https://page.example",
+        "--weights", "q8_0") as other:
+    a, b = plain.props(), other.props()
+    assert a["model"] == "phantom-nano" and b["model"] == "other"
+    for name, value in {"n_ctx": 99, "parallel": 3, "image_memory": 11 << 20,
+                        "cache_memory": 13 << 20, "cache_type": "bf16", "phantom": False}.items():
+        assert b[name] == value != a[name], (name, a[name], b[name])
+    for name, value in {"max_tokens": 7, "temperature": 0.5, "top_k": 9, "top_p": 0.25,
+                        "min_p": 0.125, "repetition_penalty": 1.5}.items():
+        assert b["default_parameters"][name] == value != a["default_parameters"][name], name
+    for name, value in {"queue": 5, "queue_each": 4, "pictures": 2,
+                        "picture_pixels": 777}.items():
+        assert b["limits"][name] == value != a["limits"][name], name
+    assert other.threads() == plain.threads() + 1
+    status, answer, _ = other.ask("/v1/chat/completions", chat())
+    assert status == 200 and answer["usage"]["completion_tokens"] <= 7
+    large = {"prompt": "x" * (2 << 20)}
+    assert plain.ask("/tokenize", large)[0] == 200 and other.ask("/tokenize", large)[0] == 413
+    origin = {"Origin": "https://page.example"}
+    assert plain.ask("/props", headers=origin)[0] == 403
+    assert other.ask("/props", headers=origin)[2]["Access-Control-Allow-Origin"] == origin["Origin"]
+    # --weights: other numbers.
+    score = lambda server: server.ask("/v1/completions", {
+        "prompt": "a", "max_tokens": 1, "logprobs": 5, "temperature": 0,
+        "logit_bias": {"2044": -100}})[1]["choices"][0]["logprobs"]
+    with Server(*DEFAULTS, "--weights", "q4_0") as quantised:
+        assert score(plain) != score(quantised)
+
+# --drain: a long answer is cut, where without it it would have had its time.
+with Server(*DEFAULTS, "--drain", "0.01") as server:
+    body = json.dumps(chat(stream=True, max_tokens=1900, logit_bias={"2044": -100})).encode()
+    stream = urllib.request.urlopen(f"http://127.0.0.1:{server.port}/v1/chat/completions", body)
+    stream.readline()
+    server.process.send_signal(signal.SIGTERM)
+    assert b"shutting_down" in stream.read() and server.process.wait(60) == 0
+
+with Server("-m", model, "--port", "0", "--host", "0.0.0.0", "--max-connections", "1",
+            "--api-key", "k1") as server:
+    assert server.host == "0.0.0.0"
+    assert server.ask("/props")[0] == 401
+    assert server.ask("/props", headers={"X-Api-Key": "k1"})[0] == 200
+    with socket.create_connection(("127.0.0.1", server.port)) as first:
+        time.sleep(0.2)
+        try:
+            server.ask("/health", timeout=0.5)
+            raise SystemExit("two connections at once")
+        except (TimeoutError, urllib.error.URLError):
+            pass
+    assert server.ask("/health", timeout=10)[0] == 200
+
+with Server(*DEFAULTS, environment={"REVENANT_API_KEY": "k2"}) as server:
+    assert server.ask("/props")[0] == 401
+    assert server.ask("/props", headers={"Authorization": "Bearer k2"})[0] == 200
+
+# The shipped model has no TroL: that these ask for it is refused, so they arrive.
+for option, value, key in ("--traverse", "off", "trol_traverse"), ("--passes", "3", "trol_passes"):
+    refused = subprocess.run([program, "serve", *DEFAULTS, option, value], capture_output=True,
+                             text=True)
+    assert refused.returncode == 1 and key in refused.stderr, refused
+
+# A port that is taken is said so.
+with Server(*DEFAULTS) as server:
+    taken = subprocess.run([program, "serve", "-m", model, "--port", str(server.port)],
+                           capture_output=True, text=True)
+    assert taken.returncode == 1 and "a port that is free" in taken.stderr, taken
+print("all well")
