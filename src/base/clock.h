@@ -1,7 +1,8 @@
-// How long something took.
+// How long something took, and what time it is.
 #pragma once
 
 #include <chrono>
+#include <cstdint>
 
 namespace revenant {
 
@@ -15,5 +16,10 @@ class Stopwatch {
   using Clock = std::chrono::steady_clock;
   Clock::time_point begin_ = Clock::now();
 };
+
+inline int64_t unix_seconds() {
+  const auto since = std::chrono::system_clock::now().time_since_epoch();
+  return std::chrono::duration_cast<std::chrono::seconds>(since).count();
+}
 
 }  // namespace revenant

@@ -6,6 +6,8 @@
 #include <filesystem>
 #include <span>
 
+#include "base/ascii.h"
+
 namespace revenant {
 namespace {
 
@@ -102,9 +104,7 @@ bool is_there(const Path& path) {
 }
 
 bool named_like_a_picture(const Path& path) {
-  std::string extension = path.extension().string();
-  for (char& c : extension)
-    if (c >= 'A' && c <= 'Z') c = char(c + 'a' - 'A');
+  const std::string extension = lower_ascii(path.extension().string());
   constexpr std::array<std::string_view, 4> known = {".png", ".jpg", ".jpeg", ".webp"};
   return std::ranges::find(known, extension) != known.end();
 }

@@ -8,6 +8,7 @@
 #include <cstdio>
 #include <filesystem>
 #include <new>
+#include <utility>
 
 #include "base/error.h"
 #include "base/temporary_files.h"
@@ -95,6 +96,15 @@ int caught_signal() { return caught; }
 
 void exit_if_signalled() {
   if (caught) throw Exit{128 + caught};
+}
+
+std::function<void(uint64_t, uint64_t)> show_megabytes(Progress& progress) {
+  return [&progress, shown = uint64_t(0)](uint64_t done, uint64_t total) mutable {
+    constexpr uint64_t megabyte = 1'000'000;
+    exit_if_signalled();
+    if (std::exchange(shown, done / megabyte) != done / megabyte)
+      progress.show(done / megabyte, total / megabyte);
+  };
 }
 
 int run_program(CLI::App& app, int argc, char** argv,

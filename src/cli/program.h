@@ -5,10 +5,12 @@
 
 #include <CLI/CLI.hpp>
 #include <exception>
+#include <functional>
 #include <string>
 #include <string_view>
 
 #include "base/file.h"
+#include "base/progress.h"
 
 namespace revenant {
 
@@ -33,6 +35,10 @@ Path through_links(Path path);
 void catch_signals();
 int caught_signal();       // 0: none
 void exit_if_signalled();  // throws Exit with its code
+
+// Tells how much of a large file is written, and ends the program in order once a signal was
+// caught.
+std::function<void(uint64_t done, uint64_t total)> show_megabytes(Progress& progress);
 
 // `reason` may know more kinds of exception than reason_of. Errors become one line on stderr;
 // output that could not be written is one. Where a command does not catch them, SIGINT, SIGPIPE and

@@ -2,9 +2,7 @@
 #include "engine/quantize.h"
 
 #include <cstdio>
-#include <utility>
 
-#include "base/progress.h"
 #include "cli/commands.h"
 #include "cli/options.h"
 #include "cli/program.h"
@@ -20,15 +18,9 @@ struct Args {
 // Interrupted, it leaves nothing: the file has a temporary name until it is whole.
 void run(Args& args) {
   catch_signals();
-  constexpr uint64_t megabyte = 1'000'000;
   const QuantizeType& type = quantize_type(args.type);
   Progress progress(std::string("packing ") + type.name, "MB");
-  uint64_t shown = 0;
-  args.options.on_progress = [&](uint64_t done, uint64_t total) {
-    exit_if_signalled();
-    if (std::exchange(shown, done / megabyte) != done / megabyte)
-      progress.show(done / megabyte, total / megabyte);
-  };
+  args.options.on_progress = show_megabytes(progress);
   const Path file = through_links(args.output);
   quantize(args.directory, file, type, args.options);
   progress.finish();

@@ -2,9 +2,7 @@
 #include "engine/synth.h"
 
 #include <cstdio>
-#include <utility>
 
-#include "base/progress.h"
 #include "cli/commands.h"
 #include "cli/options.h"
 #include "cli/program.h"
@@ -21,15 +19,9 @@ struct Args {
 // Interrupted, it ends as after any failure: what it has written goes.
 void run(Args& args) {
   catch_signals();
-  constexpr uint64_t megabyte = 1'000'000;
   const Released model = released(args.architecture);
   Progress progress("writing " + model.name, "MB");
-  uint64_t shown = 0;
-  args.options.on_progress = [&](uint64_t done, uint64_t total) {
-    exit_if_signalled();
-    if (std::exchange(shown, done / megabyte) != done / megabyte)
-      progress.show(done / megabyte, total / megabyte);
-  };
+  args.options.on_progress = show_megabytes(progress);
   synth(args.directory, model, args.options);
   progress.finish();
   std::printf("%s\n", args.directory.c_str());

@@ -5,8 +5,6 @@
 #include <fstream>
 #include <optional>
 
-#include "base/place.h"
-
 namespace revenant {
 namespace {
 
@@ -225,9 +223,11 @@ const GgufValue* Gguf::find(std::string_view key) const {
   return place == places_.end() ? nullptr : &keys_[place->second].second;
 }
 
+Place Gguf::place(std::string_view key) const { return {"gguf", path_.string(), std::string(key)}; }
+
 const GgufValue& Gguf::at(std::string_view key) const {
   if (const GgufValue* value = find(key)) return *value;
-  Place{"gguf", path_.string(), std::string(key)}.fail("this key", "none");
+  place(key).fail("this key", "none");
 }
 
 namespace {
@@ -270,34 +270,30 @@ std::vector<T> all_of(const GgufValue& value, const char* expected, const Place&
   return values;
 }
 
-Place place_of(const Path& file, std::string_view key) {
-  return {"gguf", file.string(), std::string(key)};
-}
-
 }  // namespace
 
 int64_t Gguf::integer(std::string_view key) const {
-  return as<int64_t>(at(key), "a whole number", place_of(path_, key));
+  return as<int64_t>(at(key), "a whole number", place(key));
 }
 double Gguf::number(std::string_view key) const {
-  return as<double>(at(key), "a number", place_of(path_, key));
+  return as<double>(at(key), "a number", place(key));
 }
 const std::string& Gguf::text(std::string_view key) const {
   const GgufValue& value = at(key);
   if (const auto* text = std::get_if<std::string>(&value)) return *text;
-  place_of(path_, key).fail("a text", std::string("a value of type ") + type_names[value.index()]);
+  place(key).fail("a text", std::string("a value of type ") + type_names[value.index()]);
 }
 std::vector<std::string> Gguf::texts(std::string_view key) const {
-  return all_of<std::string>(at(key), "a text", place_of(path_, key));
+  return all_of<std::string>(at(key), "a text", place(key));
 }
 std::vector<double> Gguf::numbers(std::string_view key) const {
-  return all_of<double>(at(key), "a number", place_of(path_, key));
+  return all_of<double>(at(key), "a number", place(key));
 }
 
 const std::string& Gguf::bytes(std::string_view key) const {
   const auto* array = std::get_if<GgufArray>(&at(key));
   if (!array) return text(key);
-  if (array->type != 0) place_of(path_, key).fail("a text or bytes", "an array of something else");
+  if (array->type != 0) place(key).fail("a text or bytes", "an array of something else");
   return array->bytes;
 }
 

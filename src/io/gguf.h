@@ -15,6 +15,7 @@
 #include <vector>
 
 #include "base/file.h"
+#include "base/place.h"
 #include "io/tensor.h"
 #include "quant/format.h"
 
@@ -67,6 +68,7 @@ class Gguf {
   std::vector<std::string> texts(std::string_view key) const;
   std::vector<double> numbers(std::string_view key) const;
   const std::string& bytes(std::string_view key) const;  // of a text, or of an array of UINT8
+  Place place(std::string_view key) const;               // of a key or a tensor, for messages
 
  private:
   const GgufValue& at(std::string_view key) const;

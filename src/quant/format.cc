@@ -4,6 +4,7 @@
 #include <cmath>
 #include <cstring>
 
+#include "base/ascii.h"
 #include "base/dtype.h"
 #include "base/error.h"
 #include "quant/blocks.h"
@@ -231,10 +232,8 @@ std::span<const FormatInfo> formats() { return table; }
 const FormatInfo& info(Format format) { return table[size_t(format)]; }
 
 std::optional<Format> format_named(std::string_view name) {
-  const auto same = [](char a, char b) { return (a | 32) == (b | 32); };
   for (const FormatInfo& f : table)
-    if (std::equal(name.begin(), name.end(), f.name, f.name + std::strlen(f.name), same))
-      return f.format;
+    if (lower_ascii(f.name) == lower_ascii(name)) return f.format;
   return {};
 }
 

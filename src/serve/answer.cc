@@ -11,8 +11,6 @@ using nlohmann::json;
 
 namespace {
 
-using Clock = std::chrono::steady_clock;
-
 std::string fresh_id(const char* prefix) {
   std::random_device random;
   constexpr char digits[] = "0123456789abcdef";
@@ -20,16 +18,6 @@ std::string fresh_id(const char* prefix) {
   for (int i = 0; i < 4; ++i)
     for (uint32_t bits = random(), j = 0; j < 8; ++j, bits >>= 4) id += digits[bits & 15];
   return id;
-}
-
-int64_t unix_seconds() {
-  return std::chrono::duration_cast<std::chrono::seconds>(
-             std::chrono::system_clock::now().time_since_epoch())
-      .count();
-}
-
-double seconds_since(Clock::time_point begin) {
-  return std::chrono::duration<double>(Clock::now() - begin).count();
 }
 
 json bytes_json(const std::string& bytes) {
@@ -71,7 +59,6 @@ Answer::Answer(Told told, Client client, const Speech& speech, Metrics& metrics)
       metrics_(metrics),
       id_(fresh_id(told_.chat ? "chatcmpl-" : "cmpl-")),
       created_(unix_seconds()),
-      asked_(Clock::now()),
       choices_(told_.choices),
       left_(told_.choices) {
   for (size_t i = 0; i < told_.echo.size(); ++i) choices_[i].text = told_.echo[i];
@@ -131,10 +118,10 @@ void Answer::token(size_t index, std::string_view text) {
 void Answer::measure_token(Choice& choice) {
   metrics_.count("generation_tokens_total");
   if (!choice.last)
-    metrics_.observe("time_to_first_token_seconds", seconds_since(asked_));
+    metrics_.observe("time_to_first_token_seconds", asked_.seconds());
   else
-    metrics_.observe("inter_token_latency_seconds", seconds_since(*choice.last));
-  choice.last = Clock::now();
+    metrics_.observe("inter_token_latency_seconds", choice.last->seconds());
+  choice.last.emplace();
 }
 
 json Answer::logprobs_json(const Choice& choice, const std::vector<json>& of) const {
@@ -223,7 +210,7 @@ json Answer::choice_json(size_t index) const {
 }
 
 void Answer::finish() {
-  metrics_.observe("e2e_request_latency_seconds", seconds_since(asked_));
+  metrics_.observe("e2e_request_latency_seconds", asked_.seconds());
   if (failure_) {
     if (!told_.stream) return client_.reply(failure_reply(*failure_));
     client_.event(json_text(error_json(*failure_)));

@@ -3,7 +3,6 @@
 #pragma once
 
 #include <atomic>
-#include <chrono>
 #include <functional>
 #include <memory>
 #include <mutex>
@@ -11,6 +10,7 @@
 #include <string>
 #include <vector>
 
+#include "base/clock.h"
 #include "engine/generate.h"
 #include "serve/ask.h"
 #include "serve/metrics.h"
@@ -67,8 +67,8 @@ class Answer {
     std::vector<nlohmann::json> logprobs, fresh;  // of tokens; fresh: not sent yet
     std::vector<size_t> offsets;
     std::string finish;
-    int reused = 0;  // tokens of the prompt
-    std::optional<std::chrono::steady_clock::time_point> last;
+    int reused = 0;                 // tokens of the prompt
+    std::optional<Stopwatch> last;  // since the last token
   };
   nlohmann::json head(bool chunk) const;
   nlohmann::json logprobs_json(const Choice& choice, const std::vector<nlohmann::json>& of) const;
@@ -85,7 +85,7 @@ class Answer {
   Metrics& metrics_;
   const std::string id_;
   const int64_t created_;
-  const std::chrono::steady_clock::time_point asked_;
+  const Stopwatch asked_;
 
   std::mutex mutex_;  // of what follows
   bool open_ = false;

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "base/ascii.h"
 #include "base/base64.h"
 #include "base/sha256.h"
 
@@ -11,16 +12,10 @@ namespace {
 // Raise it when the way from pixels to tiles or features changes (image/tiles.h, image/resize.h).
 constexpr const char* preprocessing = "tiles-1";
 
-std::string lower(std::string_view text) {
-  std::string out(text);
-  for (char& c : out) c = c >= 'A' && c <= 'Z' ? char(c + 'a' - 'A') : c;
-  return out;
-}
-
 std::string bytes_of_uri(const PictureAsked& asked) {
   const std::string_view uri = asked.uri;
   const size_t comma = uri.find(',');
-  const std::string head = lower(uri.substr(0, std::min(comma, size_t(200))));
+  const std::string head = lower_ascii(uri.substr(0, std::min(comma, size_t(200))));
   if (!head.starts_with("data:"))
     throw invalid(asked.param, "expected a data: URI (this server fetches nothing)",
                   "unsupported_url");

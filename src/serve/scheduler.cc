@@ -7,11 +7,6 @@
 namespace revenant {
 namespace {
 
-double seconds_between(std::chrono::steady_clock::time_point a,
-                       std::chrono::steady_clock::time_point b) {
-  return std::chrono::duration<double>(b - a).count();
-}
-
 // While a picture is encoded, those who generate wait for this long at most between their steps,
 // and not longer than a step took: half of the time is theirs.
 constexpr double most_wait = 0.05;
@@ -77,7 +72,7 @@ void Scheduler::submit(Work work) {
   if (waiting_ >= options_.queue || (waiting_ > 0 && waiting_bytes_ + bytes > options_.queue_bytes))
     refuse(503, "too many requests wait", "queue_full");
   const std::string sender = work.sender;
-  queues_[sender].push_back({std::move(work), Clock::now(), bytes});
+  queues_[sender].push_back({std::move(work), {}, bytes});
   ++waiting_;
   waiting_bytes_ += bytes;
   woken_ = true;
@@ -166,7 +161,7 @@ bool Scheduler::admit_next() {
     size_t taken = 0;
     for (const Active& active : active_) taken += active.work.choices.size();
     if (taken > 0 && taken + next.work.choices.size() > options_.parallel) return false;
-    active_.push_back({std::move(next.work), next.since, Clock::now(), {}, {}, false});
+    active_.push_back({std::move(next.work), next.since, {}, {}, false});
     waiting_bytes_ -= next.bytes;
     --waiting_;
     ++running_;
@@ -175,7 +170,7 @@ bool Scheduler::admit_next() {
     if (queue->second.empty()) queues_.erase(queue);
   }
   Active& active = active_.back();
-  metrics_.observe("request_queue_time_seconds", seconds_between(active.since, active.begun));
+  metrics_.observe("request_queue_time_seconds", active.since.seconds());
   active.features.resize(active.work.pictures.size());
   for (size_t i = 0; i < active.features.size(); ++i)
     active.features[i] = cache_.find(active.work.pictures[i]->key);
@@ -222,7 +217,7 @@ bool Scheduler::waits_for(const Active& active, const std::string& key) const {
 // their steps, and all others come and go; it ends early when nobody waits for it any more.
 void Scheduler::encode(const Shared& picture) {
   const auto go_on = [&] {
-    if (seconds_between(stepped_, Clock::now()) >= std::min(step_took_, most_wait)) {
+    if (stepped_.seconds() >= std::min(step_took_, most_wait)) {
       tend();
       step();
       collect();
@@ -230,13 +225,13 @@ void Scheduler::encode(const Shared& picture) {
     return std::ranges::any_of(
         active_, [&](const Active& active) { return waits_for(active, picture->key); });
   };
-  const auto begin = Clock::now();
+  const Stopwatch watch;
   try {
     const Tensor features = model_.encode_tiles(picture->tiles, go_on, 1);
     cache_.put(picture->key, features);
     picture_bytes_ = cache_.bytes();
     metrics_.count("pictures_encoded_total");
-    metrics_.observe("picture_encode_seconds", seconds_between(begin, Clock::now()));
+    metrics_.observe("picture_encode_seconds", watch.seconds());
     give(picture->key, features);
   } catch (const Stopped&) {
   } catch (const Error& error) {
@@ -261,10 +256,10 @@ void Scheduler::give(const std::string& key, const std::variant<Tensor, Error>& 
 }
 
 void Scheduler::step() {
-  const auto begin = Clock::now();
+  const Stopwatch watch;
   if (engine_.step()) metrics_.count("engine_steps_total");
-  stepped_ = Clock::now();
-  step_took_ = seconds_between(begin, stepped_);
+  step_took_ = watch.seconds();
+  stepped_ = {};
 }
 
 // Answers that are done are told, and their places are free.
@@ -287,7 +282,7 @@ void Scheduler::collect() {
 void Scheduler::finish(Active& active, Generated made) {
   if (!active.submitted || made.failure)
     for (size_t i = 0; i < active.work.choices.size(); ++i) active.work.done(i, made);
-  const double took = seconds_between(active.since, Clock::now());
+  const double took = active.since.seconds();
   {
     const std::lock_guard lock(mutex_);
     mean_seconds_ += 0.1 * (took - mean_seconds_);

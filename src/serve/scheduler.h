@@ -4,7 +4,6 @@
 #pragma once
 
 #include <atomic>
-#include <chrono>
 #include <condition_variable>
 #include <deque>
 #include <functional>
@@ -15,6 +14,7 @@
 #include <variant>
 #include <vector>
 
+#include "base/clock.h"
 #include "engine/engine.h"
 #include "serve/metrics.h"
 #include "serve/picture.h"
@@ -65,17 +65,16 @@ class Scheduler {
   size_t picture_bytes() const { return picture_bytes_; }
 
  private:
-  using Clock = std::chrono::steady_clock;
   using Shared = std::shared_ptr<const TiledPicture>;
   struct Waiting {
     Work work;
-    Clock::time_point since;
+    Stopwatch since;
     size_t bytes;
   };
   // On its way: its pictures are encoded, then its choices are the engine's.
   struct Active {
     Work work;
-    Clock::time_point since, begun;
+    Stopwatch since;
     std::vector<std::optional<Tensor>> features;
     std::map<Engine::Ticket, size_t> tickets;
     bool submitted = false;
@@ -97,7 +96,7 @@ class Scheduler {
   Engine engine_;
   PictureCache cache_;
   std::list<Active> active_;
-  Clock::time_point stepped_{};  // the end of the last step
+  Stopwatch stepped_;  // since the end of the last step
   double step_took_ = 0;
   std::atomic<size_t> running_ = 0, picture_bytes_ = 0;
   std::atomic<bool> cancelling_ = false;

@@ -3,7 +3,6 @@
 #include <array>
 
 #include "base/json.h"
-#include "base/place.h"
 #include "base/shape.h"
 #include "io/gate_file.h"
 #include "io/gguf.h"
@@ -34,10 +33,6 @@ bool is_vector(const TensorSpec& spec) {
   return spec.shape.size() == 1 || spec.role == Role::position;
 }
 
-Place place_in(const Gguf& file, std::string_view key) {
-  return {"gguf", file.path().string(), std::string(key)};
-}
-
 FileSet files_in(const Gguf& file) {
   if (is_plain(file)) return small_files_of_plain(file);
   std::map<std::string, std::string, std::less<>> contents;
@@ -53,13 +48,13 @@ std::string layout_of(const Gguf& file) {
   for (const char* known : {"phantom", "trol", "phantom-trol", "revenant"}) {
     if (architecture != known) continue;
     if (const int64_t version = file.integer("revenant.version"); version != 1)
-      place_in(file, "revenant.version").fail("1", std::to_string(version));
+      file.place("revenant.version").fail("1", std::to_string(version));
     const std::string& layout = file.text("revenant.layout");
     if (layout != "standard" && layout != panels_layout)
-      place_in(file, "revenant.layout").fail(std::string("standard or ") + panels_layout, layout);
+      file.place("revenant.layout").fail(std::string("standard or ") + panels_layout, layout);
     return layout;
   }
-  place_in(file, "general.architecture")
+  file.place("general.architecture")
       .fail("phantom, trol, phantom-trol, revenant, or llama or qwen2 (text only)", architecture);
 }
 
@@ -69,16 +64,16 @@ std::map<std::string, Format> panel_formats(const Gguf& file) {
                        *formats_key = "revenant.panels.formats";
   const std::vector<std::string> names = file.texts(names_key), formats = file.texts(formats_key);
   if (names.size() != formats.size())
-    place_in(file, formats_key)
+    file.place(formats_key)
         .fail("one for each of " + std::to_string(names.size()) + " tensors",
               std::to_string(formats.size()));
   std::map<std::string, Format> all;
   for (size_t i = 0; i < names.size(); ++i) {
     const auto format = format_named(formats[i]);
     if (!format || !is_quantised(*format))
-      place_in(file, formats_key)[i].fail("a format of blocks", formats[i]);
+      file.place(formats_key)[i].fail("a format of blocks", formats[i]);
     if (!all.emplace(names[i], *format).second)
-      place_in(file, names_key)[i].fail("each tensor once", names[i] + " again");
+      file.place(names_key)[i].fail("each tensor once", names[i] + " again");
   }
   return all;
 }
@@ -176,7 +171,7 @@ void ModelFiles::add_tensors_of_gguf() {
   const auto panels =
       layout_ == panels_layout ? panel_formats(file) : decltype(panel_formats(file))();
   for (const auto& [name, format] : panels)
-    if (!file.tensors().contains(name)) place_in(file, name).fail("a tensor in panels", "none");
+    if (!file.tensors().contains(name)) file.place(name).fail("a tensor in panels", "none");
   std::map<std::string, TensorSpec> specs;
   for (const TensorSpec& spec : tensor_table(config_)) specs[spec.name] = spec;
   for (const auto& [name, tensor] : file.tensors()) {
@@ -192,10 +187,10 @@ void ModelFiles::add_tensors_of_gguf() {
       const bool whole = shape.size() == 2 && columns % info(panel->second).block == 0;
       const size_t bytes = whole ? panels_bytes(panel->second, rows, columns) : 0;
       if (tensor.format || tensor.data.size() != bytes)
-        place_in(file, name)
-            .fail(std::to_string(bytes) + " bytes (I8) of panels of " + info(panel->second).name +
-                      " " + shape_text(shape),
-                  std::to_string(tensor.data.size()) + " bytes of " + entry.stored.type);
+        file.place(name).fail(
+            std::to_string(bytes) + " bytes (I8) of panels of " + info(panel->second).name + " " +
+                shape_text(shape),
+            std::to_string(tensor.data.size()) + " bytes of " + entry.stored.type);
       entry.stored = {shape, info(panel->second).name, tensor.data};
       entry.format = panel->second;
       entry.in_panels = true;

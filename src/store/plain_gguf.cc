@@ -5,7 +5,6 @@
 #include <nlohmann/json.hpp>
 
 #include "base/json.h"
-#include "base/place.h"
 #include "base/protobuf.h"
 #include "base/word_expressions.h"
 
@@ -17,15 +16,11 @@ using nlohmann::json;
 constexpr const char* tokens_key = "tokenizer.ggml.tokens";
 enum TokenType { normal = 1, control = 3, user_defined = 4 };
 
-Place place_of(const Gguf& file, std::string_view key) {
-  return {"gguf", file.path().string(), std::string(key)};
-}
-
 bool flag(const Gguf& file, std::string_view key, bool usual) {
   const GgufValue* value = file.find(key);
   if (!value) return usual;
   if (const bool* truth = std::get_if<bool>(value)) return *truth;
-  place_of(file, key).fail("a BOOL", "another type");
+  file.place(key).fail("a BOOL", "another type");
 }
 
 int64_t integer(const Gguf& file, std::string_view key, int64_t usual) {
@@ -36,22 +31,21 @@ int64_t integer(const Gguf& file, std::string_view key, int64_t usual) {
 void check_fixed(const Gguf& file, const std::string& a, int64_t head_dim) {
   const auto fixed = [&](const std::string& key, int64_t only) {
     if (const int64_t found = integer(file, key, only); found != only)
-      place_of(file, key).fail(std::to_string(only), std::to_string(found));
+      file.place(key).fail(std::to_string(only), std::to_string(found));
   };
   fixed(a + ".rope.dimension_count", head_dim);
   fixed(a + ".attention.value_length", head_dim);
   fixed(a + ".expert_count", 0);
   const std::string scaling = a + ".rope.scaling.type";
   if (file.find(scaling) && file.text(scaling) != "none")
-    place_of(file, scaling).fail("none", file.text(scaling));
+    file.place(scaling).fail("none", file.text(scaling));
 }
 
 json config_of(const Gguf& file) {
   const std::string a = file.text("general.architecture");
   const int64_t hidden = file.integer(a + ".embedding_length"),
                 heads = file.integer(a + ".attention.head_count");
-  if (heads < 1)
-    place_of(file, a + ".attention.head_count").fail("at least 1", std::to_string(heads));
+  if (heads < 1) file.place(a + ".attention.head_count").fail("at least 1", std::to_string(heads));
   const int64_t head_dim = integer(file, a + ".attention.key_length", hidden / heads);
   check_fixed(file, a, head_dim);
   json config = {
@@ -74,6 +68,13 @@ json config_of(const Gguf& file) {
   return config;
 }
 
+// Throws Error unless the key's list has as many values as there are tokens.
+void check_count(const Gguf& file, const char* key, size_t found, size_t tokens) {
+  if (found != tokens)
+    file.place(key).fail("one for each of " + std::to_string(tokens) + " tokens",
+                         std::to_string(found));
+}
+
 struct Tokens {
   std::vector<std::string> texts;
   std::vector<int64_t> types;
@@ -84,10 +85,7 @@ Tokens tokens_of(const Gguf& file) {
   tokens.types.assign(tokens.texts.size(), normal);
   if (!file.find(types_key)) return tokens;
   const std::vector<double> types = file.numbers(types_key);
-  if (types.size() != tokens.texts.size())
-    place_of(file, types_key)
-        .fail("one for each of " + std::to_string(tokens.texts.size()) + " tokens",
-              std::to_string(types.size()));
+  check_count(file, types_key, types.size(), tokens.texts.size());
   std::ranges::transform(types, tokens.types.begin(), [](double type) { return int64_t(type); });
   return tokens;
 }
@@ -96,10 +94,10 @@ json byte_level(bool cuts) {
   return {{"type", "ByteLevel"}, {"add_prefix_space", false}, {"use_regex", cuts}};
 }
 
+constexpr const char* pre_key = "tokenizer.ggml.pre";
+
 // How words are cut, which llama.cpp only names.
-json pre_tokenizer(const Gguf& file) {
-  constexpr const char* key = "tokenizer.ggml.pre";
-  const std::string name = file.find(key) ? file.text(key) : "default";
+json pre_tokenizer(const Gguf& file, const std::string& name) {
   const auto split = [](std::string_view expression) -> json {
     return {{"type", "Sequence"},
             {"pretokenizers",
@@ -116,7 +114,7 @@ json pre_tokenizer(const Gguf& file) {
         {"type", "Sequence"},
         {"pretokenizers", {{{"type", "Digits"}, {"individual_digits", true}}, byte_level(true)}}};
   if (name == "gpt-2") return byte_level(true);
-  place_of(file, key).fail("qwen2, llama-bpe, smollm or gpt-2", name);
+  file.place(pre_key).fail("qwen2, llama-bpe, smollm or gpt-2", name);
 }
 
 json byte_bpe_of(const Gguf& file) {
@@ -124,7 +122,7 @@ json byte_bpe_of(const Gguf& file) {
   json vocab = json::object(), added = json::array();
   for (size_t i = 0; i < tokens.texts.size(); ++i) {
     if (!vocab.emplace(tokens.texts[i], i).second)
-      place_of(file, tokens_key)[i].fail("each token once", tokens.texts[i] + " again");
+      file.place(tokens_key)[i].fail("each token once", tokens.texts[i] + " again");
     if (tokens.types[i] == control || tokens.types[i] == user_defined)
       added.push_back({{"id", i},
                        {"content", tokens.texts[i]},
@@ -134,12 +132,12 @@ json byte_bpe_of(const Gguf& file) {
                        {"normalized", false},
                        {"special", tokens.types[i] == control}});
   }
-  const json pre = pre_tokenizer(file);
+  const std::string name = file.find(pre_key) ? file.text(pre_key) : "default";
+  const json pre = pre_tokenizer(file, name);
   json unknown;  // for bytes that no token spells: SmolLM's vocabulary lacks some
   if (const int64_t id = integer(file, "tokenizer.ggml.unknown_token_id", -1);
       id >= 0 && size_t(id) < tokens.texts.size())
     unknown = tokens.texts[size_t(id)];
-  const std::string name = file.find("tokenizer.ggml.pre") ? file.text("tokenizer.ggml.pre") : "";
   return {{"version", "1.0"},
           {"added_tokens", added},
           {"normalizer", name == "qwen2" ? json{{"type", "NFC"}} : json()},
@@ -159,10 +157,7 @@ std::string sentencepiece_of(const Gguf& file) {
   constexpr const char* scores_key = "tokenizer.ggml.scores";
   const Tokens tokens = tokens_of(file);
   const std::vector<double> scores = file.numbers(scores_key);
-  if (scores.size() != tokens.texts.size())
-    place_of(file, scores_key)
-        .fail("one for each of " + std::to_string(tokens.texts.size()) + " tokens",
-              std::to_string(scores.size()));
+  check_count(file, scores_key, scores.size(), tokens.texts.size());
   std::string model;
   for (size_t i = 0; i < scores.size(); ++i)
     model += protobuf::bytes(1, protobuf::bytes(1, tokens.texts[i]) +
@@ -190,7 +185,7 @@ json tokenizer_config(const Gguf& file) {
     if (!file.find(key)) continue;
     const int64_t id = file.integer(key);
     if (id < 0 || size_t(id) >= tokens.size())
-      place_of(file, key).fail("the id of a token", std::to_string(id));
+      file.place(key).fail("the id of a token", std::to_string(id));
     config[std::string(name) + "_token"] = tokens[size_t(id)];
   }
   for (const char* name : {"add_bos_token", "add_eos_token"})
@@ -216,7 +211,7 @@ FileSet small_files_of_plain(const Gguf& file) {
   else if (model == "llama")
     contents["tokenizer.model"] = sentencepiece_of(file);
   else
-    place_of(file, "tokenizer.ggml.model").fail("gpt2 or llama", model);
+    file.place("tokenizer.ggml.model").fail("gpt2 or llama", model);
   return {file.path(), std::move(contents)};
 }
 

@@ -1,9 +1,8 @@
 #include "store/quantize_type.h"
 
-#include <algorithm>
-#include <cctype>
 #include <string>
 
+#include "base/ascii.h"
 #include "base/error.h"
 
 namespace revenant {
@@ -52,9 +51,7 @@ std::span<const QuantizeType> quantize_types() { return types; }
 const QuantizeType& quantize_type(std::string_view name) {
   std::string names;
   for (const QuantizeType& type : types) {
-    if (std::ranges::equal(name, std::string_view(type.name),
-                           [](char a, char b) { return std::toupper(uint8_t(a)) == b; }))
-      return type;
+    if (lower_ascii(type.name) == lower_ascii(name)) return type;
     names += std::string(names.empty() ? "" : ", ") + type.name;
   }
   throw Error("quantize", "type", names, std::string(name));
