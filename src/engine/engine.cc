@@ -170,6 +170,7 @@ void Engine::compute(std::span<const Share> shares) {
     const Computed made = compute_rows(entries, go_on);
     int rows = 0;
     for (const Computed::Of& of : made.of) rows += of.rows;
+    rows_ += rows;
     if (rows >= least_rows) row_seconds_ = watch.seconds() / rows;
     distribute(shares, made);
   } catch (const Stopped&) {
@@ -187,7 +188,7 @@ void Engine::distribute(std::span<const Share> shares, const Computed& made) {
     const auto end = of + std::ptrdiff_t(running.sessions().size());
     const auto failed = std::find_if(of, end, [](const auto& one) { return one.failure; });
     const int row = of->logits;
-    for (; of != end; ++of) rows_ += of->rows;
+    of = end;
     if (failed != end) {
       running.fail(*failed->failure);
     } else {

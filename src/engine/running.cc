@@ -24,6 +24,16 @@ std::optional<Error> attempt(const F& work) {
 
 Error no_memory() { return Error("memory", "a sequence", "room for its rows", "not enough"); }
 
+size_t most_cache_bytes(const Model& model, int prompt, const GenerateOptions& o) {
+  const TrolConfig& trol = model.config().trol;
+  const auto pages = [](int rows) { return size_t(rows + page_rows - 1) / page_rows; };
+  const int answer = std::max(0, o.max_new_tokens);
+  const size_t later = size_t(trol.streams() - 1) *
+                       pages(trol.traverse == Traverse::all ? prompt + answer : prompt),
+               beams = size_t(std::max(1, o.beams) - 1) * (pages(answer) + 1);
+  return (pages(prompt + answer) + later + beams) * model.pages()->shape().bytes();
+}
+
 Running::Running(const Model& model, Request request)
     : request_(std::move(request)), random_(request_.options.sampling.seed) {
   if (!request_.session) request_.session = &own_.emplace(model, request_.salt);
@@ -48,19 +58,10 @@ void Running::begin() {
   if (failure) fail(*failure);
 }
 
-// Pages of the whole sequence in every pass that it has, and of each further beam those of its
-// answer; without those that its session holds.
 size_t Running::wanted_bytes() const {
-  const Model& model = request_.session->model();
-  const TrolConfig& trol = model.config().trol;
-  const GenerateOptions& o = request_.options;
-  const auto pages = [](int rows) { return size_t(rows + page_rows - 1) / page_rows; };
-  const int prompt = int(request_.ids.size()), answer = std::max(0, o.max_new_tokens);
-  const size_t later = size_t(trol.streams() - 1) *
-                       pages(trol.traverse == Traverse::all ? prompt + answer : prompt),
-               beams = size_t(std::max(1, o.beams) - 1) * (pages(answer) + 1);
-  const size_t all = (pages(prompt + answer) + later + beams) * model.pages()->shape().bytes();
-  const size_t held = request_.session->cache_bytes();
+  const size_t all = most_cache_bytes(request_.session->model(), int(request_.ids.size()),
+                                      request_.options),
+               held = request_.session->cache_bytes();
   return all > held ? all - held : 0;
 }
 

@@ -14,6 +14,10 @@ namespace revenant {
 
 Error no_memory();
 
+// Bytes of pages that a prompt and its answer take at most: of the whole sequence in every pass
+// that it has, and of each further beam those of its answer.
+size_t most_cache_bytes(const Model& model, int prompt_tokens, const GenerateOptions& options);
+
 class Running {
  public:
   // Throws Error on options that mean nothing.
@@ -39,7 +43,7 @@ class Running {
 
   void reused(int rows) { made_.timings.reused_tokens += rows; }  // of its prompt, more
 
-  // Bytes of pages that it may need still, at most.
+  // Bytes of pages that it may need still, at most: without those that its session holds.
   size_t wanted_bytes() const;
   Generated result() && { return std::move(made_); }
 

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <random>
 
+#include "base/ascii.h"
+#include "base/clock.h"
 #include "base/json.h"
 #include "engine/running.h"
 #include "model/rope.h"
@@ -25,8 +27,7 @@ bool serves(const Api::Route& route, std::string_view path) {
 
 std::string key_in(const Head& head) {
   constexpr std::string_view bearer = "bearer ";
-  std::string scheme = head.authorization.substr(0, bearer.size());
-  std::ranges::transform(scheme, scheme.begin(), [](char c) { return char(std::tolower(c)); });
+  const std::string scheme = lower_ascii(head.authorization.substr(0, bearer.size()));
   return scheme == bearer ? head.authorization.substr(bearer.size()) : head.api_key;
 }
 
@@ -34,6 +35,12 @@ std::string key_in(const Head& head) {
 std::string name_of_host(const std::string& host) {
   const size_t colon = host.find_last_of(":]");
   return colon != host.npos && host[colon] == ':' ? host.substr(0, colon) : host;
+}
+
+const Api::Route* find_route(std::string_view method, std::string_view path) {
+  for (const Api::Route& route : Api::routes())
+    if (serves(route, path) && route.method == method) return &route;
+  return nullptr;
 }
 
 uint64_t fresh_seed() {
@@ -88,11 +95,7 @@ std::span<const Api::Route> Api::routes() {
 }
 
 Api::Api(ApiOptions options)
-    : options_(std::move(options)),
-      metrics_(options_.model),
-      started_(std::chrono::duration_cast<std::chrono::seconds>(
-                   std::chrono::system_clock::now().time_since_epoch())
-                   .count()) {}
+    : options_(std::move(options)), metrics_(options_.model), started_(unix_seconds()) {}
 
 Api::~Api() = default;
 
@@ -142,13 +145,12 @@ Admission Api::admit(const Head& head) const {
       }
     }
   }
-  const auto route = std::ranges::find_if(
-      routes(), [&](const Route& r) { return serves(r, path) && r.method == head.method; });
-  const bool open = route != routes().end() && route->open;
+  const Route* const route = find_route(head.method, path);
   const std::optional<std::string> who = options_.keys.who(key_in(head));
-  if (!open && !who) return refuse(Failure(401, "no valid API key was given", "invalid_api_key"));
+  if (!(route && route->open) && !who)
+    return refuse(Failure(401, "no valid API key was given", "invalid_api_key"));
   admission.call.sender = who.value_or("");
-  if (route != routes().end()) return admission;
+  if (route) return admission;
   std::string methods;
   for (const Route& r : routes())
     if (serves(r, path)) methods += (methods.empty() ? "" : ", ") + std::string(r.method);
@@ -158,9 +160,8 @@ Admission Api::admit(const Head& head) const {
 }
 
 void Api::answer(const Call& call, const Client& client) {
-  const auto route = std::ranges::find_if(
-      routes(), [&](const Route& r) { return serves(r, call.path) && r.method == call.method; });
-  CHECK(route != routes().end());  // `admit` lets nothing else in
+  const Route* const route = find_route(call.method, call.path);
+  CHECK(route);  // `admit` lets nothing else in
   try {
     if (!scheduler() && !route->open) throw Failure(503, "Loading model", "loading");
     (this->*route->answer)(call, client);
@@ -325,7 +326,8 @@ int Api::room_for_answer(const Ask& ask, int prompt_tokens) const {
 
 // What would not fit even alone would fail later, in the middle of its answer.
 void Api::check_memory(const Request& request) const {
-  const size_t limit = model_->pages()->limit(), wanted = Running(*model_, request).wanted_bytes();
+  const size_t limit = model_->pages()->limit(),
+               wanted = most_cache_bytes(*model_, int(request.ids.size()), request.options);
   if (limit > 0 && wanted > limit)
     throw invalid("messages",
                   "prompt and answer would take " + std::to_string(wanted) +

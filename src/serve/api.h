@@ -33,7 +33,6 @@ struct ApiOptions {
 struct Head {
   std::string method, target;
   std::string authorization, api_key, origin, host;  // header fields; empty: absent
-  std::string requested_headers;                     // Access-Control-Request-Headers
 };
 
 // A request that was let in.

@@ -40,16 +40,13 @@ void add_part(Message& message, const json& value, const std::string& path,
   Members part(value, path);
   const std::string type = part.text("type").value_or("");
   if (type == "text") {
-    const auto text = part.text("text");
-    if (!text) throw invalid(part.at("text"), "expected a string, found none", "missing_parameter");
-    message.text += (message.text.empty() ? "" : "\n") + *text;
+    part.required("text", "a string");
+    message.text += (message.text.empty() ? "" : "\n") + *part.text("text");
   } else if (type == "image_url") {
     if (message.role != "user")
       throw invalid(path, "pictures stand in messages of the user only", "unsupported_value");
-    const json* picture = part.find("image_url");
-    if (!picture)
-      throw invalid(part.at("image_url"), "expected a picture, found none", "missing_parameter");
-    message.pictures.push_back(picture_at(*picture, part.at("image_url"), ignored));
+    const json& picture = part.required("image_url", "a picture");
+    message.pictures.push_back(picture_at(picture, part.at("image_url"), ignored));
   } else {
     throw invalid(part.at("type"), "expected \"text\" or \"image_url\", found " + shown(type),
                   "unsupported_value");
@@ -66,12 +63,10 @@ Message message_at(const json& value, const std::string& path, std::vector<std::
                   "expected \"system\", \"developer\", \"user\" or \"assistant\", found " +
                       shown(message.role),
                   "unsupported_value");
-  const json* content = members.find("content");
-  if (!content)
-    throw invalid(members.at("content"), "expected text, found none", "missing_parameter");
-  if (content->is_array())
-    for (size_t i = 0; i < content->size(); ++i)
-      add_part(message, (*content)[i], item(members.at("content"), i), ignored);
+  const json& content = members.required("content", "text");
+  if (content.is_array())
+    for (size_t i = 0; i < content.size(); ++i)
+      add_part(message, content[i], item(members.at("content"), i), ignored);
   else
     message.text = *members.text("content");
   members.pass_over("name", ignored);
@@ -184,16 +179,10 @@ void read_format(Members& body, Ask& ask) {
   if (ask.format == "json_object") {
     ask.grammar = std::make_shared<JsonGrammar>(object_grammar());
   } else if (ask.format == "json_schema") {
-    const json* named = members.find("json_schema");
-    if (!named)
-      throw invalid(members.at("json_schema"), "expected a schema, found none",
-                    "missing_parameter");
-    Members schema(*named, members.at("json_schema"));
+    Members schema(members.required("json_schema", "a schema"), members.at("json_schema"));
     schema.text("name"), schema.text("description"), schema.flag("strict");
-    const json* of = schema.find("schema");
-    if (!of)
-      throw invalid(schema.at("schema"), "expected a schema, found none", "missing_parameter");
-    ask.grammar = std::make_shared<JsonGrammar>(schema_grammar(*of, schema.at("schema")));
+    const json& of = schema.required("schema", "a schema");
+    ask.grammar = std::make_shared<JsonGrammar>(schema_grammar(of, schema.at("schema")));
     schema.refuse_others();
   } else if (ask.format != "text") {
     throw invalid(
@@ -258,9 +247,8 @@ Ask chat_ask(const json& request, const AskLimits& limits, const Sampling& defau
   Ask ask;
   ask.sampling = defaults;
   read_common(body, ask, limits);
-  const json* messages = body.find("messages");
-  if (!messages) throw invalid("messages", "expected messages, found none", "missing_parameter");
-  ask.talk = talk_of(*messages, "messages", limits, ask.ignored);
+  const json& messages = body.required("messages", "messages");
+  ask.talk = talk_of(messages, "messages", limits, ask.ignored);
   const int most = max_tokens_of(body, "max_completion_tokens"),
             older = max_tokens_of(body, "max_tokens");
   if (most && older && most != older)
@@ -282,10 +270,9 @@ Ask completion_ask(const json& request, const AskLimits& limits, const Sampling&
   Ask ask;
   ask.sampling = defaults;
   read_common(body, ask, limits);
-  const json* prompt = body.find("prompt");
-  if (!prompt) throw invalid("prompt", "expected a text, found none", "missing_parameter");
-  const bool many = prompt->is_array() && !prompt->empty() && !(*prompt)[0].is_number();
-  const json list = many ? *prompt : json::array({*prompt});
+  const json& prompt = body.required("prompt", "a text");
+  const bool many = prompt.is_array() && !prompt.empty() && !prompt[0].is_number();
+  const json list = many ? prompt : json::array({prompt});
   for (size_t i = 0; i < list.size(); ++i) {
     const std::string path = many ? item("prompt", i) : "prompt";
     if (list[i].is_string())

@@ -128,10 +128,10 @@ class Connection : public std::enable_shared_from_this<Connection> {
       return refuse(414, "the path is too long", "uri_too_long");
     if (std::distance(request.begin(), request.end()) > state_.options.header_fields)
       return refuse(431, "too many header fields", "header_too_large");
-    Admission admission = state_.api.admit(
-        {std::string(request.method_string()), std::string(request.target()),
-         field(http::field::authorization), field("X-Api-Key"), field(http::field::origin),
-         field(http::field::host), field(http::field::access_control_request_headers)});
+    Admission admission =
+        state_.api.admit({std::string(request.method_string()), std::string(request.target()),
+                          field(http::field::authorization), field("X-Api-Key"),
+                          field(http::field::origin), field(http::field::host)});
     headers_ = std::move(admission.headers);
     call_ = std::move(admission.call);
     if (admission.refusal) return reply_unread(std::move(*admission.refusal));

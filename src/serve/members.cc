@@ -31,6 +31,11 @@ const json* Members::find(const char* name) {
   return at == object_.end() || at->is_null() ? nullptr : &*at;
 }
 
+const json& Members::required(const char* name, const char* what) {
+  if (const json* value = find(name)) return *value;
+  throw invalid(at(name), std::string("expected ") + what + ", found none", "missing_parameter");
+}
+
 std::optional<double> Members::number(const char* name, double least, double most) {
   const json* value = find(name);
   if (!value) return {};

@@ -19,6 +19,8 @@ class Members {
   explicit Members(const nlohmann::json& object, std::string path = "");
 
   const nlohmann::json* find(const char* name);
+  // Which must be there; `what` is what an error says was expected.
+  const nlohmann::json& required(const char* name, const char* what);
   std::string at(const std::string& name) const {
     return path_.empty() ? name : path_ + "." + name;
   }
