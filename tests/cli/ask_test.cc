@@ -59,23 +59,13 @@ TEST_F(Ask, IsStoppedByAnInterrupt) {
   std::string many;
   for (int i = 0; i < 40; ++i) many += "question " + std::to_string(i) + "?\n";
   const std::string file = questions(many);
-  const pid_t child = ::fork();
-  if (child == 0) {
-    const std::string program = (Path(REVENANT_BIN_DIR) / "revenant").string(),
-                      out = (place_ / "out.json").string();
-    ::dup2(::open(out.c_str(), O_WRONLY | O_CREAT | O_TRUNC, 0644), STDOUT_FILENO);
-    ::dup2(::open("/dev/null", O_WRONLY), STDERR_FILENO);
-    ::execl(program.c_str(), "revenant", "ask", "-m", model_.c_str(), "--questions", file.c_str(),
-            "-n", "2000000", "--json", nullptr);
-    ::_exit(127);
-  }
+  const pid_t child =
+      start_program(place_, {"ask", "-m", model_, "--questions", file, "-n", "2000000", "--json"});
   std::this_thread::sleep_for(std::chrono::seconds(2));
   ::kill(child, SIGINT);
-  int status = 0;
-  ASSERT_EQ(::waitpid(child, &status, 0), child);
-  ASSERT_TRUE(WIFEXITED(status));
-  EXPECT_EQ(WEXITSTATUS(status), 130);
-  const json answers = json::parse(read_file(place_ / "out.json"))["answers"];
+  const Outcome got = outcome_of(place_, child);
+  EXPECT_EQ(got.code, 130);
+  const json answers = json::parse(got.out)["answers"];
   ASSERT_EQ(answers.size(), 40u);
   for (const json& one : answers) EXPECT_NE(one["finish"], "failed");
 }

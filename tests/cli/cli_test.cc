@@ -324,21 +324,12 @@ TEST_F(Cli, SignalsGiveTheirCodes) {
 
 TEST_F(Cli, AnInterruptedSynthLeavesNothing) {
   const Path out = place_ / "deep" / "synth";
-  const std::string program = (Path(REVENANT_BIN_DIR) / "revenant").string();
-  const pid_t child = ::fork();
-  if (child == 0) {
-    ::dup2(::open("/dev/null", O_WRONLY), STDERR_FILENO);
-    ::execl(program.c_str(), program.c_str(), "synth", "--arch", "phantom-0.5b", "-t", "1", "-o",
-            out.c_str(), nullptr);
-    ::_exit(127);
-  }
+  const pid_t child =
+      start_program(place_, {"synth", "--arch", "phantom-0.5b", "-t", "1", "-o", out.string()});
   for (int i = 0; i < 3000 && !std::filesystem::exists(out); ++i)
     std::this_thread::sleep_for(std::chrono::milliseconds(10));
   ::kill(child, SIGTERM);
-  int status = 0;
-  ::waitpid(child, &status, 0);
-  EXPECT_TRUE(WIFEXITED(status));
-  EXPECT_EQ(WEXITSTATUS(status), 128 + SIGTERM);
+  EXPECT_EQ(outcome_of(place_, child).code, 128 + SIGTERM);
   EXPECT_FALSE(std::filesystem::exists(out));
 }
 

@@ -28,25 +28,12 @@ TEST_F(Cli, EvalGoesOnWithItsAnswers) {
     const std::string text = read_file(answers);
     return int(std::ranges::count(text, '\n'));
   };
-  const pid_t child = ::fork();
-  if (child == 0) {
-    std::vector<std::string> all = kept;
-    all.insert(all.begin(), (Path(REVENANT_BIN_DIR) / "revenant").string());
-    std::vector<char*> pointers;
-    for (std::string& word : all) pointers.push_back(word.data());
-    pointers.push_back(nullptr);
-    ::dup2(::open("/dev/null", O_WRONLY), STDOUT_FILENO);
-    ::dup2(::open((place_ / "told").c_str(), O_WRONLY | O_CREAT, 0644), STDERR_FILENO);
-    ::execv(pointers[0], pointers.data());
-    ::_exit(127);
-  }
+  const pid_t child = start_program(place_, kept);
   while (lines() < 3) std::this_thread::sleep_for(std::chrono::milliseconds(2));
   ::kill(child, SIGINT);
-  int status = 0;
-  ASSERT_EQ(::waitpid(child, &status, 0), child);
-  ASSERT_TRUE(WIFEXITED(status));
-  EXPECT_EQ(WEXITSTATUS(status), 130);
-  EXPECT_NE(read_file(place_ / "told").find("goes on from " + answers.string()), std::string::npos);
+  const Outcome stopped = outcome_of(place_, child);
+  EXPECT_EQ(stopped.code, 130);
+  EXPECT_NE(stopped.err.find("goes on from " + answers.string()), std::string::npos);
   const int before = lines();
   EXPECT_LT(before, 41);
   const Outcome rest = run(kept);

@@ -88,20 +88,7 @@ Words joined(Words words, const Words& more) {
 
 // The largest number of threads that the program has.
 int threads_of(const Path& place, const Words& arguments, const std::string& input) {
-  write_file(place / "stdin", input);
-  Words words = {(Path(REVENANT_BIN_DIR) / "revenant").string()};
-  words = joined(words, arguments);
-  std::vector<char*> pointers;
-  for (std::string& word : words) pointers.push_back(word.data());
-  pointers.push_back(nullptr);
-  const std::string in = (place / "stdin").string();
-  const pid_t child = ::fork();
-  if (child == 0) {
-    ::dup2(::open(in.c_str(), O_RDONLY), STDIN_FILENO);
-    for (const int fd : {STDOUT_FILENO, STDERR_FILENO}) ::dup2(::open("/dev/null", O_WRONLY), fd);
-    ::execv(pointers[0], pointers.data());
-    ::_exit(127);
-  }
+  const pid_t child = start_program(place, arguments, input);
   const Path tasks = "/proc/" + std::to_string(child) + "/task";
   int most = 0;
   for (int status = 0; ::waitpid(child, &status, WNOHANG) == 0;) {

@@ -9,6 +9,7 @@
 #include "engine/quantize.h"
 #include "engine/traced.h"
 #include "io/gguf.h"
+#include "support/distance.h"
 #include "support/random_checkpoint.h"
 #include "support/temporary.h"
 #include "trace/conformance.h"
@@ -72,16 +73,6 @@ TEST(OneFile, OfF32GivesEveryNumberOfTheDirectory) {
     ++models;
   }
   EXPECT_GE(models, 7);
-}
-
-// Root mean square of the difference over that of the values.
-double distance(const std::vector<float>& a, const std::vector<float>& b) {
-  double error = 0, all = 0;
-  for (size_t i = 0; i < a.size(); ++i) {
-    error += (double(a[i]) - b[i]) * (double(a[i]) - b[i]);
-    all += double(b[i]) * b[i];
-  }
-  return std::sqrt(error / all);
 }
 
 // The picture's features and the logits of the authors' prompts with everything else rounded to

@@ -134,22 +134,28 @@ std::vector<float> logits_of(const Network& network) {
   return {y.data(), y.data() + y.size()};
 }
 
-class PlainGguf : public testing::TestWithParam<std::pair<const char*, bool>> {};
+// A directory, and the file that a converter makes of it.
+class PlainGguf : public testing::TestWithParam<std::pair<const char*, bool>> {
+ protected:
+  void write(Format format) const {
+    const Plain plain = plain_of(directory_, format);
+    write_gguf(file_, plain.keys, plain.tensors);
+  }
+  const Temporary place_;
+  const bool tied_ = GetParam().second;
+  const Path directory_ = write_directory(place_.path / "m", GetParam().first, tied_),
+             file_ = place_.path / "m.gguf";
+};
 
 TEST_P(PlainGguf, IsTheModelOfItsDirectory) {
-  const Temporary place;
-  const auto [type, tied] = GetParam();
-  const Path directory = write_directory(place.path / "m", type, tied);
-  const Path file = place.path / "m.gguf";
-  const Plain plain = plain_of(directory, Format::f32);
-  write_gguf(file, plain.keys, plain.tensors);
-  const Network found = Network::open(file), expected = Network::open(directory);
+  write(Format::f32);
+  const Network found = Network::open(file_), expected = Network::open(directory_);
   EXPECT_TRUE(found.warnings.empty());
-  EXPECT_EQ(found.config.tied_output, tied);
+  EXPECT_EQ(found.config.tied_output, tied_);
   EXPECT_EQ(found.config.eos_tokens, expected.config.eos_tokens);
   EXPECT_EQ(found.config.vision.kind, Tower::none);
   EXPECT_EQ(logits_of(found), logits_of(expected));
-  const Model model(file, {.threads = 2});
+  const Model model(file_, {.threads = 2});
   Session session(model);
   EXPECT_EQ(session.feed(std::vector<int>{5, 250, 17}).width, 300);
   const Image picture = blank_image(56, 56);
@@ -168,14 +174,9 @@ TEST_P(PlainGguf, IsTheModelOfItsDirectory) {
 
 // Rows of blocks are turned as a whole.
 TEST_P(PlainGguf, InBlocksItsRowsLieAsTheDirectorys) {
-  const Temporary place;
-  const auto [type, tied] = GetParam();
-  const Path directory = write_directory(place.path / "m", type, tied);
-  const Path file = place.path / "m.gguf";
-  const Plain plain = plain_of(directory, Format::q8_0);
-  write_gguf(file, plain.keys, plain.tensors);
-  const Network found = Network::open(file),
-                expected = Network::open(directory, {}, quantize_type("Q8_0"));
+  write(Format::q8_0);
+  const Network found = Network::open(file_),
+                expected = Network::open(directory_, {}, quantize_type("Q8_0"));
   EXPECT_EQ(logits_of(found), logits_of(expected));
 }
 

@@ -3,9 +3,9 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
-#include <cmath>
 #include <cstring>
 
+#include "support/distance.h"
 #include "support/random_network.h"
 
 namespace revenant {
@@ -87,15 +87,6 @@ TEST(Formats, BatchPiecesAndThreadsChangeNoBit) {
         EXPECT_TRUE(same_bits(last_of(config, w, 1, 37, count), one)) << f.name << " t " << count;
     }
   }
-}
-
-double distance(const std::vector<float>& a, const std::vector<float>& b) {
-  double error = 0, all = 0;
-  for (size_t i = 0; i < a.size(); ++i) {
-    error += (double(a[i]) - b[i]) * (double(a[i]) - b[i]);
-    all += double(b[i]) * b[i];
-  }
-  return std::sqrt(error / all);
 }
 
 // Of the logits against f32, relative, the middle one of five models: more bits, less of it.
