@@ -135,8 +135,8 @@ inline void block_in_place(const Product<X, W>& p, size_t r, size_t j,
 // All weights pass by once a strip. A block of them, asked of memory while its first rows are
 // summed, is read again for the strip's other rows from the nearest cache that holds it, one load
 // for M sums: at 16 lanes of 2 bytes and M = 3 that is 21 bytes a cycle, which the second cache
-// still gives. A copy of the block in the first cache, in pieces of K, was 5 to 30 % slower on all
-// shapes.
+// still gives. A copy of the block in the first cache, in pieces of K, was about as fast at best
+// and up to 30 % slower.
 template <class X, class W>
 void linear_strip(const Product<X, W>& p) {
   for (size_t j = 0; j < p.n; j += block_outputs) {
