@@ -238,6 +238,27 @@ TEST(Generate, TheCallerMayEndIt) {
   EXPECT_EQ(made.finish_reason, Finish::cancelled);
 }
 
+// Whatever is added to the logits and cut from them before a token is chosen.
+TEST(Generate, AChoiceIsToldWithAllLogitsAsTheyWere) {
+  const Model& m = model("phantom-0.5b f32");
+  Session session(m), same(m);
+  GenerateOptions options;
+  options.max_new_tokens = 6;
+  options.sampling = {.temperature = 0.7, .top_k = 40, .seed = 3, .bias = {{9, 5.0}}};
+  std::vector<std::pair<int, std::vector<float>>> told;
+  options.on_choice = [&](int id, std::span<const float> logits) {
+    told.push_back({id, {logits.begin(), logits.end()}});
+  };
+  const Generated made = generate({&session, text(1, 5), {}, options});
+  ASSERT_EQ(told.size(), made.ids.size());
+  Tensor next = same.feed(text(1, 5));
+  for (size_t i = 0; i < told.size(); ++i) {
+    EXPECT_EQ(told[i].first, made.ids[i]);
+    EXPECT_EQ(told[i].second, (std::vector<float>(next.data(), next.data() + next.size())));
+    next = same.step(made.ids[i]);
+  }
+}
+
 TEST(Generate, StopStringsNeedATokenizer) {
   Session session(model("phantom-0.5b f32"));
   GenerateOptions options;
