@@ -1,11 +1,14 @@
 #!/usr/bin/env bash
 # Installs what the project needs on Debian 12: `tools/install.sh run` for the program alone,
-# `test` for the tests and training too (libtorch and Arrow into .venv, no CUDA toolkit), `data` for what
+# `test` for the tests and training too (libtorch and Arrow into .venv, no CUDA toolkit), `cuda` for
+# these and training on a GPU (some 3 GB of CUDA libraries into .venv), `data` for what
 # tools/fetch_data.sh calls, `lint` for clang-format and clang-tidy, `fuzz` for tools/fuzz.sh,
 # `pictures` for tools/readme_pictures.sh.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 mode=${1:-run}
+cuda=
+if [ "$mode" = cuda ]; then mode=test; cuda=yes; fi
 
 packages=(make cmake ninja-build g++ pkg-config nlohmann-json3-dev libsimdjson-dev libcli11-dev
           libutf8proc-dev libssl-dev libboost1.81-dev libedit-dev libjpeg62-turbo-dev libpng-dev libwebp-dev zlib1g-dev)
@@ -16,7 +19,7 @@ case $mode in
   lint) packages+=(clang-format-14 clang-tidy-14 python3) ;;
   fuzz) packages+=(clang libclang-rt-14-dev llvm libyaml-cpp-dev ccache) ;;
   pictures) packages+=(chromium fonts-dejavu-core tmux python3) ;;
-  *) echo "usage: tools/install.sh run|test|data|lint|fuzz|pictures" >&2; exit 2 ;;
+  *) echo "usage: tools/install.sh run|test|cuda|data|lint|fuzz|pictures" >&2; exit 2 ;;
 esac
 missing=()
 for package in "${packages[@]}"; do
@@ -35,6 +38,10 @@ if [ "$mode" = test ] && ! ls .venv/lib/python3*/site-packages/torch/lib/libtorc
   echo "installing torch $torch_version into .venv"
   python3 -m venv .venv
   .venv/bin/pip install -q --no-deps "torch==$torch_version" 'nvidia-cuda-runtime==13.2.*' 'nvidia-cuda-cupti==13.2.*'
+fi
+if [ "$cuda" ] && ! ls .venv/lib/python3*/site-packages/nvidia/cu*/lib/libcublas.so.* >/dev/null 2>&1; then
+  echo "installing the CUDA libraries of torch $torch_version into .venv"
+  .venv/bin/pip install -q "torch==$torch_version"
 fi
 # Reads event files back in a test.
 if [ "$mode" = test ] && ! ls -d .venv/lib/python3*/site-packages/tensorboard >/dev/null 2>&1; then

@@ -19,7 +19,7 @@ namespace {
 
 struct Args {
   Path model, inputs, output;
-  std::vector<std::string> settings;
+  TraceOptions options;
   std::string backend = "native";
   int new_tokens = 0;
 };
@@ -52,11 +52,19 @@ void write_arrays(const Path& file, const Arrays& arrays) {
 
 void add_common(CLI::App& command, Args& args) {
   command.add_option(
-      "--config-set", args.settings,
+      "--config-set", args.options.settings,
       "key=value over config.json, e.g. vision_config.num_attention_heads=16; may repeat");
   command.add_option("--backend", args.backend, "native (float32) or torch (float64)")
       ->check(CLI::IsMember({"native", "torch"}))
       ->capture_default_str();
+  command.add_option("--device", args.options.device, "cpu or cuda; only torch knows another")
+      ->check(CLI::IsMember({"cpu", "cuda"}))
+      ->capture_default_str();
+}
+
+void check_device(const Args& args) {
+  if (args.backend == "native" && args.options.device != "cpu")
+    throw Error("cli", "--device", "cpu, which --backend native computes on", args.options.device);
 }
 
 // One line a kind: how many tensors, the worst and its error in units of the tolerance.
@@ -80,9 +88,10 @@ bool check_case(const Path& directory, const Args& args, const OpenTraced& open)
   const Safetensors file(directory / "golden.safetensors");
   const Arrays golden = read_arrays(file);
   const nlohmann::json json = read_json(directory / "golden.json");
-  std::vector<std::string> settings = golden_settings(json);
-  settings.insert(settings.end(), args.settings.begin(), args.settings.end());
-  const std::unique_ptr<Traced> traced = open(directory, settings);
+  TraceOptions options = args.options;
+  const std::vector<std::string> own = golden_settings(json);
+  options.settings.insert(options.settings.begin(), own.begin(), own.end());
+  const std::unique_ptr<Traced> traced = open(directory, options);
   return report(directory.filename().string(),
                 compare_with_golden(golden, trace(*traced, golden), golden_notes(json, golden),
                                     traced->has_autograd()));
@@ -141,10 +150,11 @@ void add_trace_command(CLI::App& app, const OpenTraced& open,
       "Example: revenant trace -m MODEL --inputs golden.safetensors -o trace.safetensors --backend "
       "torch");
   command->callback([=] {
+    check_device(*args);
     if (args->backend == "torch") become_torch();
     const Path output = through_links(args->output);
     const Safetensors inputs(args->inputs);
-    const std::unique_ptr<Traced> traced = open(args->model, args->settings);
+    const std::unique_ptr<Traced> traced = open(args->model, args->options);
     write_arrays(output, trace(*traced, read_arrays(inputs), args->new_tokens));
   });
 }
@@ -162,6 +172,7 @@ void add_conformance_command(CLI::App& app, const OpenTraced& open,
       "Prints the largest error of each kind in units of its tolerance; exit 1 if one is above 1.\n"
       "Example: revenant conformance tests/conformance/data");
   command->callback([=] {
+    check_device(*args);
     if (args->backend == "torch") become_torch();
     bool good = true;
     for (const Path& place : cases_in(args->model)) good = check_case(place, *args, open) && good;

@@ -11,9 +11,13 @@
 
 namespace revenant {
 
-// Opens a model directory for tracing, with settings over its config.json.
-using OpenTraced =
-    std::function<std::unique_ptr<Traced>(const Path&, const std::vector<std::string>&)>;
+struct TraceOptions {
+  std::vector<std::string> settings;  // over config.json
+  std::string device = "cpu";         // or "cuda", which only torch knows
+};
+
+// Opens a model directory for tracing.
+using OpenTraced = std::function<std::unique_ptr<Traced>(const Path&, const TraceOptions&)>;
 
 // `become_torch` is called for `--backend torch`; it may do nothing where this is the torch
 // program.

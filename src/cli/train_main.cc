@@ -14,6 +14,7 @@
 #include "cli/make_set.h"
 #include "cli/program.h"
 #include "cli/trace_command.h"
+#include "train/device.h"
 #include "train/loop.h"
 #include "train/traced.h"
 
@@ -73,9 +74,10 @@ void add_training(CLI::App& app) {
   });
 }
 
-std::unique_ptr<Traced> open_torch(const Path& directory,
-                                   const std::vector<std::string>& settings) {
-  return std::make_unique<TorchTraced>(load_torch_model(directory, settings, torch::kFloat64));
+std::unique_ptr<Traced> open_torch(const Path& directory, const TraceOptions& options) {
+  TorchModel model = load_torch_model(directory, options.settings, torch::kFloat64);
+  move_to(model, device_of(options.device == "cuda" ? DeviceChoice::cuda : DeviceChoice::cpu));
+  return std::make_unique<TorchTraced>(std::move(model));
 }
 
 // Without the stack that torch writes into its messages.

@@ -5,20 +5,19 @@
 #include <numeric>
 #include <optional>
 
+#include "train/device.h"
+
 namespace revenant {
 namespace {
 
 constexpr int kLikeLength = 12;  // rows that lengths in a group may differ by
 
-torch::Tensor indices(const std::vector<int64_t>& values) {
-  return torch::tensor(values, torch::kLong);
-}
-
-// In float32 under autocast too: torch's bf16 attention sets up a oneDNN product anew for every
-// head and block, which at small sizes takes longer than the products.
+// On the CPU in float32 under autocast too: torch's bf16 attention sets up a oneDNN product anew
+// for every head and block, which at small sizes takes longer than the products.
 torch::Tensor attention(const torch::Tensor& q, const torch::Tensor& k, const torch::Tensor& v,
                         bool causal, std::optional<double> scale = {}) {
-  const c10::impl::ExcludeDispatchKeyGuard no_autocast(c10::DispatchKey::AutocastCPU);
+  if (!q.is_cpu()) return at::scaled_dot_product_attention(q, k, v, {}, 0.0, causal, scale);
+  const NoAutocast no_autocast;
   const auto wide = [](const torch::Tensor& x) {
     return x.scalar_type() == torch::kBFloat16 ? x.to(torch::kFloat32) : x;
   };
@@ -27,10 +26,10 @@ torch::Tensor attention(const torch::Tensor& q, const torch::Tensor& k, const to
 
 }  // namespace
 
-TorchRows::TorchRows(const Config& c, const Step& step, torch::Dtype dtype) {
+TorchRows::TorchRows(const Config& c, const Step& step, torch::TensorOptions options) {
   const RopeRows rope = rope_rows(c.rope, c.head_dim, step);
-  cos = torch::tensor(rope.cos).view({step.rows, 1, c.head_dim / 2}).to(dtype);
-  sin = torch::tensor(rope.sin).view({step.rows, 1, c.head_dim / 2}).to(dtype);
+  cos = torch::tensor(rope.cos).view({step.rows, 1, c.head_dim / 2}).to(options);
+  sin = torch::tensor(rope.sin).view({step.rows, 1, c.head_dim / 2}).to(options);
 
   std::vector<int> order(step.spans.size());
   std::iota(order.begin(), order.end(), 0);
@@ -60,11 +59,12 @@ TorchRows::TorchRows(const Config& c, const Step& step, torch::Dtype dtype) {
   }
   for (int r = 0; r < step.rows; ++r)
     if (step.picture[size_t(r)]) picture_rows.push_back(r);
-  first = indices(first_rows);
-  padded = indices(row_of_place);
-  unpadded = indices(place_of_row);
-  pictures = indices(picture_rows);
-  traversing = torch::tensor(traverse_rows).view({-1, 1}).to(dtype);
+  const torch::Device device = options.device();
+  first = indices(first_rows, device);
+  padded = indices(row_of_place, device);
+  unpadded = indices(place_of_row, device);
+  pictures = indices(picture_rows, device);
+  traversing = torch::tensor(traverse_rows).view({-1, 1}).to(options);
 }
 
 Qkv<torch::Tensor> TorchExecutor::anchor(Site site, const Qkv<Tensor>& a, const Step&) {

@@ -19,7 +19,7 @@ using TorchNote = std::function<void(Site, Note, const torch::Tensor&)>;
 // to [spans, longest] and back: right padding is never seen by a causal query, so no mask is needed
 // beyond the causal one.
 struct TorchRows {
-  TorchRows(const Config& c, const Step& step, torch::Dtype dtype);
+  TorchRows(const Config& c, const Step& step, torch::TensorOptions options);
 
   struct Group {
     int64_t spans, longest;
@@ -80,7 +80,7 @@ class TorchExecutor : public Verbs<TorchExecutor> {
     return x.view({tiles, -1, x.size(-1)}).slice(1, 1).reshape({-1, x.size(-1)});
   }
   Tensor resample(const Tensor& table, const std::vector<float>& matrix) {
-    const Tensor m = torch::tensor(matrix).view({-1, table.size(0)}).to(table.dtype());
+    const Tensor m = torch::tensor(matrix).view({-1, table.size(0)}).to(table.options());
     return torch::matmul(m, table);
   }
   Tensor add_positions(const Tensor& x, const Tensor& p) {

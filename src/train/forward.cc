@@ -1,6 +1,7 @@
 // The one place where the forward text is instantiated for torch.
 #include "model/decoder.h"
 #include "model/tower.h"
+#include "train/device.h"
 #include "train/model.h"
 
 namespace revenant {
@@ -26,11 +27,11 @@ torch::Tensor see(const TorchModel& model, const torch::Tensor& pixels, const To
 torch::Tensor forward(const TorchModel& model, const Step& step, const std::vector<int64_t>& ids,
                       const torch::Tensor& features, const torch::Tensor& rows,
                       const TorchNote* note) {
-  const TorchRows torch_rows(model.config, step, model.dtype());
+  const TorchRows torch_rows(model.config, step, model.options());
   TorchExecutor e(model.config, &torch_rows, note);
   const Weights<torch::Tensor> w = model.weights();
   const torch::Tensor* pictures = features.defined() ? &features : nullptr;
-  const torch::Tensor x = embed_prompt(e, w, torch::tensor(ids, torch::kLong), pictures, step);
+  const torch::Tensor x = embed_prompt(e, w, indices(ids, model.device()), pictures, step);
   e.note({}, Note::inputs_embeds, x);
   const torch::Tensor y = e.note({}, Note::final_norm, decode(e, model.config, w, x, step));
   return e.linear(w.output, rows.defined() ? e.take(y, rows) : y);
@@ -45,7 +46,7 @@ struct Targets {
   std::vector<int64_t> counts;        // [spans]
 };
 
-Targets targets_of(const TorchBatch& batch) {
+Targets targets_of(const TorchBatch& batch, torch::Device device) {
   constexpr size_t kFew = 64;
   std::vector<int64_t> rows, tokens, spans;
   Targets targets;
@@ -63,18 +64,18 @@ Targets targets_of(const TorchBatch& batch) {
   rows.resize(filled, 0);
   tokens.resize(filled, -100);
   spans.resize(filled, 0);
-  targets.rows = torch::tensor(rows, torch::kLong);
-  targets.tokens = torch::tensor(tokens, torch::kLong);
-  targets.spans = torch::tensor(spans, torch::kLong);
+  targets.rows = indices(rows, device);
+  targets.tokens = indices(tokens, device);
+  targets.spans = indices(spans, device);
   return targets;
 }
 
 torch::Tensor features_of(const TorchModel& model, const TorchBatch& batch, const TorchNote* note) {
   if (!batch.pixels.defined() || batch.pixels.size(0) == 0) return {};
-  const torch::Tensor features = see(model, batch.pixels, note);
+  const torch::Tensor features = see(model, batch.pixels.to(model.device()), note);
   if (batch.tile_of_slot.empty()) return features;
   return features.view({batch.pixels.size(0), -1, features.size(1)})
-      .index_select(0, torch::tensor(batch.tile_of_slot, torch::kLong))
+      .index_select(0, indices(batch.tile_of_slot, model.device()))
       .reshape({-1, features.size(1)});
 }
 
@@ -82,7 +83,7 @@ torch::Tensor features_of(const TorchModel& model, const TorchBatch& batch, cons
 
 AnswerScores score_answers(const TorchModel& model, const TorchBatch& batch,
                            const TorchNote* note) {
-  const Targets targets = targets_of(batch);
+  const Targets targets = targets_of(batch, model.device());
   const torch::Tensor features = features_of(model, batch, note);
   const torch::Tensor logits = forward(model, batch.step, batch.ids, features, targets.rows, note);
   const torch::Tensor wide = logits.to(torch::promote_types(logits.scalar_type(), torch::kFloat32));

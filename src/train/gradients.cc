@@ -1,6 +1,5 @@
 #include "train/gradients.h"
 
-#include <ATen/autocast_mode.h>
 #include <torch/csrc/autograd/autograd.h>
 
 #include <cmath>
@@ -8,6 +7,7 @@
 #include <numeric>
 
 #include "base/error.h"
+#include "train/device.h"
 #include "train/parameters.h"
 
 namespace revenant {
@@ -42,7 +42,7 @@ std::pair<torch::Tensor, StepLoss> loss_of(const TorchModel& model, const Object
                                            const TorchBatch& batch, double total, bool bf16,
                                            const TorchNote* note = nullptr) {
   const AnswerScores scores = [&] {
-    const Autocast autocast(bf16);
+    const Autocast autocast(bf16, model.device());
     return score_answers(model, batch, note);
   }();
   Objective::Value value = objective.value(batch, scores);
@@ -52,17 +52,6 @@ std::pair<torch::Tensor, StepLoss> loss_of(const TorchModel& model, const Object
 }
 
 }  // namespace
-
-// Without torch's cache of leaves in bf16, which would outlive a step and be stale in the next.
-Autocast::Autocast(bool on) : cached_(at::autocast::is_autocast_cache_enabled()) {
-  at::autocast::set_autocast_cache_enabled(false);
-  at::autocast::set_autocast_enabled(at::kCPU, on);
-}
-
-Autocast::~Autocast() {
-  at::autocast::set_autocast_enabled(at::kCPU, false);
-  at::autocast::set_autocast_cache_enabled(cached_);
-}
 
 StepLoss accumulate(const TorchModel& model, const Objective& objective,
                     const std::vector<TorchBatch>& batches, bool bf16, SideBySide& threads,
@@ -131,10 +120,10 @@ GradientNorms gradient_norms(const TorchModel& model) {
     }
   GradientNorms norms;
   if (gradients.empty()) return norms;
-  const std::vector<torch::Tensor> each = at::_foreach_norm(gradients);
-  for (size_t i = 0; i < each.size(); ++i)
-    parts[part_of_gradient[i]].first += std::pow(each[i].item<double>(), 2);
-  norms.all = torch::stack(each).norm().item<double>();
+  const torch::Tensor each = torch::stack(at::_foreach_norm(gradients)).cpu();
+  for (size_t i = 0; i < gradients.size(); ++i)
+    parts[part_of_gradient[i]].first += std::pow(each[int64_t(i)].item<double>(), 2);
+  norms.all = each.norm().item<double>();
   for (const auto& [part, sums] : parts) {
     norms.parts[part] = std::sqrt(sums.first);
     norms.root_mean_squares[part] = std::sqrt(sums.first / sums.second);

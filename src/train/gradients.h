@@ -11,17 +11,6 @@ struct StepLoss {
   std::map<std::string, double> metrics;  // the same
 };
 
-// Autocast to bf16 on this thread, for as long as it lives.
-class Autocast {
- public:
-  explicit Autocast(bool on);
-  ~Autocast();
-  Autocast(const Autocast&) = delete;
-
- private:
-  bool cached_;
-};
-
 // Leaves the gradients with the weights that train. They are added in the order of the batches,
 // each as soon as those before it are, so that the number of threads changes nothing. Batches that
 // count nothing are passed over; at least one must count. `note` watches the first batch.

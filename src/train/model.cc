@@ -21,6 +21,17 @@ torch::Dtype TorchModel::dtype() const {
   return widest;
 }
 
+torch::Device TorchModel::device() const { return parameters.begin()->second.device(); }
+
+torch::TensorOptions TorchModel::options() const {
+  return torch::TensorOptions(device()).dtype(dtype());
+}
+
+void move_to(TorchModel& model, torch::Device device) {
+  for (auto& [name, parameter] : model.parameters)
+    parameter = parameter.detach().to(device).requires_grad_(parameter.requires_grad());
+}
+
 namespace {
 
 TorchModel loaded(const ModelFiles& files, torch::Dtype dtype) {
@@ -99,7 +110,7 @@ void save_torch_model(const TorchModel& model, const Path& directory, DType dtyp
     sources.push_back({name, dtype, shape, [&value = parameter, dtype](const Sink& sink) {
                          const auto type =
                              dtype == DType::bf16 ? torch::kBFloat16 : torch::kFloat32;
-                         const torch::Tensor t = value.to(type).contiguous();
+                         const torch::Tensor t = value.to(torch::kCPU, type).contiguous();
                          sink({static_cast<const std::byte*>(t.data_ptr()), t.nbytes()});
                        }});
   }

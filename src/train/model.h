@@ -32,6 +32,8 @@ struct TorchModel {
   std::vector<std::string> warnings;        // of loading
 
   torch::Dtype dtype() const;  // of what is computed: the widest of the parameters
+  torch::Device device() const;
+  torch::TensorOptions options() const;  // both
   Weights<torch::Tensor> weights() const;
 };
 
@@ -51,6 +53,8 @@ TorchModel load_torch_model(const Path& path, const std::vector<std::string>& se
 // The same to be trained further: where the settings ask for a gate or an eta in every layer and
 // the checkpoint has one for all, every layer begins with that, and a warning says so.
 TorchModel load_to_train(const Path& directory, const std::vector<std::string>& settings);
+// Parameters to where they shall be computed with. Before an optimiser knows them.
+void move_to(TorchModel& model, torch::Device device);
 // Fresh weights from a seed, see train/fresh.h.
 TorchModel init_torch_model(const nlohmann::json& config_json, uint64_t seed);
 

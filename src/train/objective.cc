@@ -1,6 +1,7 @@
 #include "train/objective.h"
 
 #include "base/error.h"
+#include "train/device.h"
 
 namespace revenant {
 namespace {
@@ -35,10 +36,10 @@ Sides sides_of(const TorchBatch& batch, const AnswerScores& scores) {
     CHECK(chosen_tokens.back() > 0 && rejected_tokens.back() > 0);
   }
   const auto picked = [&](const std::vector<int64_t>& spans) {
-    return scores.sums.index_select(0, torch::tensor(spans, torch::kLong));
+    return scores.sums.index_select(0, indices(spans, scores.sums.device()));
   };
   const auto counted = [&](const std::vector<int64_t>& tokens) {
-    return torch::tensor(tokens, torch::kLong).to(scores.sums.scalar_type());
+    return torch::tensor(tokens, torch::kLong).to(scores.sums.options());
   };
   return {picked(chosen), picked(rejected), counted(chosen_tokens), counted(rejected_tokens)};
 }
@@ -47,7 +48,7 @@ Sides sides_of(const TorchBatch& batch, const AnswerScores& scores) {
 Sides reference_of(const TorchBatch& batch, const Sides& sides) {
   CHECK(batch.reference.chosen.size() == batch.pairs.size());
   const auto as = [&](const std::vector<double>& values) {
-    return torch::tensor(values, torch::kFloat64).to(sides.chosen.scalar_type());
+    return torch::tensor(values, torch::kFloat64).to(sides.chosen.options());
   };
   return {as(batch.reference.chosen), as(batch.reference.rejected), sides.chosen_tokens,
           sides.rejected_tokens};

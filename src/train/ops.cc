@@ -8,6 +8,8 @@
 #include <cmath>
 #include <vector>
 
+#include "train/device.h"
+
 // One build for every machine: the loops below are compiled for each kind of x86 and chosen at
 // start. Under the sanitizers they are not: the choice is made before their runtime is up.
 #if defined(__x86_64__) && !defined(__SANITIZE_ADDRESS__)
@@ -260,15 +262,40 @@ struct AttendFirstHeads : torch::autograd::Function<AttendFirstHeads> {
 }  // namespace
 
 Tensor rms_norm_rows(const Tensor& x, const Tensor& weight, double eps) {
+  if (!x.is_cpu()) return composed::rms_norm_rows(plain(x), plain(weight), eps);
   return RmsNorm::apply(plain(x), plain(weight), eps);
 }
 
 Tensor rotate_rows(const Tensor& x, const Tensor& cos, const Tensor& sin) {
+  if (!x.is_cpu()) return composed::rotate_rows(plain(x), cos, sin);
   return Rotate::apply(plain(x), plain(cos), plain(sin));
 }
 
 Tensor attend_first_heads(const Tensor& q, const Tensor& k, const Tensor& v, const Tensor& first) {
+  if (!q.is_cpu()) return composed::attend_first_heads(plain(q), plain(k), plain(v), first);
   return AttendFirstHeads::apply(plain(q), plain(k), plain(v), first);
 }
+
+namespace composed {
+
+Tensor rms_norm_rows(const Tensor& x, const Tensor& weight, double eps) {
+  return x * torch::rsqrt(x.square().mean(-1, true) + eps) * weight;
+}
+
+Tensor rotate_rows(const Tensor& x, const Tensor& cos, const Tensor& sin) {
+  const std::vector<Tensor> half = x.chunk(2, -1);
+  return torch::cat({half[0] * cos - half[1] * sin, half[1] * cos + half[0] * sin}, -1);
+}
+
+Tensor attend_first_heads(const Tensor& q, const Tensor& k, const Tensor& v, const Tensor& first) {
+  const NoAutocast no_autocast;
+  const Tensor row = torch::arange(q.size(0), first.options());
+  const Tensor span = torch::bucketize(row, first, /*out_int32=*/false, /*right=*/true) - 1;
+  const auto of_row = [&](const Tensor& x) { return x.index_select(0, span); };
+  const Tensor scores = torch::bmm(q, of_row(k).transpose(1, 2)) / std::sqrt(double(q.size(2)));
+  return torch::bmm(torch::softmax(scores, -1), of_row(v));
+}
+
+}  // namespace composed
 
 }  // namespace revenant

@@ -1,6 +1,7 @@
-// Verbs that torch has no single operator for, each with its gradient: composed from torch's own
-// they pass over memory ten times and more. float32 or float64; results do not depend on the number
-// of threads.
+// Verbs that torch has no single operator for. On the CPU each has its own loops and gradient:
+// composed from torch's operators they pass over memory ten times and more. On other devices they
+// are composed. float32 or float64, under autocast too; on the CPU results do not depend on the
+// number of threads.
 #pragma once
 
 #include <torch/types.h>
@@ -18,5 +19,14 @@ torch::Tensor rotate_rows(const torch::Tensor& x, const torch::Tensor& cos,
 // times v [S, m, d]; `first` [S] names each span's first row. [R, n, d]
 torch::Tensor attend_first_heads(const torch::Tensor& q, const torch::Tensor& k,
                                  const torch::Tensor& v, const torch::Tensor& first);
+
+// The same of torch's operators, on any device.
+namespace composed {
+torch::Tensor rms_norm_rows(const torch::Tensor& x, const torch::Tensor& weight, double eps);
+torch::Tensor rotate_rows(const torch::Tensor& x, const torch::Tensor& cos,
+                          const torch::Tensor& sin);
+torch::Tensor attend_first_heads(const torch::Tensor& q, const torch::Tensor& k,
+                                 const torch::Tensor& v, const torch::Tensor& first);
+}  // namespace composed
 
 }  // namespace revenant

@@ -108,18 +108,18 @@ NamedTensors Optimizer::state() const {
   NamedTensors state;
   for (const auto& [name, parameter] : model_.parameters) {
     if (const auto* moments = state_of(adamw_, parameter)) {
-      state["exp_avg." + name] = moments->exp_avg();
-      state["exp_avg_sq." + name] = moments->exp_avg_sq();
+      state["exp_avg." + name] = moments->exp_avg().cpu();
+      state["exp_avg_sq." + name] = moments->exp_avg_sq().cpu();
       state["step." + name] = torch::tensor({float(moments->step())});
     }
     if (const auto it = momenta_.find(name); it != momenta_.end())
-      state["momentum_buffer." + name] = it->second;
+      state["momentum_buffer." + name] = it->second.cpu();
   }
   return state;
 }
 
 void Optimizer::load(NamedTensors state, const Path& file) {
-  const auto taken = [&](const std::string& key, at::IntArrayRef shape) {
+  const auto taken = [&](const std::string& key, at::IntArrayRef shape) -> torch::Tensor {
     const auto node = state.extract(key);
     const std::string subject = file.string() + ": " + key;
     if (node.empty()) throw Error("checkpoint", subject, "a moment of the optimiser", "nothing");
@@ -130,15 +130,21 @@ void Optimizer::load(NamedTensors state, const Path& file) {
   };
   for (const auto& [name, own] : muons_) {
     const std::string key = "momentum_buffer." + name;
-    if (state.contains(key)) momenta_[name] = taken(key, model_.parameters.at(name).sizes());
+    if (state.contains(key)) {
+      const torch::Tensor& parameter = model_.parameters.at(name);
+      momenta_[name] = taken(key, parameter.sizes()).to(parameter.device());
+    }
   }
   for (const auto& [name, own] : adamws_) {
     if (!state.contains("step." + name)) continue;
     const torch::Tensor& parameter = model_.parameters.at(name);
     auto moments = std::make_unique<torch::optim::AdamWParamState>();
     moments->step(int64_t(taken("step." + name, {1}).item<float>()));
-    moments->exp_avg(taken("exp_avg." + name, parameter.sizes()));
-    moments->exp_avg_sq(taken("exp_avg_sq." + name, parameter.sizes()));
+    const auto moment = [&](const char* kind) {
+      return taken(kind + name, parameter.sizes()).to(parameter.device());
+    };
+    moments->exp_avg(moment("exp_avg."));
+    moments->exp_avg_sq(moment("exp_avg_sq."));
     adamw_.state()[parameter.unsafeGetTensorImpl()] = std::move(moments);
   }
   if (!state.empty())

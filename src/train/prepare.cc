@@ -7,6 +7,7 @@
 #include "image/orientation.h"
 #include "text/tokenizer_files.h"
 #include "text/train_bpe.h"
+#include "train/device.h"
 #include "train/objective.h"
 #include "train/reference.h"
 
@@ -122,6 +123,7 @@ void start(const Recipe& recipe, const Json& config, const Tell& tell, Run& run)
                                    : load_to_train(recipe.model, recipe.config_set);
   for (const std::string& warning : run.model.warnings) tell(warning);
   set_trainable(run.model, recipe);
+  move_to(run.model, device_of(recipe.device));
   run.optimizer.emplace(recipe, run.model);
 }
 
@@ -158,6 +160,7 @@ void tell_pictures(const Recipe& recipe, const Preparation& p, const Tell& tell)
 }  // namespace
 
 std::unique_ptr<Preparation> prepare(const Recipe& recipe, const Tell& tell) {
+  device_of(recipe.device);  // throws early
   auto p = std::make_unique<Preparation>();
   p->data = read_training_data(recipe.data, recipe.objective.takes_pairs());
   p->eval_data = read_training_data(recipe.eval_data, recipe.objective.takes_pairs());
@@ -190,6 +193,7 @@ std::unique_ptr<Preparation> prepare(const Recipe& recipe, const Tell& tell) {
     start(recipe, config, tell, p->run);
   p->run.state.run = identity;
   tell(trainable_report(p->run.model));
+  tell("computes on " + described(p->run.model.device()));
   if (recipe.objective.takes_reference())
     add_reference(recipe, *p->rule, *p->tokenizer, tell, p->data, p->eval_data);
   check_evaluation(recipe, *p);

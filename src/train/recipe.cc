@@ -184,6 +184,7 @@ Fields fields_of(Recipe& r, const std::string& subject) {
       {"trainable", names(r.trainable)},
       {"parameter_groups", list(r.parameter_groups, "parameter_groups", subject, fields_of_group)},
       {"rows", choice(r.rows, {"train", "infer"})},
+      {"device", changeable(choice(r.device, {"auto", "cpu", "cuda"}))},
       {"seed", value(r.seed)},
       {"per_device_train_batch_size", value(r.per_device_train_batch_size)},
       {"questions_per_picture", value(r.questions_per_picture)},

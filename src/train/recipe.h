@@ -10,6 +10,7 @@
 
 #include "base/file.h"
 #include "image/image.h"
+#include "train/device_choice.h"
 #include "train/objective_config.h"
 
 namespace revenant {
@@ -45,6 +46,7 @@ struct Recipe {
   std::vector<std::string> trainable = {"all"};
   std::vector<ParameterGroup> parameter_groups;
   enum class Rows { train, infer } rows = Rows::train;  // whether answers traverse (TroL)
+  DeviceChoice device = DeviceChoice::automatic;
   uint64_t seed = 42;
   int per_device_train_batch_size = 32;  // pictures
   int questions_per_picture = 4;         // at most, drawn anew each time

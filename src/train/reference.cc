@@ -8,7 +8,7 @@
 #include "base/json.h"
 #include "base/sha256.h"
 #include "io/safetensors.h"
-#include "train/gradients.h"
+#include "train/device.h"
 
 namespace revenant {
 namespace {
@@ -39,8 +39,8 @@ ReferenceScores computed(const TorchModel& model, const BatchMaker& maker, const
     const Pick pick{&set, group, 0};
     const TorchBatch batch = maker.make({&pick, 1});
     if (batch.pairs.empty()) continue;
-    const Autocast autocast(bf16);
-    const torch::Tensor sums = score_answers(model, batch).sums;
+    const Autocast autocast(bf16, model.device());
+    const torch::Tensor sums = score_answers(model, batch).sums.cpu();
     for (const AnswerPair& pair : batch.pairs) {
       scores.chosen[pair.row] = sums[pair.chosen].item<double>();
       scores.rejected[pair.row] = sums[pair.rejected].item<double>();
@@ -92,7 +92,10 @@ void add_reference(const Recipe& recipe, const PromptRule& rule, const Tokenizer
       return;
     }
     tell("computing what the reference model says of " + set.recipe.path.string());
-    if (!model) model = load_to_train(directory, settings);
+    if (!model) {
+      model = load_to_train(directory, settings);
+      move_to(*model, device_of(recipe.device));
+    }
     const BatchMaker maker{model->config, tokenizer, rule, tile_rule(model->config), options};
     set.reference = computed(*model, maker, set, recipe.bf16);
     save(file, set.reference);

@@ -11,6 +11,7 @@
 
 #include "base/error.h"
 #include "base/json.h"
+#include "train/device.h"
 
 namespace revenant {
 namespace {
@@ -122,6 +123,7 @@ std::optional<Path> go_on(const Recipe& recipe, const Json& asked,
     if (!usable([&] {
           run.model = load_torch_model(checkpoint);
           set_trainable(run.model, recipe);
+          move_to(run.model, device_of(recipe.device));
           run.optimizer.emplace(recipe, run.model);
           load_optimizer(checkpoint, *run.optimizer);
         }))

@@ -7,13 +7,13 @@ namespace revenant {
 namespace {
 
 Array to_array(const torch::Tensor& tensor) {
-  const torch::Tensor t = tensor.detach().to(torch::kFloat32).contiguous();
+  const torch::Tensor t = tensor.detach().to(torch::kCPU, torch::kFloat32).contiguous();
   const float* data = t.data_ptr<float>();
   return {{t.sizes().begin(), t.sizes().end()}, {data, data + t.numel()}, {}};
 }
 
-torch::Tensor to_tensor(const Array& array, torch::Dtype dtype) {
-  return torch::tensor(array.floats).view(array.shape).to(dtype);
+torch::Tensor to_tensor(const Array& array, torch::TensorOptions options) {
+  return torch::tensor(array.floats).view(array.shape).to(options);
 }
 
 TorchNote to_note(const ArrayNote& note) {
@@ -30,12 +30,12 @@ TorchModel copy_of(const TorchModel& model) {
 }
 
 TorchBatch batch_of(const Step& step, std::span<const int> ids, std::span<const int64_t> labels,
-                    const Array* pixels, torch::Dtype dtype) {
+                    const Array* pixels, torch::TensorOptions options) {
   TorchBatch batch;
   batch.step = step;
   batch.ids.assign(ids.begin(), ids.end());
   batch.labels.assign(labels.begin(), labels.end());
-  if (pixels) batch.pixels = to_tensor(*pixels, dtype);
+  if (pixels) batch.pixels = to_tensor(*pixels, options);
   return batch;
 }
 
@@ -61,14 +61,14 @@ void TorchTraced::switch_mechanisms(bool on) {
 Array TorchTraced::see(const Array& pixels, const ArrayNote& note) {
   const torch::NoGradGuard no_grad;
   const TorchNote torch_note = to_note(note);
-  return to_array(revenant::see(model_, to_tensor(pixels, model_.dtype()), &torch_note));
+  return to_array(revenant::see(model_, to_tensor(pixels, model_.options()), &torch_note));
 }
 
 Array TorchTraced::forward(const Step& step, std::span<const int> ids, const Array* features,
                            const ArrayNote& note) {
   const torch::NoGradGuard no_grad;
   const TorchNote torch_note = to_note(note);
-  const torch::Tensor rows = features ? to_tensor(*features, model_.dtype()) : torch::Tensor();
+  const torch::Tensor rows = features ? to_tensor(*features, model_.options()) : torch::Tensor();
   return to_array(revenant::forward(model_, step, {ids.begin(), ids.end()}, rows, {}, &torch_note));
 }
 
@@ -94,7 +94,7 @@ void TorchTraced::trace_adamw(const TorchBatch& batch, double decay, const std::
 
 Arrays TorchTraced::train(const Step& step, std::span<const int> ids,
                           std::span<const int64_t> labels, const Array& pixels) {
-  const TorchBatch batch = batch_of(step, ids, labels, &pixels, model_.dtype());
+  const TorchBatch batch = batch_of(step, ids, labels, &pixels, model_.options());
   TorchModel model = copy_of(model_);
   mean_loss(sft, model, batch).backward();
   Arrays out = gradients_of(model, "grad/");
@@ -106,7 +106,7 @@ Arrays TorchTraced::train(const Step& step, std::span<const int> ids,
 // Both answers as training has them: one pass of the tower, a pair.
 Arrays TorchTraced::prefer(const Step& step, std::span<const int> ids,
                            std::span<const int64_t> labels, const Array* pixels) {
-  TorchBatch batch = batch_of(step, ids, labels, pixels, model_.dtype());
+  TorchBatch batch = batch_of(step, ids, labels, pixels, model_.options());
   batch.pairs = {{0, 1}};
   for (size_t span = 0; span < step.spans.size(); ++span)
     for (int64_t tile = 0; pixels && tile < pixels->shape.at(0); ++tile)

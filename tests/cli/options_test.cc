@@ -383,6 +383,8 @@ std::vector<OptionRow> Options::golden_rows() const {
       {"trace", "--backend", {}, {}, out, "", "TrainHasHelpWithoutTheOtherProgram"},
       {"conformance", "DIR", conformance, {"conformance", trol}},
       {"conformance", "--config-set", conformance, joined(conformance, off)},
+      {"trace", "--device", trace, joined(trace, {"--device", "cuda"}), all},
+      {"conformance", "--device", conformance, joined(conformance, {"--device", "cuda"}), all},
       {"conformance", "--backend", conformance, joined(conformance, {"--backend", "torch"}), all}};
 }
 
@@ -516,7 +518,7 @@ void Options::check(const OptionRow& row) const {
     // The script that stands in brings no data; other settings miss the golden numbers.
     const bool may_fail = row.command == "data make" || row.command == "data check" ||
                           row.command == "conformance" || row.option == "--max-pixels" ||
-                          row.option == "--cache-memory";
+                          row.option == "--cache-memory" || row.option == "--device";
     EXPECT_TRUE(got.code == 0 || may_fail) << testing::PrintToString(words) << got.err;
     return row.shown(got);
   };

@@ -46,6 +46,7 @@ class Noise : public testing::Test {
     Recipe r;
     r.output_dir = root_ / output;
     r.config = root_ / "config.json";
+    r.device = DeviceChoice::cpu;  // bits are compared
     r.tokenizer_vocab = 300;
     r.data = {{root_ / "rows.json", "", 1}};
     r.per_device_train_batch_size = 4;

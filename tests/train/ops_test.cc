@@ -1,4 +1,4 @@
-// The operators with their own gradients against what autograd makes of torch's operators.
+// The operators with their own gradients against their composed twins, and these against numbers.
 #include "train/ops.h"
 
 #include <gtest/gtest.h>
@@ -33,36 +33,46 @@ Tensor random_of(at::IntArrayRef shape) { return torch::randn(shape, torch::kFlo
 
 TEST(Ops, RmsNorm) {
   torch::manual_seed(1);
-  expect_same(
-      [](const auto& x) { return rms_norm_rows(x[0], x[1], 1e-2); },
-      [](const auto& x) { return x[0] * torch::rsqrt(x[0].square().mean(-1, true) + 1e-2) * x[1]; },
-      {random_of({70, 13}), random_of({13})});
+  expect_same([](const auto& x) { return rms_norm_rows(x[0], x[1], 1e-2); },
+              [](const auto& x) { return composed::rms_norm_rows(x[0], x[1], 1e-2); },
+              {random_of({70, 13}), random_of({13})});
 }
 
 TEST(Ops, Rotation) {
   torch::manual_seed(2);
   const Tensor angle = random_of({67, 1, 4}), cos = angle.cos(), sin = angle.sin();
-  expect_same(
-      [&](const auto& x) { return rotate_rows(x[0], cos, sin); },
-      [&](const auto& x) {
-        const auto half = x[0].chunk(2, -1);
-        return torch::cat({half[0] * cos - half[1] * sin, half[1] * cos + half[0] * sin}, -1);
-      },
-      {random_of({67, 3, 8})});
+  expect_same([&](const auto& x) { return rotate_rows(x[0], cos, sin); },
+              [&](const auto& x) { return composed::rotate_rows(x[0], cos, sin); },
+              {random_of({67, 3, 8})});
 }
 
 TEST(Ops, HeadsOfTheFirstRow) {
   torch::manual_seed(3);
   const Tensor first = torch::tensor({0, 5, 6}, torch::kLong);
-  const Tensor span = torch::tensor({0, 0, 0, 0, 0, 1, 2, 2, 2}, torch::kLong);
   expect_same([&](const auto& x) { return attend_first_heads(x[0], x[1], x[2], first); },
-              [&](const auto& x) {
-                const auto of_row = [&](const Tensor& y) { return y.index_select(0, span); };
-                const Tensor scores =
-                    torch::bmm(x[0], of_row(x[1]).transpose(1, 2)) / std::sqrt(8.0);
-                return torch::bmm(torch::softmax(scores, -1), of_row(x[2]));
-              },
+              [&](const auto& x) { return composed::attend_first_heads(x[0], x[1], x[2], first); },
               {random_of({9, 4, 8}), random_of({3, 2, 8}), random_of({3, 2, 8})});
+}
+
+// By hand: two spans, of two rows and of one; each row sees the heads of its own span.
+TEST(Ops, ComposedOnesGiveTheirFormulas) {
+  const auto of = [](std::vector<double> values, at::IntArrayRef shape) {
+    return torch::tensor(values, torch::kFloat64).view(shape);
+  };
+  const Tensor first = torch::tensor({0, 2}, torch::kLong);
+  const Tensor q = of({1, 2, 3}, {3, 1, 1}), k = of({0, 1, 2, 0}, {2, 2, 1}),
+               v = of({10, 20, 30, 40}, {2, 2, 1});
+  const auto between = [](double a, double b, double to_b) {
+    return a + (b - a) / (1 + std::exp(-to_b));
+  };
+  EXPECT_TRUE(torch::allclose(
+      composed::attend_first_heads(q, k, v, first),
+      of({between(10, 20, 1), between(10, 20, 2), between(30, 40, -6)}, {3, 1, 1}), 0, 1e-12));
+  EXPECT_TRUE(torch::allclose(composed::rms_norm_rows(of({3, 4}, {1, 2}), of({1, 2}, {2}), 0.5),
+                              of({3 / std::sqrt(13.0), 8 / std::sqrt(13.0)}, {1, 2}), 0, 1e-12));
+  EXPECT_TRUE(torch::allclose(
+      composed::rotate_rows(of({1, 2}, {1, 1, 2}), of({0.6}, {1, 1, 1}), of({0.8}, {1, 1, 1})),
+      of({0.6 - 1.6, 1.2 + 0.8}, {1, 1, 2}), 0, 1e-12));
 }
 
 TEST(Ops, BrainFloatsComeBackAsFloats) {

@@ -99,6 +99,7 @@ const std::map<std::string, std::string> other_values = {
      "[{adam_epsilon: 0.001, learning_rate: 0.5, match: [vision], weight_decay: 0.25}]"},
     {"exif", "apply"},
     {"rows", "infer"},
+    {"device", "cuda"},
     {"seed", "7"},
     {"per_device_train_batch_size", "3"},
     {"questions_per_picture", "9"},

@@ -5,6 +5,7 @@
 #include <set>
 
 #include "noise.h"
+#include "train/device.h"
 #include "train/reference.h"
 #include "train/run_directory.h"
 
@@ -15,12 +16,6 @@ namespace fs = std::filesystem;
 using Json = nlohmann::json;
 using TrainTest = Noise;
 
-// A bit is enough: the manifest knows every file.
-// Whatever the reason: a fresh start would overwrite what was reached.
-// The tower has no gradient, hence no moments.
-// What train() refuses with; empty: nothing.
-// Up to where it begins to fall a level schedule may be given another end.
-// Stopped at any step, a run leaves a checkpoint and ends as an unbroken one.
 TEST_F(TrainTest, AccumulatedEqualsOneBatch) {
   Recipe one = recipe("one"), many = recipe("many");
   one.per_device_train_batch_size = 8;
@@ -52,6 +47,15 @@ TEST_F(TrainTest, ThreadsDoNotShowInTheWeights) {
   EXPECT_EQ(at::get_num_threads(), 4);  // as it was before
   at::set_num_threads(threads);
   EXPECT_EQ(read_file(root_ / "one/model.safetensors"), read_file(root_ / "two/model.safetensors"));
+}
+
+TEST_F(TrainTest, ADeviceThatIsNotThereIsNamed) {
+  if (!device_of(DeviceChoice::automatic).is_cpu()) GTEST_SKIP() << "this machine has CUDA";
+  Recipe r = recipe("there");
+  r.device = DeviceChoice::automatic;
+  ASSERT_TRUE(train(r));
+  r.device = DeviceChoice::cuda;
+  EXPECT_TRUE(has(refusal(r), "device: expected CUDA")) << refusal(r);
 }
 
 TEST_F(TrainTest, LossFallsOnWhatCanBeLearnt) {

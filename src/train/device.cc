@@ -1,0 +1,67 @@
+#include "train/device.h"
+
+#include <ATen/autocast_mode.h>
+#include <dlfcn.h>
+#include <torch/cuda.h>
+
+#include <optional>
+
+#include "base/error.h"
+
+namespace revenant {
+namespace {
+
+// What keeps CUDA from working here; nothing where it works. Looked at once: torch remembers what
+// it found first.
+std::optional<std::string> load_cuda() {
+  for (const char* library : {"libcuda.so.1", "libtorch_cuda.so"})  // the driver's, torch's
+    if (!::dlopen(library, RTLD_NOW | RTLD_GLOBAL)) return std::string(::dlerror());
+  try {
+    if (torch::cuda::device_count() > 0) return {};
+    return std::string("no CUDA device");
+  } catch (const c10::Error& error) {
+    return std::string(error.what_without_backtrace());
+  }
+}
+
+const std::optional<std::string>& why_no_cuda() {
+  static const std::optional<std::string> reason = load_cuda();
+  return reason;
+}
+
+}  // namespace
+
+torch::Device device_of(DeviceChoice choice) {
+  if (choice == DeviceChoice::cpu || (choice == DeviceChoice::automatic && why_no_cuda()))
+    return torch::kCPU;
+  if (why_no_cuda())
+    throw Error("train", "device", "CUDA, which cuda asks for (docs/training.md)", *why_no_cuda());
+  return {torch::kCUDA, 0};
+}
+
+std::string described(torch::Device device) {
+  if (device.is_cpu()) return "the CPU";
+  char name[128] = "";
+  if (auto* of = reinterpret_cast<int (*)(char*, int, int)>(::dlsym(nullptr, "cuDeviceGetName")))
+    of(name, sizeof name, device.index());
+  return device.str() + " (" + name + ")";
+}
+
+torch::Tensor indices(const std::vector<int64_t>& values, torch::Device device) {
+  return torch::tensor(values, torch::kLong).to(device);
+}
+
+// Without torch's cache of leaves in bf16, which would outlive a step and be stale in the next.
+Autocast::Autocast(bool on, torch::Device device)
+    : device_(device), cached_(at::autocast::is_autocast_cache_enabled()) {
+  at::autocast::set_autocast_cache_enabled(false);
+  at::autocast::set_autocast_dtype(device.type(), at::kBFloat16);  // CUDA's own choice is f16
+  at::autocast::set_autocast_enabled(device.type(), on);
+}
+
+Autocast::~Autocast() {
+  at::autocast::set_autocast_enabled(device_.type(), false);
+  at::autocast::set_autocast_cache_enabled(cached_);
+}
+
+}  // namespace revenant

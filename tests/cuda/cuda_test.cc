@@ -1,0 +1,95 @@
+// Training on a CUDA device against training on the CPU.
+#include <cmath>
+
+#include "noise.h"
+#include "train/device.h"
+
+namespace revenant {
+namespace {
+
+class Cuda : public Noise {
+ protected:
+  void SetUp() override {
+    if (device_of(DeviceChoice::automatic).is_cpu())
+      GTEST_SKIP() << "no CUDA device, or no part of torch for it";
+    Noise::SetUp();
+  }
+  Recipe recipe(const std::string& output, DeviceChoice device, Recipe::Optim optim) const {
+    Recipe r = Noise::recipe(output);
+    r.device = device;
+    r.optim = optim;
+    r.objective.kind = ObjectiveConfig::Kind::po;
+    return r;
+  }
+  // Both logs tell of the same steps, their losses as near as `tolerance`.
+  void expect_near(const std::string& one, const std::string& other, double tolerance) const {
+    const auto a = log_of(root_ / one), b = log_of(root_ / other);
+    ASSERT_EQ(a.size(), b.size());
+    ASSERT_GE(a.size(), 6u);
+    for (size_t i = 0; i < a.size(); ++i)
+      for (const char* key : {"loss", "grad_norm", "rewards/margins", "eval_loss"}) {
+        ASSERT_EQ(a[i].contains(key), b[i].contains(key));
+        if (!a[i].contains(key)) continue;
+        const double x = a[i][key], y = b[i][key];
+        EXPECT_NEAR(x, y, tolerance * std::max(1.0, std::abs(x))) << key << " of line " << i;
+      }
+  }
+};
+
+TEST_F(Cuda, StepsAreThoseOfTheCpu) {
+  for (const auto optim : {Recipe::Optim::adamw_torch, Recipe::Optim::muon}) {
+    const std::string name = std::to_string(int(optim));
+    ASSERT_TRUE(train(recipe("cpu" + name, DeviceChoice::cpu, optim)));
+    ASSERT_TRUE(train(recipe("cuda" + name, DeviceChoice::cuda, optim)));
+    expect_near("cpu" + name, "cuda" + name, 1e-4);
+  }
+}
+
+// bf16 has 8 bits: as far from float32 as on the CPU.
+TEST_F(Cuda, Bf16StepsStayNear) {
+  Recipe wide = recipe("wide", DeviceChoice::cpu, Recipe::Optim::adamw_torch),
+         narrow = recipe("narrow", DeviceChoice::cuda, Recipe::Optim::adamw_torch);
+  narrow.bf16 = true;
+  ASSERT_TRUE(train(wide));
+  ASSERT_TRUE(train(narrow));
+  expect_near("wide", "narrow", 0.05);
+  EXPECT_NE(log_of(root_ / "wide")[0]["loss"], log_of(root_ / "narrow")[0]["loss"]);
+}
+
+// A run may go on on another device.
+TEST_F(Cuda, ARunGoesOnElsewhere) {
+  for (const auto& [begins, ends] : {std::pair(DeviceChoice::cuda, DeviceChoice::cpu),
+                                     std::pair(DeviceChoice::cpu, DeviceChoice::cuda)}) {
+    const std::string name = begins == DeviceChoice::cuda ? "from_cuda" : "from_cpu";
+    const auto optim = Recipe::Optim::muon;
+    ASSERT_TRUE(train(recipe("unbroken", DeviceChoice::cpu, optim)));
+    ASSERT_TRUE(train(recipe(name, begins, optim)));
+    std::filesystem::remove_all(root_ / name / "checkpoint-6");
+    ASSERT_TRUE(train(recipe(name, ends, optim)));
+    expect_near("unbroken", name, 1e-4);
+  }
+}
+
+// Frozen parts, a reference model, an evaluation.
+TEST_F(Cuda, PreferenceWithAReference) {
+  ASSERT_TRUE(train(recipe("base", DeviceChoice::cpu, Recipe::Optim::adamw_torch)));
+  const auto run = [&](const std::string& output, DeviceChoice device) {
+    Recipe r = recipe(output, device, Recipe::Optim::adamw_torch);
+    r.config.clear();
+    r.model = root_ / "base";
+    std::filesystem::copy(root_ / "rows.json", root_ / (output + ".json"));
+    r.data = {{root_ / (output + ".json"), "", 1}};  // the reference's scores lie beside it
+    r.eval_data = r.data;
+    r.eval_steps = 6;
+    r.objective.kind = ObjectiveConfig::Kind::dpo;
+    r.objective.beta = 0.3;
+    r.trainable = {"projector", "mechanism"};
+    ASSERT_TRUE(train(r));
+  };
+  run("on_cpu", DeviceChoice::cpu);
+  run("on_cuda", DeviceChoice::cuda);
+  expect_near("on_cpu", "on_cuda", 1e-4);
+}
+
+}  // namespace
+}  // namespace revenant
