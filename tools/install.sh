@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Installs what the project needs on Debian 12: `tools/install.sh run` for the program alone,
 # `test` for the tests and training too (libtorch and Arrow into .venv, no CUDA toolkit), `cuda` for
-# these and training on a GPU (some 3 GB of CUDA libraries into .venv), `data` for what
+# these and training on a GPU (5 GB of CUDA libraries into .venv), `data` for what
 # tools/fetch_data.sh calls, `lint` for clang-format and clang-tidy, `fuzz` for tools/fuzz.sh,
 # `pictures` for tools/readme_pictures.sh.
 set -euo pipefail

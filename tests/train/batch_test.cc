@@ -3,6 +3,7 @@
 
 #include <set>
 
+#include "image/encoders.h"
 #include "noise.h"
 #include "train/objective.h"
 
@@ -138,6 +139,20 @@ TEST_F(BatchTest, PicturesComeMirroredAndShiftedAsTheSetSays) {
   EXPECT_GT(mirrored, 3);
   EXPECT_LT(mirrored, 17);
   EXPECT_GT(moved, 10);
+}
+
+// The recipe's `exif` reaches the pictures: a quarter turn to the right (tag 0x0112, a short, 6).
+TEST_F(BatchTest, PicturesAreTurnedAsTheRecipeSays) {
+  const std::string turn("MM\0*\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0\x06\0\0\0\0\0\0", 26);
+  const std::string png = read_file(root_ / "images/0.png");
+  write_file(root_ / "images/0.png", png.substr(0, 33) + png_chunk("eXIf", turn) + png.substr(33));
+  Recipe r = recipe("as_stored");
+  const torch::Tensor stored = OneStep(r, 1).batch(0, 1).pixels;
+  r.exif = Exif::apply;
+  r.output_dir = root_ / "turned";
+  const OneStep one(r, 1);
+  EXPECT_TRUE(torch::equal(one.batch(0, 1).pixels, torch::rot90(stored, -1, {2, 3})));
+  EXPECT_FALSE(torch::equal(one.batch(0, 1).pixels, stored));
 }
 
 // Every row of a batch against the row of the set that it comes from.
