@@ -20,6 +20,7 @@ void add_trace(CLI::App& app);
 void add_conformance(CLI::App& app);
 void add_synth(CLI::App& app);
 void add_quantize(CLI::App& app);
+void add_merge(CLI::App& app);
 void add_view(CLI::App& app);
 void add_serve(CLI::App& app);
 void add_bench(CLI::App& app);

@@ -20,7 +20,9 @@ struct RowMap {
   int64_t operator()(int64_t row) const { return offset + row / block * stride + row % block; }
 };
 
-enum class Role { embedding, linear, bias, norm, scale, position, mixer, gate, lora };
+// `lora` is the picture's own branch of the released TroL; `adapter` what is trained beside a
+// matrix (store/adapter.h), and no part of the table.
+enum class Role { embedding, linear, bias, norm, scale, position, mixer, gate, lora, adapter };
 
 struct TensorSpec {
   std::string name;            // canonical, llama.cpp's where one exists: blk.3.attn_q.weight

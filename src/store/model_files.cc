@@ -7,6 +7,7 @@
 #include "io/gate_file.h"
 #include "io/gguf.h"
 #include "kernels/panels.h"
+#include "store/adapter.h"
 #include "store/plain_gguf.h"
 
 namespace revenant {
@@ -121,6 +122,9 @@ void ModelFiles::open_directory(const Path& path, const std::vector<std::string>
                                 OneForAll one_for_all) {
   if (std::filesystem::is_regular_file(path))
     throw Error("model", path.string(), "a model directory or a GGUF file", "another file");
+  if (std::filesystem::exists(path / adapter_weights_name))
+    throw Error("model", path.string(), "a model (revenant merge makes one of an adapter)",
+                "an adapter");
   const Checkpoint& checkpoint = parts_->checkpoint.emplace(Checkpoint::open(path));
   small_ = FileSet(path);
   configure(checkpoint.config(), settings);

@@ -70,6 +70,7 @@ Format format_for(const QuantizeType& type, const Config& config, const TensorSp
     case Role::gate:
       return stored;
     case Role::lora:
+    case Role::adapter:
       return fitting(at_least(Format::q8_0, type.most));
     case Role::embedding:
     case Role::linear:

@@ -8,6 +8,7 @@
 #include "base/sha256.h"
 #include "io/safetensors.h"
 #include "text/tokenizer_files.h"
+#include "train/adapters.h"
 
 namespace revenant {
 namespace {
@@ -60,7 +61,7 @@ void save_checkpoint(const Path& output_dir, const TorchModel& model, const Opti
   const Path place = place_of(state.global_step), temporary = place.string() + ".tmp";
   fs::remove_all(temporary);
   fs::create_directories(temporary);
-  save_torch_model(model, temporary, DType::f32);
+  save_trained(model, temporary, DType::f32);
   copy_tokenizer(tokenizer, temporary);
   std::vector<NamedTensor> moments;
   const NamedTensors optimizer_state = optimizer.state();

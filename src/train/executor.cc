@@ -5,6 +5,7 @@
 #include <numeric>
 #include <optional>
 
+#include "train/adapters.h"
 #include "train/device.h"
 
 namespace revenant {
@@ -65,6 +66,19 @@ TorchRows::TorchRows(const Config& c, const Step& step, torch::TensorOptions opt
   unpadded = indices(place_of_row, device);
   pictures = indices(picture_rows, device);
   traversing = torch::tensor(traverse_rows).view({-1, 1}).to(options);
+}
+
+torch::Tensor TorchExecutor::linear(const Linear<Weight>& w, const Tensor& x, const Step*) {
+  Tensor y = torch::linear(x, w.weight.tensor, w.bias.tensor);
+  if (w.weight.a.defined()) {
+    const bool drops = w.weight.dropout > 0 && dropout_seed_ != 0;
+    const Tensor kept =
+        drops ? x * dropout_mask(dropout_seed_ += 2, x.sizes(), w.weight.dropout, x.options()) : x;
+    y = y + torch::linear(torch::linear(kept, w.weight.a), w.weight.b) * w.weight.scale;
+  }
+  if (!w.lora_a.tensor.defined() || rows_->pictures.numel() == 0) return y;
+  const Tensor low = torch::linear(x.index_select(0, rows_->pictures), w.lora_a.tensor);
+  return y.index_add(0, rows_->pictures, torch::linear(low, w.lora_b.tensor));
 }
 
 Qkv<torch::Tensor> TorchExecutor::anchor(Site site, const Qkv<Tensor>& a, const Step&) {

@@ -32,12 +32,23 @@ struct TorchRows {
   torch::Tensor traversing;        // [R, 1] 1 on prompt rows that traverse
 };
 
+// A weight, and the adapter beside it where there is one.
+struct TorchWeight {
+  torch::Tensor tensor;
+  torch::Tensor a, b;  // [rank, in], [out, rank]
+  double scale = 0;    // of B A x
+  double dropout = 0;  // share of x that A does not see, in training
+  operator const torch::Tensor&() const { return tensor; }
+};
+
 class TorchExecutor : public Verbs<TorchExecutor> {
  public:
   using Tensor = torch::Tensor;
+  using Weight = TorchWeight;
 
-  TorchExecutor(const Config& config, const TorchRows* rows, const TorchNote* observer)
-      : c_(config), rows_(rows), observer_(observer) {}
+  TorchExecutor(const Config& config, const TorchRows* rows, const TorchNote* observer,
+                uint64_t dropout_seed = 0)
+      : c_(config), rows_(rows), observer_(observer), dropout_seed_(dropout_seed) {}
 
   Tensor embed(const Tensor& table, const Tensor& ids) {
     return torch::embedding(table, ids, c_.padding_index);
@@ -45,20 +56,14 @@ class TorchExecutor : public Verbs<TorchExecutor> {
   Tensor place(const Tensor& x, const Tensor& features, const Step&) {
     return x.index_copy(0, rows_->pictures, features.to(x.dtype()));
   }
-  Tensor linear(const Linear<Tensor>& w, const Tensor& x, const Step* = nullptr) {
-    const Tensor y = torch::linear(x, w.weight, w.bias);
-    if (!w.lora_a.defined() || rows_->pictures.numel() == 0) return y;
-    const Tensor low = torch::linear(x.index_select(0, rows_->pictures), w.lora_a);
-    const Tensor high = torch::linear(low, w.lora_b);
-    return y.index_add(0, rows_->pictures, high);
-  }
+  Tensor linear(const Linear<Weight>& w, const Tensor& x, const Step* = nullptr);
   Tensor heads(const Tensor& x, int d) { return x.view({x.size(0), -1, d}); }
   Tensor join(const Tensor& x) { return x.reshape({x.size(0), -1}); }
-  Tensor rms_norm(const Tensor& x, const Norm<Tensor>& n) {
+  Tensor rms_norm(const Tensor& x, const Norm<Weight>& n) {
     return rms_norm_rows(x, n.weight, n.eps);
   }
-  Tensor layer_norm(const Tensor& x, const Norm<Tensor>& n) {
-    return torch::layer_norm(x, {x.size(-1)}, n.weight, n.bias, n.eps);
+  Tensor layer_norm(const Tensor& x, const Norm<Weight>& n) {
+    return torch::layer_norm(x, {x.size(-1)}, n.weight.tensor, n.bias.tensor, n.eps);
   }
   Tensor rope(const Tensor& x, const Step&) { return rotate_rows(x, rows_->cos, rows_->sin); }
   Qkv<Tensor> anchor(Site, const Qkv<Tensor>& a, const Step&);
@@ -113,6 +118,7 @@ class TorchExecutor : public Verbs<TorchExecutor> {
   const Config& c_;
   const TorchRows* rows_;
   const TorchNote* observer_;
+  uint64_t dropout_seed_;
   std::map<int, Qkv<Tensor>> anchors_;  // by layer
 };
 

@@ -14,22 +14,31 @@ torch::Tensor slice_of(const TensorSpec& spec, const torch::Tensor& stored) {
   return stored.view(shape).narrow(1, spec.rows.offset, spec.rows.block);
 }
 
-Weights<torch::Tensor> TorchModel::weights() const {
-  return bind<torch::Tensor>(config,
-                             [&](const TensorSpec& spec) { return parameters.at(spec.name); });
+Weights<TorchWeight> TorchModel::weights() const {
+  return bind<TorchWeight>(config, [&](const TensorSpec& spec) {
+    TorchWeight weight{parameters.at(spec.name), {}, {}};
+    if (const auto it = adapters.of.find(spec.name); it != adapters.of.end()) {
+      weight.a = parameters.at(it->second.first);
+      weight.b = parameters.at(it->second.second);
+      weight.scale = adapters.scale();
+      weight.dropout = adapters.settings.dropout;
+    }
+    return weight;
+  });
 }
 
-torch::Tensor see(const TorchModel& model, const torch::Tensor& pixels, const TorchNote* note) {
-  TorchExecutor e(model.config, nullptr, note);
+torch::Tensor see(const TorchModel& model, const torch::Tensor& pixels, const TorchNote* note,
+                  uint64_t dropout_seed) {
+  TorchExecutor e(model.config, nullptr, note, dropout_seed);
   return see(e, model.config, model.weights(), pixels, int(pixels.size(0)), int(pixels.size(2)));
 }
 
 torch::Tensor forward(const TorchModel& model, const Step& step, const std::vector<int64_t>& ids,
                       const torch::Tensor& features, const torch::Tensor& rows,
-                      const TorchNote* note) {
+                      const TorchNote* note, uint64_t dropout_seed) {
   const TorchRows torch_rows(model.config, step, model.options());
-  TorchExecutor e(model.config, &torch_rows, note);
-  const Weights<torch::Tensor> w = model.weights();
+  TorchExecutor e(model.config, &torch_rows, note, dropout_seed);
+  const Weights<TorchWeight> w = model.weights();
   const torch::Tensor* pictures = features.defined() ? &features : nullptr;
   const torch::Tensor x = embed_prompt(e, w, indices(ids, model.device()), pictures, step);
   e.note({}, Note::inputs_embeds, x);
@@ -72,7 +81,8 @@ Targets targets_of(const TorchBatch& batch, torch::Device device) {
 
 torch::Tensor features_of(const TorchModel& model, const TorchBatch& batch, const TorchNote* note) {
   if (!batch.pixels.defined() || batch.pixels.size(0) == 0) return {};
-  const torch::Tensor features = see(model, batch.pixels.to(model.device()), note);
+  const torch::Tensor features =
+      see(model, batch.pixels.to(model.device()), note, batch.dropout_seed);
   if (batch.tile_of_slot.empty()) return features;
   return features.view({batch.pixels.size(0), -1, features.size(1)})
       .index_select(0, indices(batch.tile_of_slot, model.device()))
@@ -85,7 +95,10 @@ AnswerScores score_answers(const TorchModel& model, const TorchBatch& batch,
                            const TorchNote* note) {
   const Targets targets = targets_of(batch, model.device());
   const torch::Tensor features = features_of(model, batch, note);
-  const torch::Tensor logits = forward(model, batch.step, batch.ids, features, targets.rows, note);
+  // The tower's draws are even steps of its seed, the language model's odd ones.
+  const uint64_t seed = batch.dropout_seed == 0 ? 0 : batch.dropout_seed + 1;
+  const torch::Tensor logits =
+      forward(model, batch.step, batch.ids, features, targets.rows, note, seed);
   const torch::Tensor wide = logits.to(torch::promote_types(logits.scalar_type(), torch::kFloat32));
   const torch::Tensor losses =
       torch::cross_entropy_loss(wide, targets.tokens, {}, at::Reduction::None);

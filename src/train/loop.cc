@@ -5,7 +5,9 @@
 #include <limits>
 
 #include "base/error.h"
+#include "base/random.h"
 #include "text/tokenizer_files.h"
+#include "train/adapters.h"
 #include "train/prepare.h"
 
 namespace revenant {
@@ -69,6 +71,8 @@ class Loop {
     std::vector<TorchBatch> batches;
     for (size_t at = 0; at < picks.size(); at += size)
       batches.push_back(maker_.make(std::span(picks).subspan(at, size)));
+    Random random(recipe_.seed + 0x9e3779b97f4a7c15 * uint64_t(step + 1));
+    for (TorchBatch& batch : batches) batch.dropout_seed = (random.next() | 2) & ~uint64_t(1);
     return batches;
   }
 
@@ -172,8 +176,8 @@ class Loop {
 };
 
 void finish(const Recipe& recipe, const TorchModel& model, const Path& tokenizer) {
-  save_torch_model(model, recipe.output_dir,
-                   recipe.save_dtype == Recipe::SaveType::float32 ? DType::f32 : DType::bf16);
+  save_trained(model, recipe.output_dir,
+               recipe.save_dtype == Recipe::SaveType::float32 ? DType::f32 : DType::bf16);
   copy_tokenizer(tokenizer, recipe.output_dir);
 }
 

@@ -102,18 +102,20 @@ NamedTensors as_stored(const TorchModel& model, const NamedTensors& tensors) {
   return stored;
 }
 
+TensorSource source_of_tensor(const std::string& name, const torch::Tensor& tensor, DType dtype) {
+  const std::vector<int64_t> shape(tensor.sizes().begin(), tensor.sizes().end());
+  return {name, dtype, shape, [&tensor, dtype](const Sink& sink) {
+            const auto type = dtype == DType::bf16 ? torch::kBFloat16 : torch::kFloat32;
+            const torch::Tensor t = tensor.detach().to(torch::kCPU, type).contiguous();
+            sink({static_cast<const std::byte*>(t.data_ptr()), t.nbytes()});
+          }};
+}
+
 void save_torch_model(const TorchModel& model, const Path& directory, DType dtype) {
   std::vector<TensorSource> sources;
   const NamedTensors stored = as_stored(model, model.parameters);
-  for (const auto& [name, parameter] : stored) {
-    const std::vector<int64_t> shape(parameter.sizes().begin(), parameter.sizes().end());
-    sources.push_back({name, dtype, shape, [&value = parameter, dtype](const Sink& sink) {
-                         const auto type =
-                             dtype == DType::bf16 ? torch::kBFloat16 : torch::kFloat32;
-                         const torch::Tensor t = value.to(torch::kCPU, type).contiguous();
-                         sink({static_cast<const std::byte*>(t.data_ptr()), t.nbytes()});
-                       }});
-  }
+  for (const auto& [name, parameter] : stored)
+    sources.push_back(source_of_tensor(name, parameter, dtype));
   for (const auto& [name, tensor] : model.kept) sources.push_back(source_of({name, tensor.view()}));
   write_checkpoint(directory, model.config_json, sources);
 }

@@ -16,6 +16,7 @@
 #include "model/config.h"
 #include "model/step.h"
 #include "model/weights.h"
+#include "store/adapter.h"
 #include "train/executor.h"
 
 namespace revenant {
@@ -23,18 +24,27 @@ namespace revenant {
 using TensorSpecs = std::map<std::string, TensorSpec>;  // by canonical name, each weight once
 using NamedTensors = std::map<std::string, torch::Tensor>;
 
+// Which matrices have an adapter beside them.
+struct Adapters {
+  AdapterSettings settings;
+  Path base;  // of the model whose matrices they are
+  std::map<std::string, std::pair<std::string, std::string>> of;  // names of A and B
+  double scale() const { return settings.alpha / settings.rank; }
+};
+
 struct TorchModel {
   Config config;
   nlohmann::json config_json;
   TensorSpecs specs;
   NamedTensors parameters;                  // by canonical name; leaves, but for frozen ones
+  Adapters adapters;                        // of LoRA, see train/adapters.h
   std::map<std::string, TorchTensor> kept;  // known unused tensors, written back untouched
   std::vector<std::string> warnings;        // of loading
 
   torch::Dtype dtype() const;  // of what is computed: the widest of the parameters
   torch::Device device() const;
   torch::TensorOptions options() const;  // both
-  Weights<torch::Tensor> weights() const;
+  Weights<TorchWeight> weights() const;
 };
 
 TensorSpecs unique_tensors(const Config& config);
@@ -57,6 +67,9 @@ TorchModel load_to_train(const Path& directory, const std::vector<std::string>& 
 void move_to(TorchModel& model, torch::Device device);
 // Fresh weights from a seed, see train/fresh.h.
 TorchModel init_torch_model(const nlohmann::json& config_json, uint64_t seed);
+
+// A tensor that is written in `dtype`, from any device; it must outlive the source.
+TensorSource source_of_tensor(const std::string& name, const torch::Tensor& tensor, DType dtype);
 
 // Writes config.json and model.safetensors in `dtype` into an existing directory.
 void save_torch_model(const TorchModel& model, const Path& directory, DType dtype);
@@ -81,17 +94,18 @@ struct TorchBatch {
   ReferenceScores reference;          // of the pairs, where the objective wants it
   torch::Tensor pixels;               // [T, 3, S, S], each picture's tiles once
   size_t pictures = 0;                // what the tiles were cut from
+  uint64_t dropout_seed = 0;          // of adapters' dropout; 0: nothing is dropped
   std::vector<std::string> left_out;  // what could not be used, and why
   std::vector<int64_t> tile_of_slot;  // which tile fills each run of picture rows; empty: in order
 };
 
 // [T * tokens, hidden]
 torch::Tensor see(const TorchModel& model, const torch::Tensor& pixels,
-                  const TorchNote* note = nullptr);
+                  const TorchNote* note = nullptr, uint64_t dropout_seed = 0);
 // Logits [n, vocab] of the named rows (all rows if `rows` is undefined).
 torch::Tensor forward(const TorchModel& model, const Step& step, const std::vector<int64_t>& ids,
                       const torch::Tensor& features, const torch::Tensor& rows = {},
-                      const TorchNote* note = nullptr);
+                      const TorchNote* note = nullptr, uint64_t dropout_seed = 0);
 
 // What an objective is made of: the log-probability of each span's answer, summed over its labelled
 // rows, in float32 or wider, and how many rows those are. Spans without labels have 0 of both.

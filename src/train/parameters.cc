@@ -36,6 +36,7 @@ bool decays(const TensorSpec& spec) {
     case Role::linear:
     case Role::mixer:
     case Role::lora:
+    case Role::adapter:
       return true;
     case Role::gate:
       return !spec.name.ends_with(".bias");

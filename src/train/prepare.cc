@@ -5,8 +5,11 @@
 #include "base/error.h"
 #include "base/json.h"
 #include "image/orientation.h"
+#include "io/checkpoint.h"
+#include "store/model_files.h"
 #include "text/tokenizer_files.h"
 #include "text/train_bpe.h"
+#include "train/adapters.h"
 #include "train/device.h"
 #include "train/objective.h"
 #include "train/reference.h"
@@ -94,6 +97,10 @@ Json identity_of(const Recipe& recipe, const TrainingData& data) {
     if (!set.recipe.fields.empty()) sets.back()["fields"] = set.recipe.fields;
   }
   identity["data"] = std::move(sets);
+  if (recipe.lora.settings.rank > 0) {  // checkpoints hold only what differs from it
+    const ModelFiles base = ModelFiles::open(recipe.model);
+    identity["base"] = digest_of_weights(base.weight_files(), base.config_json());
+  }
   return identity;
 }
 
@@ -123,6 +130,7 @@ void start(const Recipe& recipe, const Json& config, const Tell& tell, Run& run)
                                    : load_to_train(recipe.model, recipe.config_set);
   for (const std::string& warning : run.model.warnings) tell(warning);
   set_trainable(run.model, recipe);
+  if (recipe.lora.settings.rank > 0) add_adapters(run.model, recipe);
   move_to(run.model, device_of(recipe.device));
   run.optimizer.emplace(recipe, run.model);
 }
@@ -174,6 +182,7 @@ std::unique_ptr<Preparation> prepare(const Recipe& recipe, const Tell& tell) {
     check_tokenizer(recipe, parsed, *p->rule);
   else if (checkpoints_in(recipe.output_dir).empty())
     made_tokenizer = trained_tokenizer(recipe, p->data);
+  check_adapters(recipe, unique_tensors(parsed));
   for (const TensorSpecs specs = unique_tensors(parsed);
        const auto& [patterns, key] : patterns_of(recipe))
     selected(specs, patterns, key);

@@ -149,6 +149,16 @@ Field list(std::vector<T>& place, const std::string& key, const std::string& sub
   return {read, write};
 }
 
+// One mapping, with the fields of a T.
+template <class T>
+Field group(T& place, const std::string& subject, Fields (*fields_of)(T&)) {
+  const auto read = [&place, subject, fields_of](const YAML::Node& node) {
+    place = {};
+    apply_all(fields_of(place), node, subject);
+  };
+  return {read, [&place, fields_of] { return written(fields_of(place)); }};
+}
+
 Fields fields_of_data(RecipeData& data) {
   return {{"path", path(data.path)},      {"fields", mapping(data.fields)},
           {"make", value(data.make)},     {"weight", value(data.weight)},
@@ -160,6 +170,13 @@ Fields fields_of_group(ParameterGroup& group) {
           {"learning_rate", optional(group.learning_rate)},
           {"weight_decay", optional(group.weight_decay)},
           {"adam_epsilon", optional(group.adam_epsilon)}};
+}
+
+Fields fields_of_lora(Recipe::Lora& lora) {
+  return {{"rank", value(lora.settings.rank)},
+          {"alpha", value(lora.settings.alpha)},
+          {"dropout", value(lora.settings.dropout)},
+          {"match", names(lora.match)}};
 }
 
 // Every key of a recipe. What is compared by its content when a run goes on (configuration,
@@ -183,6 +200,7 @@ Fields fields_of(Recipe& r, const std::string& subject) {
       {"reference", changeable(path(r.reference))},
       {"trainable", names(r.trainable)},
       {"parameter_groups", list(r.parameter_groups, "parameter_groups", subject, fields_of_group)},
+      {"lora", group(r.lora, subject + ": lora", fields_of_lora)},
       {"rows", choice(r.rows, {"train", "infer"})},
       {"device", changeable(choice(r.device, {"auto", "cpu", "cuda"}))},
       {"seed", value(r.seed)},
@@ -283,7 +301,28 @@ void check_objective(const Recipe& r, const std::string& subject) {
       is(!data.mirror && data.shift == 0, "data",
          "no mirror and no shift where a reference is taken, which sees each picture once",
          data.path.string());
-  is(!r.trainable.empty(), "trainable", "at least one part or pattern", "");
+  is(!r.trainable.empty() || r.lora.settings.rank > 0, "trainable", "at least one part or pattern",
+     "");
+}
+
+void check_lora(const Recipe& r, const std::string& subject) {
+  const Recipe::Lora& lora = r.lora;
+  const auto is = [&](bool good, const char* key, const char* expected, const auto& found) {
+    demand(good, subject + ": lora", key, expected, found);
+  };
+  is(lora.settings.rank >= 0, "rank", "a number from 0 up", lora.settings.rank);
+  if (lora.settings.rank == 0) {
+    is(lora.match.empty(), "rank", "a positive number", lora.settings.rank);
+    return;
+  }
+  is(lora.settings.alpha > 0 && std::isfinite(lora.settings.alpha), "alpha", "a positive number",
+     lora.settings.alpha);
+  is(lora.settings.dropout >= 0 && lora.settings.dropout < 1, "dropout", "0 to below 1",
+     lora.settings.dropout);
+  is(!lora.match.empty(), "match", "at least one part or pattern", "");
+  demand(!r.model.empty(), subject, "model", "a model, which lora leaves as it is", "");
+  demand(r.trainable != Recipe().trainable, subject, "trainable",
+         "with lora, what trains whole beside the adapters ([projector, mechanism], or [])", "all");
 }
 
 void check(const Recipe& r, const std::string& subject) {
@@ -307,6 +346,7 @@ void check(const Recipe& r, const std::string& subject) {
   check_data(r.eval_data, subject + ": eval_data");
   check_groups(r.parameter_groups, subject);
   check_objective(r, subject);
+  check_lora(r, subject);
   for (const RecipeData& data : r.eval_data)
     is(data.weight == 1 && !data.mirror && data.shift == 0, "eval_data",
        "no weight, mirror or shift: every row once, as it is", data.path.string());

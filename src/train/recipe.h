@@ -10,6 +10,7 @@
 
 #include "base/file.h"
 #include "image/image.h"
+#include "store/adapter.h"
 #include "train/device_choice.h"
 #include "train/objective_config.h"
 
@@ -45,6 +46,10 @@ struct Recipe {
   Path reference;  // of DPO and IPO: directory of the reference model; empty: what the run began as
   std::vector<std::string> trainable = {"all"};
   std::vector<ParameterGroup> parameter_groups;
+  struct Lora {  // adapters, where the rank is positive
+    AdapterSettings settings;
+    std::vector<std::string> match;  // matrices, by the patterns of `trainable`
+  } lora;
   enum class Rows { train, infer } rows = Rows::train;  // whether answers traverse (TroL)
   DeviceChoice device = DeviceChoice::automatic;
   uint64_t seed = 42;

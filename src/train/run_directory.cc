@@ -11,6 +11,7 @@
 
 #include "base/error.h"
 #include "base/json.h"
+#include "train/adapters.h"
 #include "train/device.h"
 
 namespace revenant {
@@ -60,6 +61,20 @@ void check_same_run(const Json& asked, const TrainerState& state, const Path& ch
     throw Error("train", checkpoint.string() + ": max_steps",
                 "at least the " + std::to_string(state.global_step) + " steps done",
                 asked.value("max_steps", ""));
+}
+
+// As the checkpoint has it: whole, or what differs from the base.
+TorchModel model_of(const Recipe& recipe, const Path& checkpoint) {
+  const bool adapts = recipe.lora.settings.rank > 0;
+  TorchModel model =
+      adapts ? load_to_train(recipe.model, recipe.config_set) : load_torch_model(checkpoint);
+  set_trainable(model, recipe);
+  if (adapts) {
+    add_adapters(model, recipe);
+    load_adapters(model, checkpoint);
+  }
+  move_to(model, device_of(recipe.device));
+  return model;
 }
 
 }  // namespace
@@ -121,9 +136,7 @@ std::optional<Path> go_on(const Recipe& recipe, const Json& asked,
       continue;
     check_same_run(asked, run.state, checkpoint);
     if (!usable([&] {
-          run.model = load_torch_model(checkpoint);
-          set_trainable(run.model, recipe);
-          move_to(run.model, device_of(recipe.device));
+          run.model = model_of(recipe, checkpoint);
           run.optimizer.emplace(recipe, run.model);
           load_optimizer(checkpoint, *run.optimizer);
         }))

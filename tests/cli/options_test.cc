@@ -11,6 +11,7 @@
 #include "cli/fixture.h"
 #include "image/encoders.h"
 #include "io/safetensors.h"
+#include "store/adapter.h"
 
 namespace revenant {
 namespace {
@@ -71,6 +72,7 @@ class Options : public Cli {
   std::vector<OptionRow> golden_rows() const;
   std::vector<OptionRow> synth_rows() const;
   std::vector<OptionRow> quantize_rows() const;
+  std::vector<OptionRow> merge_rows() const;
   std::vector<OptionRow> bench_rows() const;
   std::vector<OptionRow> serve_rows() const;
   void check(const OptionRow& row) const;
@@ -511,6 +513,38 @@ std::vector<OptionRow> Options::quantize_rows() const {
       {"quantize", "-t,--threads", {}, {}, out, "", "QuantizeFile.IsTheSameForAnyNumberOfThreads"}};
 }
 
+// Rank 1 beside one matrix; `size` is of its numbers.
+void write_adapter(const Path& place, const Path& base, float size) {
+  const std::string matrix = "language_model.model.layers.0.self_attn.q_proj.weight";
+  const std::vector<int64_t> shape = Checkpoint::open(base).tensor(matrix).shape;
+  const std::vector<float> a(size_t(shape[1]), size), b(size_t(shape[0]), size);
+  const auto bytes = [](const std::vector<float>& x) { return std::as_bytes(std::span(x)); };
+  const NamedTensor tensors[] = {
+      {adapter_key(matrix, "lora_A"), {DType::f32, {1, shape[1]}, bytes(a)}},
+      {adapter_key(matrix, "lora_B"), {DType::f32, {shape[0], 1}, bytes(b)}}};
+  std::filesystem::create_directories(place);
+  write_safetensors(place / adapter_weights_name, tensors);
+  write_file(place / adapter_config_name,
+             adapter_config({1, 1, 0}, {matrix}, {}, base.string()).dump());
+}
+
+std::vector<OptionRow> Options::merge_rows() const {
+  write_adapter(place_ / "small", model_, 0.1f);
+  write_adapter(place_ / "large", model_, 1);
+  const Words tail = {"-o", at("merged")}, words = joined({"merge", at("small")}, tail);
+  const Shown weights = [this](const Outcome&) {
+    const Path file = place_ / "merged/model.safetensors";
+    const std::string bytes = std::filesystem::exists(file) ? read_file(file) : "";
+    std::filesystem::remove_all(place_ / "merged");
+    return bytes;
+  };
+  return {{"merge", "ADAPTER", words, joined({"merge", at("large")}, tail), weights},
+          {"merge", "-m,--model", words, joined(words, {"-m", other_}), weights},
+          {"merge", "-o,--output", {}, {}, out, "", "every row here: it is where they look"},
+          {"merge", "--dtype", words, joined(words, {"--dtype", "f16"}), weights},
+          {"merge", "-t,--threads", {}, {}, out, "", "Adapter.MergesIntoWhatIsAskedFor"}};
+}
+
 void Options::check(const OptionRow& row) const {
   if (!row.elsewhere.empty()) return;
   const auto shown = [&](const Words& words) {
@@ -605,6 +639,7 @@ TEST_F(Options, EveryOptionHasARow) {
   add(golden_rows());
   add(synth_rows());
   add(quantize_rows());
+  add(merge_rows());
   add(bench_rows());
   add(serve_rows());
   std::set<std::string> found;
@@ -627,6 +662,9 @@ TEST_F(Options, EveryOptionHasARow) {
 
 TEST_F(Options, OfQuantizeArrive) {
   for (const OptionRow& row : quantize_rows()) check(row);
+}
+TEST_F(Options, OfMergeArrive) {
+  for (const OptionRow& row : merge_rows()) check(row);
 }
 TEST_F(Options, OfBenchArrive) {
   for (const OptionRow& row : bench_rows()) check(row);

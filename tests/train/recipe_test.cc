@@ -98,6 +98,7 @@ const std::map<std::string, std::string> other_values = {
     {"parameter_groups",
      "[{adam_epsilon: 0.001, learning_rate: 0.5, match: [vision], weight_decay: 0.25}]"},
     {"exif", "apply"},
+    {"lora", "{alpha: 16, dropout: 0.25, match: [language], rank: 8}"},
     {"rows", "infer"},
     {"device", "cuda"},
     {"seed", "7"},
@@ -139,6 +140,7 @@ const std::map<std::string, std::vector<std::string>> beside = {
     {"sft_weight", {"objective=po"}},
     {"count_end_token", {"objective=po"}},
     {"reference", {"objective=dpo"}},
+    {"lora", {"config=", "model=a_model", "trainable=[projector]"}},
     {"min_learning_rate", {"learning_rate=0.25"}},
     {"lr_scheduler_type", {"decay_steps=6"}},
     {"decay_steps", {"lr_scheduler_type=warmup_stable_decay"}}};
