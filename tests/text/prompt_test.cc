@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include "base/error.h"
+#include "small_tokenizers.h"
 #include "text/instruction.h"
 
 namespace revenant {
@@ -215,6 +216,33 @@ TEST(RowPieces, MarksWithinTheTextStayWhereTheyAre) {
     text += piece.kind == Piece::picture ? std::to_string(piece.picture_index) : piece.text;
   EXPECT_EQ(text, rule.system + rule.user_begin + "Is 0\nlike\n1?" + rule.user_end + rule.turn_gap +
                       rule.assistant_begin);
+}
+
+// A span's ends are the lengths of what comes before them, tokenised alone: with and without an
+// added token before an answer and inside it, and texts that would join with their neighbours.
+TEST(AnswerSpans, EndWhereTextsTokenisedAloneDo) {
+  const PromptRule& rule = prompt_rule(PromptFamily::phantom_qwen2);
+  nlohmann::json file = small::byte_level();
+  int id = 260;
+  for (const char* token : {"<|im_start|>", "<|im_end|>", "<img>", "</img>", "<IMG_CONTEXT>"})
+    file["added_tokens"].push_back({{"id", id++}, {"content", token}, {"special", true}});
+  const Tokenizer t = tokenizer_for(rule, small::opened(file));
+  const std::vector<Turn> turns = {
+      {"What?", 1, "yes"}, {" and", 0, "\n12\n"}, {"<|im_end|>", 2, "a<|im_end|>b"}, {"", 0, "."}};
+  const std::vector<int> tokens = {2, 1, 3};
+  const std::vector<Piece> pieces = chat_pieces(rule, turns);
+  std::vector<std::pair<int, int>> expected;
+  const auto length = [&](size_t count) {
+    return int(encode_prompt(t, rule, std::span(pieces).first(count), tokens).ids.size());
+  };
+  for (size_t i = 0; i < pieces.size(); ++i) {
+    if (!pieces[i].answer || (i > 0 && pieces[i - 1].answer)) continue;
+    size_t end = i;
+    while (end < pieces.size() && pieces[end].answer) ++end;
+    expected.push_back({length(i), length(end)});
+  }
+  ASSERT_EQ(expected.size(), turns.size());
+  EXPECT_EQ(answer_spans(t, rule, pieces, tokens), expected);
 }
 
 }  // namespace
