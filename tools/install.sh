@@ -54,6 +54,11 @@ if [ "$mode" = test ] && ! ls -d .venv/lib/python3*/site-packages/openai >/dev/n
   echo "installing openai into .venv"
   .venv/bin/pip install -q openai==3.57.0
 fi
+# Opens the server's page in Chromium, where there is one, in a test.
+if [ "$mode" = test ] && ! ls -d .venv/lib/python3*/site-packages/playwright >/dev/null 2>&1; then
+  echo "installing playwright into .venv"
+  .venv/bin/pip install -q playwright==1.65.2
+fi
 
 # pyarrow's C++ library reads Parquet (docs/data.md).
 if [ "$mode" = test ] && ! ls .venv/lib/python3*/site-packages/pyarrow/libparquet.so.* >/dev/null 2>&1; then

@@ -17,7 +17,7 @@
 
 namespace revenant {
 
-extern const char* const view_page;  // view_page.html
+extern const char* const view_page;  // web/view.html, built
 
 namespace {
 

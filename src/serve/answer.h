@@ -22,6 +22,7 @@ struct Reply {
   int status = 200;
   std::string type = "application/json", body;
   std::vector<std::pair<std::string, std::string>> headers = {};
+  std::string cache = "no-store";  // Cache-Control
 };
 Reply json_reply(const nlohmann::json& body, int status = 200);
 Reply failure_reply(const Failure& failure);

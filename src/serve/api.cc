@@ -9,6 +9,7 @@
 #include "engine/running.h"
 #include "model/rope.h"
 #include "serve/members.h"
+#include "serve/page.h"
 
 namespace revenant {
 
@@ -81,6 +82,10 @@ json parameters_json(const Ask& ask, int max_tokens) {
 
 std::span<const Api::Route> Api::routes() {
   static constexpr Route all[] = {
+      {"GET", "/", true, &Api::page},
+      {"GET", "/app.js", true, &Api::page},
+      {"GET", "/app.css", true, &Api::page},
+      {"GET", "/icon.svg", true, &Api::page},
       {"GET", "/health", true, &Api::health},
       {"GET", "/v1/models", false, &Api::models},
       {"GET", "/v1/models/*", false, &Api::model},
@@ -117,7 +122,7 @@ void Api::end() {
 Admission Api::admit(const Head& head) const {
   Admission admission;
   const std::string path = head.target.substr(0, head.target.find('?'));
-  admission.call = {head.method, path, "", ""};
+  admission.call = {head.method, path, "", "", head.if_none_match};
   const auto refuse = [&](const Failure& failure) {
     admission.refusal = failure_reply(failure);
     return admission;
@@ -172,6 +177,10 @@ void Api::answer(const Call& call, const Client& client) {
   } catch (const std::exception& error) {
     client.reply(failure_reply(Failure(500, error.what(), "failed")));
   }
+}
+
+void Api::page(const Call& call, const Client& client) {
+  client.reply(page_reply(call.path, call.if_none_match));
 }
 
 void Api::health(const Call&, const Client& client) {

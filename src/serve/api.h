@@ -33,11 +33,13 @@ struct ApiOptions {
 struct Head {
   std::string method, target;
   std::string authorization, api_key, origin, host;  // header fields; empty: absent
+  std::string if_none_match = {};
 };
 
 // A request that was let in.
 struct Call {
   std::string method, path, body, sender;
+  std::string if_none_match = {};  // of the page's files
 };
 
 struct Admission {
@@ -75,6 +77,7 @@ class Api {
     std::vector<int> ids;
     std::vector<std::shared_ptr<const TiledPicture>> pictures;
   };
+  void page(const Call&, const Client&);
   void health(const Call&, const Client&);
   void models(const Call&, const Client&);
   void model(const Call&, const Client&);

@@ -128,10 +128,10 @@ class Connection : public std::enable_shared_from_this<Connection> {
       return refuse(414, "the path is too long", "uri_too_long");
     if (std::distance(request.begin(), request.end()) > state_.options.header_fields)
       return refuse(431, "too many header fields", "header_too_large");
-    Admission admission =
-        state_.api.admit({std::string(request.method_string()), std::string(request.target()),
-                          field(http::field::authorization), field("X-Api-Key"),
-                          field(http::field::origin), field(http::field::host)});
+    Admission admission = state_.api.admit(
+        {std::string(request.method_string()), std::string(request.target()),
+         field(http::field::authorization), field("X-Api-Key"), field(http::field::origin),
+         field(http::field::host), field(http::field::if_none_match)});
     headers_ = std::move(admission.headers);
     call_ = std::move(admission.call);
     if (admission.refusal) return reply_unread(std::move(*admission.refusal));
@@ -257,12 +257,12 @@ class Connection : public std::enable_shared_from_this<Connection> {
     socket_.cancel(ignored);
   }
 
-  std::string head_of(int status, const std::string& type) const {
+  std::string head_of(int status, const std::string& type, const std::string& cache) const {
     std::string head = "HTTP/1.1 " + std::to_string(status) + " " +
                        std::string(http::obsolete_reason(http::int_to_status(unsigned(status)))) +
                        "\r\n";
     if (!type.empty()) head += "Content-Type: " + type + "\r\n";
-    head += "X-Content-Type-Options: nosniff\r\nCache-Control: no-store\r\n";
+    head += "X-Content-Type-Options: nosniff\r\nCache-Control: " + cache + "\r\n";
     for (const auto& [name, value] : headers_) head += name + ": " + value + "\r\n";
     head += keep_ ? "" : "Connection: close\r\n";
     return head;
@@ -270,9 +270,9 @@ class Connection : public std::enable_shared_from_this<Connection> {
 
   void send_whole(Reply reply) {
     if (state_.draining) keep_ = false;
-    std::string text = head_of(reply.status, reply.type);
+    std::string text = head_of(reply.status, reply.type, reply.cache);
     for (const auto& [name, value] : reply.headers) text += name + ": " + value + "\r\n";
-    if (reply.status != 204)
+    if (reply.status != 204 && reply.status != 304)
       text += "Content-Length: " + std::to_string(reply.body.size()) + "\r\n";
     out_ += text + "\r\n" + (without_body_ ? "" : reply.body);
     ending_ = true;
@@ -285,7 +285,7 @@ class Connection : public std::enable_shared_from_this<Connection> {
   }
   void begin_stream() {
     streaming_ = true;
-    out_ += head_of(200, "text/event-stream; charset=utf-8");
+    out_ += head_of(200, "text/event-stream; charset=utf-8", "no-store");
     out_ += version_ == 11 ? "Transfer-Encoding: chunked\r\n\r\n" : "\r\n";
     ping_.emplace(state_.io);
     ping_later();

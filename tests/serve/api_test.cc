@@ -4,6 +4,7 @@
 #include <sys/stat.h>
 
 #include "base/sha256.h"
+#include "serve/page.h"
 #include "support/random_checkpoint.h"
 #include "support/temporary.h"
 
@@ -340,7 +341,14 @@ TEST(Routes, ModelsPropsMetricsHealth) {
     EXPECT_NE(metrics.find(line), metrics.npos) << line << metrics;
 }
 
-TEST(Routes, NothingButHealthWhileLoading) {
+// The page itself is no secret, and asks for the key.
+bool is_page(const Api::Route& route) {
+  return std::ranges::any_of(page_files(), [&](const PageFile& file) {
+    return file.path == std::string_view(route.path);
+  });
+}
+
+TEST(Routes, NothingButThePageAndHealthWhileLoading) {
   Api api(ApiOptions{});
   for (const Api::Route& route : Api::routes()) {
     int status = 0;
@@ -349,7 +357,54 @@ TEST(Routes, NothingButHealthWhileLoading) {
                 .event = {},
                 .end = {},
                 .gone = std::make_shared<std::atomic<bool>>(false)});
-    EXPECT_EQ(status, 503) << route.path;
+    EXPECT_EQ(status, is_page(route) ? 200 : 503) << route.path;
+  }
+}
+
+TEST(Page, FilesTypesAndPolicy) {
+  Harness server;
+  const std::string html = server.get("/")->reply->body;
+  const auto field = [](const Reply& reply, const std::string& name) {
+    for (const auto& [field, value] : reply.headers)
+      if (field == name) return value;
+    return std::string();
+  };
+  for (const PageFile& file : page_files()) {
+    const auto heard = server.get(file.path);
+    ASSERT_TRUE(heard->reply) << file.path;
+    const Reply& reply = *heard->reply;
+    EXPECT_EQ(reply.status, 200);
+    EXPECT_EQ(reply.type, file.type);
+    EXPECT_EQ(reply.body,
+              read_file(Path(REVENANT_SOURCE_DIR) / "web/dist" /
+                        (std::string_view(file.path) == "/" ? "index.html" : file.path + 1)));
+    EXPECT_EQ(reply.cache, "no-cache");
+    EXPECT_EQ(field(reply, "ETag"), "\"" + sha256_of(reply.body) + "\"");
+    const std::string policy = field(reply, "Content-Security-Policy");
+    for (const char* part : {"default-src 'none'", "script-src 'self';", "style-src 'self';",
+                             "connect-src 'self';", "frame-ancestors 'none'", "base-uri 'none'"})
+      EXPECT_NE(policy.find(part), policy.npos) << part;
+    EXPECT_EQ(policy.find("unsafe"), policy.npos);
+    EXPECT_EQ(policy.find("http"), policy.npos);
+    const std::string link = "\"." + std::string(file.path) + "\"";
+    EXPECT_TRUE(std::string_view(file.path) == "/" || html.find(link) != html.npos) << link;
+  }
+  EXPECT_EQ(html.find("<style"), html.npos);
+  EXPECT_EQ(html.find(" style="), html.npos);
+  EXPECT_EQ(html.find("http:"), html.npos);
+  EXPECT_EQ(html.find("https:"), html.npos);
+}
+
+TEST(Page, IsNotSentTwice) {
+  for (const PageFile& file : page_files()) {
+    EXPECT_EQ(page_reply(file.path, "").status, 200);
+    EXPECT_EQ(page_reply(file.path, "\"other\"").status, 200);
+    const std::string tag = file.etag;
+    for (const std::string& known : {tag, "W/" + tag, "\"other\", " + tag}) {
+      const Reply reply = page_reply(file.path, known);
+      EXPECT_EQ(reply.status, 304) << known;
+      EXPECT_EQ(reply.body, "");
+    }
   }
 }
 
@@ -365,7 +420,7 @@ int status_of(const Api& api, const Head& head) {
   return admission.refusal ? admission.refusal->status : 200;
 }
 
-TEST(Admission, EveryRouteButHealthNeedsAKey) {
+TEST(Admission, EveryRouteButThePageAndHealthNeedsAKey) {
   ApiOptions options;
   options.keys.add("sesame");
   options.keys.add("other");
@@ -374,7 +429,8 @@ TEST(Admission, EveryRouteButHealthNeedsAKey) {
   for (const Api::Route& route : Api::routes()) {
     Head head = head_of(route);
     open += route.open;
-    EXPECT_EQ(status_of(api, head), std::string_view(route.path) == "/health" ? 200 : 401);
+    const bool open_to_all = is_page(route) || std::string_view(route.path) == "/health";
+    EXPECT_EQ(status_of(api, head), open_to_all ? 200 : 401) << route.path;
     if (route.open) continue;
     for (const char* wrong : {"Bearer wrong", "Bearer ", "Bearer sesam", "Bearer sesame2", "sesame",
                               "Basic sesame", "Bearer sesame, Bearer x"}) {
@@ -393,7 +449,7 @@ TEST(Admission, EveryRouteButHealthNeedsAKey) {
     head.api_key = "other";
     EXPECT_EQ(status_of(api, head), 200);
   }
-  EXPECT_EQ(open, 1);
+  EXPECT_EQ(open, 1 + int(page_files().size()));
   Head unknown;
   unknown.method = "GET", unknown.target = "/nothing";
   EXPECT_EQ(status_of(api, unknown), 401);

@@ -334,6 +334,28 @@ TEST_F(Http, WhoLeavesIsNoticed) {
   EXPECT_TRUE(soon([&] { return server_->http().connections() == 0; }));
 }
 
+TEST_F(Http, ThePageAndWhoHasItAlready) {
+  ApiOptions api;
+  api.keys.add("sesame");
+  start({}, api);
+  const Response page = ask(get("/"));
+  EXPECT_EQ(page.status, 200);
+  EXPECT_TRUE(page.has("Cache-Control: no-cache"));
+  EXPECT_TRUE(page.has("Content-Type: text/html; charset=utf-8"));
+  EXPECT_TRUE(page.has("X-Content-Type-Options: nosniff"));
+  EXPECT_NE(page.head.find("\r\nContent-Security-Policy: default-src 'none';"), page.head.npos);
+  const size_t at = page.head.find("ETag: ") + 6;
+  const std::string tag = page.head.substr(at, page.head.find("\r\n", at) - at);
+  Wire wire(port_);
+  wire.say(get("/", "If-None-Match: " + tag + "\r\n") + get("/app.js"));
+  const Response known = response(wire);
+  EXPECT_EQ(known.status, 304);
+  EXPECT_EQ(known.head.find("Content-Length"), known.head.npos);
+  EXPECT_TRUE(known.has("ETag: " + tag));
+  EXPECT_EQ(response(wire).status, 200);  // nothing of the body followed
+  EXPECT_TRUE(ask(get("/health")).has("Cache-Control: no-store"));
+}
+
 TEST_F(Http, NothingWithoutAKey) {
   ApiOptions api;
   api.keys.add("sesame");
