@@ -199,6 +199,10 @@ void Scheduler::start(Active& active) {
       Request request = active.work.choices[i];
       request.features = features;
       request.salt = active.work.sender;
+      // Asked before every product: who leaves does not wait for the end of a step.
+      request.options.go_on = [this, gone = active.work.gone, own = request.options.go_on] {
+        return !*gone && !cancelling_ && (!own || own());
+      };
       active.tickets.emplace(engine_.submit(std::move(request)), i);
     }
   } catch (const Error& error) {  // options that mean nothing: a request should have been refused

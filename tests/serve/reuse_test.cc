@@ -157,6 +157,28 @@ TEST(Leaving, FreesThePlaceWithinATurn) {
   EXPECT_EQ(model()->pages()->held(), 0u) << "nothing whole was computed, so nothing is kept";
 }
 
+// Asked before each product: a step over a long prompt takes half a minute at 7B.
+TEST(Leaving, EndsAStepWithinAProduct) {
+  Metrics metrics("nano");
+  Scheduler scheduler(*model(), {}, metrics);
+  const auto gone = std::make_shared<std::atomic<bool>>(false);
+  int asked = 0;
+  Request request;
+  request.ids.assign(300, 7);
+  request.options.go_on = [&] { return *gone = ++asked == 3, true; };
+  std::vector<Finish> finishes;
+  scheduler.submit(
+      {.sender = "",
+       .pictures = {},
+       .choices = {request},
+       .gone = gone,
+       .done = [&](size_t, Generated made) { finishes.push_back(made.finish_reason); }});
+  EXPECT_TRUE(scheduler.turn());
+  EXPECT_EQ(asked, 3);
+  EXPECT_EQ(finishes, std::vector{Finish::cancelled});
+  EXPECT_EQ(scheduler.running(), 0u);
+}
+
 // While one is answered, another one's picture is encoded: tokens keep coming, and who leaves then
 // ends the encoding.
 TEST(Leaving, PicturesHoldNobodyUp) {
