@@ -10,7 +10,6 @@
 #include "cli/commands.h"
 #include "cli/options.h"
 #include "cli/program.h"
-#include "engine/generate.h"
 #include "engine/look.h"
 #include "image/resize.h"
 #include "text/unicode.h"
@@ -39,41 +38,6 @@ std::string data_uri(const Image& image) {
   const Image small =
       shrink < 1 ? resize_bicubic(image, side(image.width), side(image.height)) : image;
   return "data:image/png;base64," + base64(encode_png(small));
-}
-
-// How a picture's tokens lie over it: tile by tile, each tile row by row, the thumbnail last.
-json picture_json(const Model& model, const Image& image, std::pair<int, int> rows) {
-  const TileRule rule = model.tile_rule();
-  const Grid grid = rule.whole ? Grid{} : choose_grid(image.width, image.height, rule);
-  const Config& c = model.config();
-  return {{"width", image.width},
-          {"height", image.height},
-          {"columns", grid.columns},
-          {"rows", grid.rows},
-          {"thumbnail", rows.second - rows.first > grid.cells() * c.tokens_per_tile()},
-          {"tile_side", c.vision.grid() / c.shuffle},
-          {"first_row", rows.first},
-          {"tokens", rows.second - rows.first}};
-}
-
-// Text that is only complete with a later token stands at that one.
-json tokens_json(const Model& model, const Look& look) {
-  json tokens = json::array();
-  StreamDecoder decoder(model.speech().tokenizer, true);
-  const int n = int(look.ids.size());
-  for (int i = 0; i < n; ++i) {
-    const int id = look.ids[size_t(i)];
-    const bool picture = i < look.prompt && id == model.image_token();
-    if (i == look.prompt) decoder = {model.speech().tokenizer, true};
-    std::string text = decoder.push(id);
-    if (i + 1 == n || i + 1 == look.prompt) text += decoder.finish();
-    tokens.push_back({{"id", id},
-                      {"text", picture ? "" : text},
-                      {"kind", picture           ? "picture"
-                               : i < look.prompt ? "prompt"
-                                                 : "answer"}});
-  }
-  return tokens;
 }
 
 // No character of it can end a script element or begin a comment.
@@ -110,19 +74,13 @@ json gather(const Model& model, const Args& args, std::span<const Image> picture
   if (const std::string warning = length_warning(model.config(), int(seen.ids.size()));
       !warning.empty())
     tell_warnings({warning});
-  json out = to_json(seen, model.config());
+  LookAbout about;
   const Path directory = std::filesystem::absolute(args.speak.model.directory).lexically_normal();
-  out["model"]["name"] =
-      (directory.has_filename() ? directory : directory.parent_path()).filename().string();
-  out["question"] = repaired(args.prompt);  // as the model sees it
-  out["answer"] = filter_output(
-      speech.rule,
-      speech.tokenizer.decode(std::span(seen.ids).subspan(size_t(seen.prompt)), false));
-  out["tokens"] = tokens_json(model, seen);
-  out["pictures"] = json::array();
-  for (size_t i = 0; i < pictures.size(); ++i)
-    out["pictures"].push_back(picture_json(model, pictures[i], prompt.picture_spans[i]));
-  return out;
+  about.name = (directory.has_filename() ? directory : directory.parent_path()).filename().string();
+  about.question = args.prompt;
+  for (const Image& picture : pictures) about.sizes.emplace_back(picture.width, picture.height);
+  about.spans = prompt.picture_spans;
+  return look_json(model, seen, about);
 }
 
 void view(const Args& args) {

@@ -134,7 +134,7 @@ bool Engine::begin_next() {
   if (waiting_.empty() || active_.size() >= options_.sequences) return false;
   active_.push_back(std::move(waiting_.front()));
   waiting_.pop_front();
-  if (active_.size() == 1 || fits()) {
+  if ((active_.size() == 1 && aside_ == 0) || fits()) {
     active_.back().running->begin();
     return true;
   }
@@ -148,7 +148,7 @@ bool Engine::begin_next() {
 bool Engine::fits() const {
   const Pages& pages = *model_.pages();
   if (pages.limit() == 0) return true;
-  size_t promised = pages.held() - (prefixes_ ? prefixes_->idle_bytes() : 0);
+  size_t promised = pages.held() + aside_ - (prefixes_ ? prefixes_->idle_bytes() : 0);
   for (const Job& job : active_) promised += job.running->wanted_bytes();
   return promised <= pages.limit();
 }

@@ -39,6 +39,11 @@ class Engine {
   // nobody needs one.
   bool step();
 
+  // For who takes pages beside it, between steps: nobody begins who would not fit beside so many
+  // bytes more; whether all that is promised now has room.
+  void set_aside(size_t bytes) { aside_ = bytes; }
+  bool has_room() const { return active_.empty() || fits(); }
+
   const Model& model() const { return model_; }
   int64_t rows() const { return rows_; }  // computed so far
 
@@ -69,6 +74,7 @@ class Engine {
   std::optional<Prefixes> prefixes_;
   std::deque<Job> waiting_, active_;  // in the order of arrival
   uint64_t steps_ = 0;
+  size_t aside_ = 0;
   double row_seconds_ = 0;  // that a row of a prompt took lately; 0: not known
   std::atomic<int64_t> rows_ = 0;
 

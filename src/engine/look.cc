@@ -10,6 +10,7 @@
 #include "base/dtype.h"
 #include "base/error.h"
 #include "engine/batch.h"
+#include "engine/running.h"
 
 namespace revenant {
 namespace {
@@ -210,26 +211,14 @@ class Watcher : public Observer {
   std::vector<double> etas_;  // by layer
 };
 
-// Computes the rows that the session lacks; the last one `chooses` a token, whose logits come back.
-Tensor watch(Session& session, Watcher& watcher, bool chooses) {
-  for (;;) {
-    const Plan plan = session.plan();
-    watcher.expect(plan.begin, chooses && plan.last);
-    const Entry entry{&session, plan.rows, &watcher};
-    const Computed made = compute_rows(std::span(&entry, 1));
-    if (made.of[0].failure) throw *made.of[0].failure;
-    watcher.finish_layer();
-    if (plan.last) return made.logits;
-  }
-}
-
-void check(const Model& model, std::span<const int> ids, const Tensor& features,
-           const LookOptions& options) {
+void check(const Model& model, const Request& request) {
+  const GenerateOptions& options = request.options;
   check(options.sampling);
-  if (ids.empty()) throw Error("look", "prompt", "at least one token", "none");
+  if (request.ids.empty()) throw Error("look", "prompt", "at least one token", "none");
   if (options.max_new_tokens < 1)
     throw Error("look", "answer", "at least one token", std::to_string(options.max_new_tokens));
-  model.check_prompt("look", ids, features);
+  if (options.beams > 1) throw Error("look", "beams", "one", std::to_string(options.beams));
+  model.check_prompt("look", request.ids, request.features);
 }
 
 }  // namespace
@@ -244,31 +233,93 @@ size_t Numbers::index(size_t i, size_t j, size_t k) const {
   return shape.size() < 3 ? i * shape[1] + j : (i * shape[1] + j) * shape[2] + k;
 }
 
+struct Looking::State {
+  State(const Model& model, Request request, bool heads)
+      : prompt(int(request.ids.size())),
+        stop_ids(request.options.stop_ids),
+        session(model, request.salt),
+        watcher(model.native(), session.sequence(), prompt + request.options.max_new_tokens, heads),
+        running(model, with_session(std::move(request), session)) {
+    running.begin();
+  }
+  static Request with_session(Request request, Session& session) {
+    CHECK(!request.session);
+    request.session = &session;
+    return request;
+  }
+
+  int prompt;
+  std::vector<int> stop_ids;
+  Session session;
+  Watcher watcher;
+  Running running;
+  bool told = false;  // the answer is whole; its last token has no row yet
+};
+
+Looking::Looking(const Model& model, Request request, bool heads) {
+  check(model, request);
+  state_ = std::make_unique<State>(model, std::move(request), heads);
+}
+
+Looking::~Looking() = default;
+
+void Looking::cancel() {
+  if (!state_->told && !state_->running.done()) state_->running.cancel();
+}
+
+size_t Looking::wanted_bytes() const { return state_->running.wanted_bytes(); }
+
+bool Looking::step(int most) {
+  State& s = *state_;
+  if (s.running.done() && !s.told) {
+    s.told = true;
+    made_ = std::move(s.running).result();
+    if (made_.failure || made_.finish_reason == Finish::cancelled) return false;
+    s.session.put(made_.ids.back());  // the last token, too, has a row
+  }
+  const Plan plan = s.session.plan(most);
+  if (plan.rows == 0) return false;
+  const Entry entry{&s.session, plan.rows, &s.watcher};
+  s.watcher.expect(plan.begin, plan.last && !s.told);
+  Computed computed;
+  try {
+    computed = compute_rows(std::span(&entry, 1));
+  } catch (const std::bad_alloc&) {
+    computed.of = {{.failure = no_memory()}};
+  }
+  s.watcher.finish_layer();
+  const Computed::Of& of = computed.of[0];
+  if (s.told) {
+    made_.failure = of.failure;
+    return false;
+  }
+  if (of.failure)
+    s.running.fail(*of.failure);
+  else if (of.logits >= 0)
+    s.running.take(computed.logits, of.logits);
+  return true;
+}
+
+Look Looking::look() {
+  State& s = *state_;
+  std::vector<int> all(s.session.ids().begin(), s.session.ids().begin() + s.prompt);
+  all.insert(all.end(), made_.ids.begin(), made_.ids.end());
+  Look seen = s.watcher.result(std::move(all), s.prompt);
+  seen.stopped = std::count(s.stop_ids.begin(), s.stop_ids.end(), made_.ids.back()) > 0;
+  return seen;
+}
+
 Look look(const Model& model, std::span<const int> ids, const Tensor& features,
           const LookOptions& options) {
-  check(model, ids, features, options);
-  const int prompt = int(ids.size());
-  std::vector<int> all(ids.begin(), ids.end());
-  Session session(model);
-  Watcher watcher(model.native(), session.sequence(), prompt + options.max_new_tokens,
-                  options.heads);
-  Random random(options.sampling.seed);
-  session.put(ids, features);
-  Tensor next = watch(session, watcher, true);
-  bool stopped = false;
-  for (int made = 1; made <= options.max_new_tokens; ++made) {
-    const std::span<const float> row(next.data(), size_t(next.width));
-    const int id = pick(options.sampling, row, std::span(all).subspan(size_t(prompt)), random);
-    all.push_back(id);
-    stopped = std::count(options.stop_ids.begin(), options.stop_ids.end(), id) > 0;
-    const bool last = stopped || made == options.max_new_tokens;
-    session.put(id);
-    next = watch(session, watcher, !last);  // the last token, too, has a row
-    if (last) break;
-  }
-  Look seen = watcher.result(std::move(all), prompt);
-  seen.stopped = stopped;
-  return seen;
+  Request request{
+      .session = nullptr, .ids = {ids.begin(), ids.end()}, .features = features, .options = {}};
+  request.options.sampling = options.sampling;
+  request.options.max_new_tokens = options.max_new_tokens;
+  request.options.stop_ids = options.stop_ids;
+  Looking looking(model, std::move(request), options.heads);
+  while (looking.step()) continue;
+  if (looking.made().failure) throw *looking.made().failure;
+  return looking.look();
 }
 
 }  // namespace revenant

@@ -4,12 +4,13 @@
 // h heads, g key/value heads.
 #pragma once
 
+#include <memory>
 #include <nlohmann/json_fwd.hpp>
 #include <span>
+#include <string>
 #include <vector>
 
-#include "engine/sampling.h"
-#include "engine/session.h"
+#include "engine/generate.h"
 
 namespace revenant {
 
@@ -52,11 +53,41 @@ struct LookOptions {
   bool heads = false;  // attention of every head
 };
 
+// An answer of any options but beams that is watched, step by step: for those who compute other
+// things between its steps.
+class Looking {
+ public:
+  // Of a request without a session. Throws Error on options that mean nothing.
+  Looking(const Model& model, Request request, bool heads);
+  ~Looking();
+
+  // Its next rows, so many at most, whose number never shows. False: there is nothing left to do.
+  bool step(int most = rows_together);
+  void cancel();                                   // it ends; the look is what was seen
+  size_t wanted_bytes() const;                     // of pages that it may need still, at most
+  const Generated& made() const { return made_; }  // once it is done
+  Look look();                                     // then, once
+
+ private:
+  struct State;
+  std::unique_ptr<State> state_;
+  Generated made_;
+};
+
+// What stands about an answer beside its numbers.
+struct LookAbout {
+  std::string name, question;                     // of the model; as the model sees it
+  std::vector<std::pair<int, int>> sizes, spans;  // of pictures: width and height; rows
+};
+
+// Everything of docs/view.md; numbers are rounded to 4 significant digits.
+nlohmann::json look_json(const Model& model, const Look& look, const LookAbout& about);
+
+// How many numbers it has, at most.
+size_t look_numbers(const Config& config, size_t prompt, size_t answer, bool heads);
+
 // Answers a prompt (whose picture tokens take the rows of `features`) and watches.
 Look look(const Model& model, std::span<const int> ids, const Tensor& features,
           const LookOptions& options);
-
-// The numbers under the names of docs/view.md, rounded to 4 significant digits.
-nlohmann::json to_json(const Look& look, const Config& config);
 
 }  // namespace revenant

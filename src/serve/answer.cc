@@ -156,7 +156,13 @@ void Answer::send_chunk(size_t index, const std::string& text, const char* finis
   json chunk = head(true);
   chunk["choices"] = {choice};
   if (told_.usage_chunk) chunk["usage"] = nullptr;
+  if (finish && !look_.is_null()) chunk["revenant"] = {{"look", look_}};
   client_.event(json_text(chunk));
+}
+
+void Answer::looked(json look) {
+  const std::lock_guard lock(mutex_);
+  look_ = std::move(look);
 }
 
 void Answer::done(size_t index, Generated made) {
@@ -231,6 +237,7 @@ void Answer::finish() {
   for (size_t i = 0; i < choices_.size(); ++i) body["choices"].push_back(choice_json(i));
   body["usage"] = usage();
   body["revenant"] = {{"parameters", told_.parameters}, {"ignored", told_.ignored}};
+  if (!look_.is_null()) body["revenant"]["look"] = look_;
   body["timings"] = {{"cache_n", reused_tokens()},
                      {"prompt_n", told_.prompt_tokens - reused_tokens()},
                      {"prompt_ms", timings_.prompt_seconds * 1e3},

@@ -59,6 +59,7 @@ class Answer {
   // Of a choice, from the computing thread.
   void choice(size_t index, int id, std::span<const float> logits);
   void token(size_t index, std::string_view text);
+  void looked(nlohmann::json look);         // before `done`
   void done(size_t index, Generated made);  // the last one ends the answer
 
  private:
@@ -94,6 +95,7 @@ class Answer {
   size_t left_;
   Timings timings_;  // sums
   std::optional<Failure> failure_;
+  nlohmann::json look_;  // null: nobody asked
 };
 
 }  // namespace revenant

@@ -17,7 +17,8 @@ using nlohmann::json;
 
 namespace {
 
-constexpr int default_context = 4096;  // of models that do not say what they were made for
+constexpr size_t most_look_numbers = 500'000;  // in the look of an answer; some 5 MB of text
+constexpr int default_context = 4096;          // of models that do not say what they were made for
 
 bool serves(const Api::Route& route, std::string_view path) {
   std::string_view own = route.path;
@@ -74,6 +75,8 @@ json parameters_json(const Ask& ask, int max_tokens) {
               {"logprobs", ask.top_logprobs >= 0},
               {"response_format", ask.format},
               {"stream", ask.stream}};
+  if (ask.look) all["look"] = true;
+  if (ask.beams > 1) all["beams"] = ask.beams;
   if (ask.top_logprobs >= 0) all["top_logprobs"] = ask.top_logprobs;
   return all;
 }
@@ -284,6 +287,7 @@ Api::Prompt Api::chat_prompt(const Talk& talk, const std::string& sender) const 
   const EncodedPrompt encoded =
       encode_prompt(speech.tokenizer, speech.rule, chat_pieces(speech.rule, talk.turns), tokens);
   prompt.ids.assign(encoded.ids.begin(), encoded.ids.end());
+  prompt.spans = encoded.picture_spans;
   return prompt;
 }
 
@@ -291,6 +295,7 @@ void Api::chat(const Call& call, const Client& client) {
   const json body = body_of(call);
   Ask ask = chat_ask(body, options_.ask, options_.sampling);
   check_model(ask.model);
+  check_traverse(ask.traverse);
   std::vector<Prompt> prompts;
   prompts.push_back(chat_prompt(ask.talk, call.sender));
   submit(call, client, std::move(ask), std::move(prompts), true);
@@ -333,6 +338,31 @@ int Api::room_for_answer(const Ask& ask, int prompt_tokens) const {
   return std::min(asked, context() - prompt_tokens);
 }
 
+// TroL's traversal is the model's, as it was opened; a request may say what it counts on.
+void Api::check_traverse(const std::string& name) const {
+  const std::string own = name_of(model_->config().trol.traverse);
+  if (name.empty() || (model_->config().trol.on && name == own)) return;
+  throw invalid("revenant.traverse",
+                model_->config().trol.on
+                    ? "this server traverses " + shown(own) + ", not " + shown(name)
+                    : "this model has no TroL",
+                "unsupported_value");
+}
+
+// A look is computed and told at once: its numbers are bounded, and with them the answer.
+int Api::room_for_look(const Ask& ask, int prompt_tokens, int max_tokens) const {
+  const auto numbers = [&](int tokens) {
+    return look_numbers(model_->config(), size_t(prompt_tokens), size_t(tokens), false);
+  };
+  int most = max_tokens;
+  while (most > 0 && numbers(most) > most_look_numbers) --most;
+  if (most > 0 && (most == max_tokens || ask.max_tokens == 0)) return most;
+  throw invalid(
+      "revenant.look",
+      "a look into this prompt has room for " + std::to_string(most) + " tokens of answer",
+      "unsupported_value");
+}
+
 // What would not fit even alone would fail later, in the middle of its answer.
 void Api::check_memory(const Request& request) const {
   const size_t limit = model_->pages()->limit(),
@@ -360,6 +390,7 @@ void Api::submit(const Call& call, const Client& client, Ask ask, std::vector<Pr
   int max_tokens = std::numeric_limits<int>::max();
   for (const Prompt& prompt : prompts) {
     max_tokens = std::min(max_tokens, room_for_answer(ask, int(prompt.ids.size())));
+    if (ask.look) max_tokens = room_for_look(ask, int(prompt.ids.size()), max_tokens);
     told.prompt_tokens += int(prompt.ids.size());
     const std::vector<int32_t> ids(prompt.ids.begin(), prompt.ids.end());
     for (int i = 0; i < ask.choices; ++i)
@@ -395,6 +426,14 @@ void Api::submit(const Call& call, const Client& client, Ask ask, std::vector<Pr
       check_memory(request);
       work.choices.push_back(std::move(request));
     }
+  if (ask.look) {
+    LookAbout about{options_.model, ask.talk.turns.back().question, {}, prompts[0].spans};
+    for (const auto& picture : prompts[0].pictures)
+      about.sizes.emplace_back(picture->width, picture->height);
+    work.looked = [answer, about, model = model_](const Look& look) {
+      answer->looked(look_json(*model, look, about));
+    };
+  }
   work.pictures = prompts[0].pictures;
   scheduler()->submit(std::move(work));
   answer->open();
@@ -410,6 +449,7 @@ std::shared_ptr<const Vocabulary> Api::vocabulary() const {
 GenerateOptions Api::options_for(const Ask& ask, uint64_t choice, int max_tokens) const {
   GenerateOptions options;
   options.sampling = ask.sampling;
+  options.beams = ask.beams;
   options.sampling.seed += choice;
   options.max_new_tokens = max_tokens;
   options.stop_ids = model_->speech().stop_ids;

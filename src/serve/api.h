@@ -76,6 +76,7 @@ class Api {
   struct Prompt {
     std::vector<int> ids;
     std::vector<std::shared_ptr<const TiledPicture>> pictures;
+    std::vector<std::pair<int, int>> spans = {};  // of the pictures' tokens
   };
   void page(const Call&, const Client&);
   void health(const Call&, const Client&);
@@ -94,6 +95,8 @@ class Api {
   Prompt chat_prompt(const Talk& talk, const std::string& sender) const;
   int context() const;
   std::vector<int> ids_of_text(const std::string& text, bool frame) const;
+  void check_traverse(const std::string& name) const;
+  int room_for_look(const Ask& ask, int prompt_tokens, int max_tokens) const;
   int room_for_answer(const Ask& ask, int prompt_tokens) const;
   std::shared_ptr<const Vocabulary> vocabulary() const;
   GenerateOptions options_for(const Ask& ask, uint64_t choice, int max_tokens) const;

@@ -193,6 +193,27 @@ void read_format(Members& body, Ask& ask) {
   members.refuse_others();
 }
 
+// What only this server knows.
+void read_own(Members& body, Ask& ask, const AskLimits& limits) {
+  const json* own = body.find("revenant");
+  if (!own) return;
+  Members members(*own, "revenant");
+  ask.look = members.flag("look").value_or(false);
+  ask.beams = int(members.whole("beams", 1, limits.beams).value_or(1));
+  ask.traverse = members.text("traverse").value_or("");
+  members.refuse_others();
+  const auto refuse = [&](const char* name, const std::string& message) {
+    throw invalid(members.at(name), message, "unsupported_value");
+  };
+  if (ask.look && (ask.choices > 1 || ask.beams > 1))
+    refuse("look", "only of one answer, and without beams");
+  if (ask.beams == 1) return;
+  if (ask.stream) refuse("beams", "not where stream is true: the answer is known at its end only");
+  if (ask.sampling.temperature > 0) refuse("beams", "only where temperature is 0");
+  if (ask.top_logprobs >= 0 || ask.grammar || !ask.sampling.bias.empty())
+    refuse("beams", "not with logprobs, response_format or logit_bias");
+}
+
 }  // namespace
 
 Talk talk_of(const json& messages, const std::string& path, const AskLimits& limits,
@@ -261,6 +282,7 @@ Ask chat_ask(const json& request, const AskLimits& limits, const Sampling& defau
   if (logprobs) ask.top_logprobs = int(top.value_or(0));
   read_inert(body, ask);
   read_format(body, ask);
+  read_own(body, ask, limits);
   body.refuse_others();
   return ask;
 }

@@ -23,6 +23,7 @@ struct AskLimits {
   size_t stop_bytes = 256;  // of each
   int prompts = 64;         // of a text completion
   int top_logprobs = 20;
+  int beams = 8;
 };
 
 // A picture as it stands in the request: `param` is its path, `uri` lives as long as the JSON.
@@ -52,7 +53,10 @@ struct Ask {
   int top_logprobs = -1;  // -1: no log-probabilities
   std::vector<std::string> stops;
   bool stream = false, usage_chunk = false, echo = false;
-  std::string format = "text";                 // response_format
+  std::string format = "text";  // response_format
+  bool look = false;            // revenant.look, and so on
+  int beams = 1;
+  std::string traverse;                        // empty: the server's
   std::shared_ptr<const JsonGrammar> grammar;  // of the answer; null: any text
   std::vector<std::string> ignored;            // paths of what was sent and changes nothing
 };

@@ -66,7 +66,8 @@ TiledPicture tiled_picture(const Model& model, const PictureAsked& asked,
                   "unsupported_value");
   const Image image = decoded_picture(asked, limits);
   const TileRule rule = model.tile_rule();
-  return {picture_key(image, rule, model.files().path().string(), salt), tile(image, rule).tiles};
+  return {picture_key(image, rule, model.files().path().string(), salt), tile(image, rule).tiles,
+          image.width, image.height};
 }
 
 std::optional<Tensor> PictureCache::find(const std::string& key) {

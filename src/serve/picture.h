@@ -21,6 +21,7 @@ struct PictureLimits {
 struct TiledPicture {
   std::string key;  // picture_key
   std::vector<Image> tiles;
+  int width = 0, height = 0;
 
   size_t bytes() const;
 };

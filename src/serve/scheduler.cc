@@ -11,6 +11,9 @@ namespace {
 // and not longer than a step took: half of the time is theirs.
 constexpr double most_wait = 0.05;
 
+// Of a prompt that is looked into, between two steps of the engine.
+constexpr int looking_rows = 16;
+
 size_t bytes_of(const Work& work) {
   size_t sum = 0;
   for (const auto& picture : work.pictures) sum += picture->bytes();
@@ -129,6 +132,7 @@ void Scheduler::tend() {
     Active& active = *at++;
     if (!*active.work.gone && !cancelling_) continue;
     for (const auto& [ticket, choice] : active.tickets) engine_.cancel(ticket);
+    if (active.looking) active.looking->cancel();
     if (!active.submitted) finish(active, cancelled());
   }
   std::vector<Waiting> left;
@@ -161,7 +165,7 @@ bool Scheduler::admit_next() {
     size_t taken = 0;
     for (const Active& active : active_) taken += active.work.choices.size();
     if (taken > 0 && taken + next.work.choices.size() > options_.parallel) return false;
-    active_.push_back({std::move(next.work), next.since, {}, {}, false});
+    active_.emplace_back(std::move(next.work), next.since);
     waiting_bytes_ -= next.bytes;
     --waiting_;
     ++running_;
@@ -203,7 +207,10 @@ void Scheduler::start(Active& active) {
       request.options.go_on = [this, gone = active.work.gone, own = request.options.go_on] {
         return !*gone && !cancelling_ && (!own || own());
       };
-      active.tickets.emplace(engine_.submit(std::move(request)), i);
+      if (active.work.looked)
+        active.looking = std::make_unique<Looking>(model_, std::move(request), false);
+      else
+        active.tickets.emplace(engine_.submit(std::move(request)), i);
     }
   } catch (const Error& error) {  // options that mean nothing: a request should have been refused
     for (const auto& [ticket, choice] : active.tickets) engine_.cancel(ticket);
@@ -259,9 +266,31 @@ void Scheduler::give(const std::string& key, const std::variant<Tensor, Error>& 
   }
 }
 
+Scheduler::Active* Scheduler::first_looking() {
+  const auto at = std::ranges::find_if(
+      active_, [](const Active& active) { return active.looking && !active.looked; });
+  return at == active_.end() ? nullptr : &*at;
+}
+
+// One is looked into at a time, once there is room for it beside the others.
+void Scheduler::step_looking() {
+  Active* const active = first_looking();
+  if (!active || !engine_.has_room()) return;
+  active->looked = !active->looking->step(looking_rows);
+  if (!active->looked) return;
+  const Generated& made = active->looking->made();
+  if (!made.failure && made.finish_reason != Finish::cancelled)
+    active->work.looked(active->looking->look());
+  active->work.done(0, made);
+  active->looking.reset();
+}
+
 void Scheduler::step() {
   const Stopwatch watch;
+  const Active* const looking = first_looking();
+  engine_.set_aside(looking ? looking->looking->wanted_bytes() : 0);
   if (engine_.step()) metrics_.count("engine_steps_total");
+  step_looking();
   step_took_ = watch.seconds();
   stepped_ = {};
 }
@@ -278,7 +307,7 @@ void Scheduler::collect() {
       active.work.done(one.second, std::move(*made));
       return true;
     });
-    if (active.submitted && active.tickets.empty()) finish(active, {});
+    if (active.submitted && active.tickets.empty() && !active.looking) finish(active, {});
   }
 }
 

@@ -16,6 +16,7 @@
 
 #include "base/clock.h"
 #include "engine/engine.h"
+#include "engine/look.h"
 #include "serve/metrics.h"
 #include "serve/picture.h"
 
@@ -40,6 +41,8 @@ struct Work {
   Gone gone;
   // Of each choice, once, within a turn.
   std::function<void(size_t choice, Generated made)> done;
+  // Its one choice is watched; this is told before `done`. Null: nobody looks.
+  std::function<void(const Look& look)> looked = {};
 };
 
 class Scheduler {
@@ -73,10 +76,13 @@ class Scheduler {
   };
   // On its way: its pictures are encoded, then its choices are the engine's.
   struct Active {
+    Active(Work asked, Stopwatch watch) : work(std::move(asked)), since(watch) {}
     Work work;
     Stopwatch since;
     std::vector<std::optional<Tensor>> features;
     std::map<Engine::Ticket, size_t> tickets;
+    std::unique_ptr<Looking> looking = {};  // instead of a ticket
+    bool looked = false;                    // it is done
     bool submitted = false;
   };
   void tend();
@@ -86,6 +92,8 @@ class Scheduler {
   bool waits_for(const Active& active, const std::string& key) const;
   void give(const std::string& key, const std::variant<Tensor, Error>& made);
   void step();
+  void step_looking();
+  Active* first_looking();
   void collect();
   void finish(Active& active, Generated made);
   Shared missing() const;

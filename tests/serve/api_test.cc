@@ -4,6 +4,7 @@
 #include <sys/stat.h>
 
 #include "base/sha256.h"
+#include "engine/look.h"
 #include "serve/page.h"
 #include "support/random_checkpoint.h"
 #include "support/temporary.h"
@@ -149,6 +150,110 @@ TEST(Chat, SamplingReachesTheEngine) {
   for (const json& one : forced["choices"][0]["logprobs"]["content"]) EXPECT_EQ(one["token"], text);
   EXPECT_EQ(forced["choices"][0]["finish_reason"], "length");
   EXPECT_EQ(forced["usage"]["completion_tokens"], 16);
+}
+
+// Numbers, order and company: one code with `view`, and nothing of the answer changes.
+TEST(Look, IsThatOfTheEngine) {
+  Harness server;
+  const Model model(nano);
+  const Image picture = example();
+  const json body = with(question("what shape is in the image?", data_uri(picture)),
+                         {{"max_tokens", 9}, {"logprobs", true}});
+  const json plain = server.chat(body);
+  const json looked = with(body, {{"revenant", {{"look", true}}}});
+  const json seen = server.chat(looked);
+  EXPECT_EQ(seen["choices"], plain["choices"]);
+  EXPECT_EQ(seen["revenant"]["parameters"]["look"], true);
+  EXPECT_FALSE(plain["revenant"].contains("look"));
+
+  const Turn turn{"what shape is in the image?", 1, ""};
+  const Pictures encoded = model.encode(std::span(&picture, 1));
+  const Speech& speech = model.speech();
+  const EncodedPrompt prompt = encode_prompt(
+      speech.tokenizer, speech.rule, chat_pieces(speech.rule, std::span(&turn, 1)), encoded.tokens);
+  const std::vector<int> ids(prompt.ids.begin(), prompt.ids.end());
+  const Look expected = look(model, ids, encoded.features, {{}, 9, speech.stop_ids, false});
+  const LookAbout about{
+      "nano", turn.question, {{picture.width, picture.height}}, prompt.picture_spans};
+  EXPECT_EQ(seen["revenant"]["look"], look_json(model, expected, about));
+
+  // Beside others, and another look; the whole look comes with a stream's last chunk.
+  std::vector<std::shared_ptr<Heard>> company;
+  for (int i = 0; i < 3; ++i)
+    company.push_back(
+        server.send("/v1/chat/completions", with(question("tell me"), {{"max_tokens", 20}})));
+  const auto other = server.send("/v1/chat/completions", looked);
+  const auto stream = server.ask("/v1/chat/completions", with(looked, {{"stream", true}}));
+  EXPECT_EQ(other->body()["revenant"]["look"], seen["revenant"]["look"]);
+  const Streamed got = read_stream(stream->events, 1, true, false);
+  EXPECT_EQ(got.texts[0], message_of(plain)["content"]);
+  const json last = json::parse(stream->events[stream->events.size() - 2]);
+  EXPECT_EQ(last["revenant"]["look"], seen["revenant"]["look"]);
+  for (const auto& heard : company) EXPECT_TRUE(heard->done());
+}
+
+TEST(Look, StopsAndLeavesAsOthersDo) {
+  Harness server;
+  const json body =
+      with(question("tell me"),
+           {{"max_tokens", 300}, {"logit_bias", {{"2044", -100}}}, {"revenant", {{"look", true}}}});
+  const auto gone = server.send("/v1/chat/completions", body);
+  const auto waiting = server.send("/v1/chat/completions", with(body, {{"max_tokens", 4}}));
+  for (int i = 0; i < 20; ++i) server.turn();
+  EXPECT_FALSE(gone->done());
+  *gone->gone = true;
+  server.finish();
+  EXPECT_EQ(server.api.scheduler()->running(), 0u);
+  EXPECT_EQ(waiting->body()["revenant"]["look"]["tokens"].size(),
+            waiting->body()["usage"]["total_tokens"]);
+}
+
+TEST(Look, FitsBesideOthers) {
+  Harness server({}, nano, {.threads = 1, .cache_memory = 1 << 20});
+  std::vector<std::shared_ptr<Heard>> all;
+  for (int i = 0; i < 8; ++i)
+    all.push_back(server.send("/v1/chat/completions",
+                              with(question("tell me"), {{"max_tokens", 100},
+                                                         {"logit_bias", {{"2044", -100}}},
+                                                         {"revenant", {{"look", i % 2 == 0}}}})));
+  server.finish();
+  for (const auto& heard : all) {
+    ASSERT_TRUE(heard->reply);
+    EXPECT_EQ(heard->reply->status, 200) << heard->reply->body;
+  }
+}
+
+TEST(Own, WhatIsRefused) {
+  Harness server;
+  const auto refused = [&](const json& more, const json& own, const char* param, const char* code) {
+    const auto heard =
+        server.ask("/v1/chat/completions", with(with(question("x"), more), {{"revenant", own}}));
+    ASSERT_TRUE(heard->reply);
+    EXPECT_EQ(heard->reply->status, 400) << own;
+    EXPECT_EQ(heard->body()["error"]["param"], param) << heard->body();
+    EXPECT_EQ(heard->body()["error"]["code"], code) << heard->body();
+  };
+  refused({}, {{"nonsense", 1}}, "revenant.nonsense", "unknown_parameter");
+  refused({{"n", 2}}, {{"look", true}}, "revenant.look", "unsupported_value");
+  refused({}, {{"look", true}, {"beams", 2}}, "revenant.look", "unsupported_value");
+  refused({{"max_tokens", 1900}}, {{"look", true}}, "revenant.look", "unsupported_value");
+  refused({}, {{"traverse", "all"}}, "revenant.traverse", "unsupported_value");
+  refused({{"stream", true}}, {{"beams", 2}}, "revenant.beams", "unsupported_value");
+  refused({{"temperature", 1}}, {{"beams", 2}}, "revenant.beams", "unsupported_value");
+  refused({{"logprobs", true}}, {{"beams", 2}}, "revenant.beams", "unsupported_value");
+}
+
+TEST(Own, BeamsAreTheEngines) {
+  Harness server;
+  const Model model(nano);
+  GenerateOptions options;
+  options.beams = 3;
+  options.max_new_tokens = 8;
+  const Generated expected = answer(model, {}, "tell me", options);
+  const json got =
+      server.chat(with(question("tell me"), {{"max_tokens", 8}, {"revenant", {{"beams", 3}}}}));
+  EXPECT_EQ(message_of(got)["content"], expected.text);
+  EXPECT_EQ(got["revenant"]["parameters"]["beams"], 3);
 }
 
 TEST(Chat, StopsAtAText) {

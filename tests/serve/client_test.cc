@@ -32,6 +32,8 @@ TEST(OpenAiClient, AllThatItKnows) {
   expect_well(python, "openai_client.py");
 }
 
+TEST(Program, LooksAsViewDoes) { expect_well("python3", "look.py"); }
+
 TEST(Program, EveryOptionShows) { expect_well("python3", "options.py"); }
 
 }  // namespace

@@ -358,6 +358,51 @@ def keyboard_only(browser, url):
     t.end()
 
 
+def look_inside(browser, url):
+    t = Test(browser, url)
+    page = t.page
+    page.set_input_files("[data-test=files]", str(triangle))
+    ask(page, "What is in this picture?")
+    answered(page, 1)
+    page.get_by_role("button", name="Look inside").click()
+    look = page.locator(".look")
+    expect(look.locator("h2").first).to_have_text("Where the answer looks")
+    expect(look.locator("img").first).to_have_attribute("src", re.compile("^data:image/png;base64,"))
+    drawn = lambda i: page.evaluate("i => document.querySelectorAll('.look canvas')[i].toDataURL()", i)
+    words = look.locator(".words").first.locator("button")
+    assert "".join(words.all_inner_texts()).startswith(answers(page).locator(".text").inner_text())
+    first = drawn(0)
+    words.nth(2).hover()
+    expect(words.nth(2)).to_have_attribute("aria-pressed", "true")
+    second = drawn(0)
+    assert first != second
+    page.mouse.move(5, 5)
+    expect(words.nth(0)).to_have_attribute("aria-pressed", "true")
+    assert drawn(0) == first
+    # A layer by the slider and by keys; a gate by its name.
+    slider = look.get_by_role("slider")
+    slider.fill("0")
+    expect(look.locator("output")).to_contain_text("0 of 0")
+    assert drawn(0) != first
+    words.nth(1).focus()
+    page.keyboard.press("ArrowRight")
+    expect(look.locator("output")).to_contain_text("1 of 0")
+    gates = look.locator("section", has_text="Gates and ghosts")
+    gates.get_by_label("Show").select_option("Phantom: size of ghost values")
+    expect(gates).to_contain_text("How long the ghost value is")
+    look.scroll_into_view_if_needed()
+    t.shot("look")
+    gates.scroll_into_view_if_needed()
+    t.shot("look_gates")
+    page.set_viewport_size({"width": 360, "height": 700})
+    assert overflow(page) == 0
+    look.scroll_into_view_if_needed()
+    t.shot("look_small")
+    page.get_by_role("button", name="Close the look inside").click()
+    expect(look).to_have_count(0)
+    t.end()
+
+
 def dashboard(browser, url):
     t = Test(browser, url)
     page = t.page
@@ -405,7 +450,7 @@ def key(browser):
 
 with sync_playwright() as playwright, server() as url:
     browser = playwright.chromium.launch(executable_path="/usr/bin/chromium", args=["--no-sandbox"])
-    tests = [chat, streams_and_stops, safe_markdown, errors_in_words, settings, themes_and_sizes, keyboard_only, dashboard]
+    tests = [chat, streams_and_stops, safe_markdown, errors_in_words, settings, themes_and_sizes, keyboard_only, look_inside, dashboard]
     for test in tests:
         test(browser, url)
         print(test.__name__, "well")

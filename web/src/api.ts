@@ -1,4 +1,6 @@
 // The server's routes, as the page uses them.
+import type { Look } from './look_data';
+
 // What the server refused, or that it could not be reached, in words.
 export class Refused extends Error {
   constructor(message: string, readonly status: number, readonly code = '') { super(message); }
@@ -79,6 +81,12 @@ export async function* chat(messages: Asked[], parameters: Parameters, signal: A
     yield chunk;
   }
   if (!over) throw new Refused('The connection broke before the answer was complete.', 0, 'cut');
+}
+
+// The look inside the answer to the same.
+export async function look(messages: Asked[], parameters: Parameters, signal: AbortSignal): Promise<Look> {
+  const body = JSON.stringify({ messages, ...parameters, revenant: { look: true } });
+  return (await (await ask('v1/chat/completions', { method: 'POST', body, signal })).json()).revenant.look;
 }
 
 // Data of server-sent events; comments and fields of other names are passed over.

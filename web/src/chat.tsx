@@ -2,6 +2,7 @@
 import { memo } from './memo';
 import { useEffect, useLayoutEffect, useRef, useState } from 'preact/hooks';
 import type { Chats } from './chats';
+import { LookBelow } from './look_below';
 import { Markdown } from './markdown';
 import { Icon, IconButton } from './parts';
 import { picture_files, picture_of } from './picture';
@@ -130,6 +131,7 @@ const Row = memo(function Row({ message: m, busy, chats, settings, edit }: RowPr
       </>}
       {m.facts && <span class="soft">{m.facts}</span>}
     </footer>
+    {!mine && m.text && m.state !== 'writing' && <LookBelow message={m} chats={chats} busy={busy} settings={settings} />}
   </article>;
 }, (a, b) => a.message === b.message && a.version === b.version && a.busy === b.busy && a.settings === b.settings);
 

@@ -1,5 +1,6 @@
 // The conversations and the answers on their way; components listen for changes.
-import { chat, Refused, type Asked, type Part, type Usage } from './api';
+import { chat, look, Refused, type Asked, type Part, type Usage } from './api';
+import type { Look } from './look_data';
 import { parameters_of, type Settings } from './settings';
 import { exported, fresh_id, imported, load_all, remove, save, title_of, type Conversation, type Message, type Picture } from './store';
 
@@ -24,6 +25,7 @@ export class Chats {
   current: Conversation = this.fresh();
   notice = '';                            // of what went wrong or was done; shown, and read aloud
   undo: (() => void) | null = null;       // of what the notice tells
+  looks = new Map<string, Look>();        // by message, of this visit: they are computed again at will
   wants_key: () => void = () => {};
   private running = new Map<string, AbortController>();  // by conversation
   private listeners = new Set<() => void>();
@@ -113,6 +115,19 @@ export class Chats {
     c.messages.length = c.messages.indexOf(m) + 1;
     m.text = text;
     return this.answer(c, settings);
+  }
+
+  // The same question with the same parameters has the same answer, so that it may be looked into later.
+  async look(m: Message, settings: Settings, signal: AbortSignal) {
+    const before = this.current.messages.slice(0, this.current.messages.indexOf(m)), parameters: Record<string, unknown> = {};
+    for (const name of ['temperature', 'top_p', 'top_k', 'min_p', 'repetition_penalty', 'seed'])
+      if (m.parameters && name in m.parameters) parameters[name] = m.parameters[name];
+    if (m.state === 'stopped' && m.tokens) parameters.max_tokens = m.tokens;
+    const seen = await look(asked_of(before, settings.system), parameters, signal);
+    const uris = before.flatMap(one => one.pictures ?? []).map(p => p.uri);
+    seen.pictures.forEach((p, i) => { p.image = uris[i]; });
+    this.looks.set(m.id, seen);
+    this.changed();
   }
 
   private async answer(c: Conversation, settings: Settings) {

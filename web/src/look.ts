@@ -136,7 +136,7 @@ export function mount_look(place: HTMLElement, look: Look, options: LookOptions)
 
   // ---- the parts ----
   const slider = make('input', { type: 'range', min: '0', max: String(L - 1) }), layer_name = make('output');
-  slider.ariaLabel = 'Layer; left and right arrow keys work anywhere';
+  slider.ariaLabel = 'Layer; left and right arrow keys work ' + (options.keys === document ? 'anywhere' : 'all over this look');
   slider.addEventListener('input', () => set_layer(+slider.value));
   const change = (key: 'head' | 'measure' | 'stretch' | 'group') => (value: number) => { state[key] = value; draw(); };
   const head = choice('Head', ['mean of all', ...range(H).map(String)], -1, change('head'));
