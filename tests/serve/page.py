@@ -185,11 +185,15 @@ def streams_and_stops(browser, url):
     # The server let it go, too.
     page.wait_for_function("() => fetch('metrics').then(r => r.text()).then(t => / 0$/.test(t.match(/^revenant:num_requests_running.*/m)))")
     assert text.inner_text() == stopped
+    # Before its first word, for as long as the picture of the page takes.
+    page.unroute("**/v1/chat/completions")
+    page.route("**/v1/chat/completions", lambda route: None)
     ask(page, "again")
     expect(page.get_by_label("Stop")).to_be_visible()
     t.shot("streaming")
     page.get_by_label("Stop").click()
     expect(answers(page).nth(1).locator("footer")).to_contain_text("Stopped")
+    page.unroute("**/v1/chat/completions")
     page.reload()
     expect(answers(page)).to_have_count(2)
     t.end()
