@@ -182,10 +182,9 @@ std::unique_ptr<Preparation> prepare(const Recipe& recipe, const Tell& tell) {
     check_tokenizer(recipe, parsed, *p->rule);
   else if (checkpoints_in(recipe.output_dir).empty())
     made_tokenizer = trained_tokenizer(recipe, p->data);
-  check_adapters(recipe, unique_tensors(parsed));
-  for (const TensorSpecs specs = unique_tensors(parsed);
-       const auto& [patterns, key] : patterns_of(recipe))
-    selected(specs, patterns, key);
+  const TensorSpecs specs = unique_tensors(parsed);
+  check_adapters(recipe, specs);
+  for (const auto& [patterns, key] : patterns_of(recipe)) selected(specs, patterns, key);
   const Json identity = identity_of(recipe, p->data);
   // Up to here nothing is written.
   p->lock = std::make_unique<DirectoryLock>(recipe.output_dir);

@@ -41,14 +41,20 @@ bool level_so_far(const Json& run, int step) {
          step <= std::stoi(run.value("max_steps", "0")) - std::stoi(run.value("decay_steps", "0"));
 }
 
+// A checkpoint knows no keys that are newer than itself: they stood at their defaults.
 void check_same_run(const Json& asked, const TrainerState& state, const Path& checkpoint) {
   const bool open_end =
       level_so_far(state.run, state.global_step) && level_so_far(asked, state.global_step);
-  Json keys = state.run;
+  Json defaults = Json::object();
+  for (const auto& [key, entry] : recipe_keys({}))
+    if (!entry.may_change) defaults[key] = entry.value;
+  Json keys = defaults;
+  keys.update(state.run);
   keys.update(asked);
   for (const auto& [key, value] : keys.items()) {
     if (open_end && (key == "max_steps" || key == "decay_steps")) continue;
-    const Json began = state.run.value(key, Json()), now = asked.value(key, Json());
+    const Json standard = defaults.value(key, Json());
+    const Json began = state.run.value(key, standard), now = asked.value(key, standard);
     const auto shown = [](const Json& v) {
       return v.is_string() ? v.get<std::string>() : json_text(v);
     };

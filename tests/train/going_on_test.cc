@@ -4,6 +4,8 @@
 
 #include <csignal>
 
+#include "base/json.h"
+#include "base/sha256.h"
 #include "noise.h"
 #include "train/run_directory.h"
 
@@ -111,6 +113,23 @@ TEST_F(GoingOn, StoppedBeforeItsFirstStepLeavesNoCheckpoint) {
   stop_signal = 0;
   EXPECT_TRUE(checkpoints_in(root_ / "early").empty());
   EXPECT_TRUE(train(recipe("early")));
+}
+
+TEST_F(GoingOn, KeysNewerThanTheRunStandAtTheirDefaults) {
+  ASSERT_TRUE(train(recipe("whole")));
+  const Path checkpoint = root_ / "whole/checkpoint-6", file = checkpoint / "trainer_state.json";
+  Json state = read_json(file, "test");
+  ASSERT_EQ(state["run"].erase("lora"), 1u);
+  ASSERT_EQ(state["run"].erase("seed"), 1u);
+  write_file(file, state.dump());
+  Json manifest = read_json(checkpoint / "manifest.json", "test");
+  manifest["files"]["trainer_state.json"] = {{"size", fs::file_size(file)},
+                                             {"sha256", sha256_of_file(file)}};
+  write_file(checkpoint / "manifest.json", manifest.dump());
+  EXPECT_TRUE(train(recipe("whole")));
+  Recipe other = recipe("whole");
+  other.seed = 43;
+  EXPECT_PRED2(has, refusal(other), "seed: expected 43");
 }
 
 TEST_F(GoingOn, GoesOnOnlyAsTheSameRun) {
