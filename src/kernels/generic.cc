@@ -51,25 +51,43 @@ void linear_of(const WeightView& view, const float* x, size_t rows, const float*
           dot(x + r * view.k, w + j * view.k, view.k) + (bias ? bias[j] : 0.0f);
 }
 
-// One output of one row: a sum of whole numbers for each run, scaled and added as floats.
-float dot_of_panel(const WeightView& w, size_t j, const Int8Block* x) {
-  const PanelShape shape = panel_shape(w.format);
-  const auto* panel =
-      static_cast<const std::byte*>(w.data) + j / panel_outputs * panel_sizes(w.format, w.k).panel;
-  const size_t run = unit_k / shape.runs;
-  float sum = 0;
-  for (size_t begin = 0; begin < w.k; begin += run) {
-    const Int8Block& block = x[begin / unit_k];
-    int32_t dot = 0;
-    PanelNumber number;
-    for (size_t k = begin; k < begin + run; ++k) {
-      number = panel_number(w.format, panel, w.k, j % panel_outputs, k);
-      dot += (number.q - shape.zero) * block.q[k % unit_k];
-    }
-    sum = std::fma(float(dot), number.scale * block.scale, sum);
-    if (shape.mins) sum = std::fma(number.min, block.total, sum);
+// Some of an output's numbers that share a scale, unpacked once for all rows.
+struct Run {
+  float scale, min;
+  int q[unit_k];
+};
+
+Run run_of(const WeightView& w, const std::byte* panel, size_t output, size_t begin, size_t size) {
+  Run run;
+  for (size_t i = 0; i < size; ++i) {
+    const PanelNumber number = panel_number(w.format, panel, w.k, output, begin + i);
+    run.q[i] = number.q - panel_shape(w.format).zero;
+    run.scale = number.scale, run.min = number.min;
   }
-  return sum;
+  return run;
+}
+
+// For each run a sum of whole numbers, scaled and added as floats.
+void product_of_panels(const WeightView& w, const Int8Block* x, size_t rows, const float* bias,
+                       float* out, size_t out_stride) {
+  const PanelShape shape = panel_shape(w.format);
+  const size_t run_k = unit_k / shape.runs, panel_bytes = panel_sizes(w.format, w.k).panel;
+  for (size_t j = 0; j < w.n; ++j) {
+    const auto* panel = static_cast<const std::byte*>(w.data) + j / panel_outputs * panel_bytes;
+    for (size_t r = 0; r < rows; ++r) out[r * out_stride + j] = 0;
+    for (size_t begin = 0; begin < w.k; begin += run_k) {
+      const Run run = run_of(w, panel, j % panel_outputs, begin, run_k);
+      for (size_t r = 0; r < rows; ++r) {
+        const Int8Block& block = x[r * (w.k / unit_k) + begin / unit_k];
+        int dot = 0;
+        for (size_t i = 0; i < run_k; ++i) dot += run.q[i] * block.q[begin % unit_k + i];
+        float& sum = out[r * out_stride + j];
+        sum = std::fma(float(dot), run.scale * block.scale, sum);
+        if (shape.mins) sum = std::fma(run.min, block.total, sum);
+      }
+    }
+    for (size_t r = 0; r < rows; ++r) out[r * out_stride + j] += bias ? bias[j] : 0.0f;
+  }
 }
 
 void product(const WeightView& w, const void* x, size_t rows, const float* bias, float* out,
@@ -78,11 +96,7 @@ void product(const WeightView& w, const void* x, size_t rows, const float* bias,
   if (w.format == Format::f32) return linear_of<float>(w, floats, rows, bias, out, out_stride);
   if (w.format == Format::f16) return linear_of<Half>(w, floats, rows, bias, out, out_stride);
   if (w.format == Format::bf16) return linear_of<Brain>(w, floats, rows, bias, out, out_stride);
-  const auto* blocks = static_cast<const Int8Block*>(x);
-  for (size_t r = 0; r < rows; ++r)
-    for (size_t j = 0; j < w.n; ++j)
-      out[r * out_stride + j] =
-          dot_of_panel(w, j, blocks + r * (w.k / unit_k)) + (bias ? bias[j] : 0.0f);
+  product_of_panels(w, static_cast<const Int8Block*>(x), rows, bias, out, out_stride);
 }
 
 Int8Block quantised(const float* x) {
