@@ -32,8 +32,11 @@ auto tower(E& e, const Config& c, const TowerWeights<M>& w, const P& pixels, int
           : e.add_positions(x, e.resample(w.positions, position_matrix(v.grid(), grid)));
   x = e.note({}, Note::embeddings, x);
   if (v.kind == Tower::clip) x = e.note({}, Note::pre_layernorm, e.layer_norm(x, w.pre_norm));
+  const auto layer = [&c, tokens](E& some, const auto& l, const auto& y) {
+    return tower_layer(some, c, l, y, tokens);
+  };
   for (const TowerLayer<M>& l : w.layers)
-    x = e.note({l.index, 1}, Note::tower_layer, tower_layer(e, c, l, x, tokens));
+    x = e.note({l.index, 1}, Note::tower_layer, e.segment({l.index, 1}, l, x, layer));
   return x;
 }
 

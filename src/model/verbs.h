@@ -32,6 +32,9 @@
 //                                                        least; the others, if they are there, are gated out
 //   gate_prompt(gate, step)                              gate, 0 on rows that do not traverse (step.h)
 //   gelu (exact), quick_gelu, silu, tanh, sigmoid
+//   segment(site, w, x, part)                            part(executor, w, x), a layer of weights w: what it
+//                                                        computes on the way may be forgotten and computed
+//                                                        again
 //   note(site, name, x)                                  x; the only hook for observers
 //
 // clang-format on
@@ -67,6 +70,10 @@ struct Verbs {
   template <class X, class F>
   X again(const X& x, const Step& step, const F& passes) {
     return passes(x, step);
+  }
+  template <class W, class X, class F>
+  X segment(Site, const W& w, const X& x, const F& part) {
+    return part(static_cast<E&>(*this), w, x);
   }
   template <class W, class X>
   auto swiglu(const W& w, const X& x, const Step& step) {

@@ -2,11 +2,13 @@
 
 #include <algorithm>
 #include <cmath>
+#include <iterator>
 #include <numeric>
 #include <optional>
 
 #include "train/adapters.h"
 #include "train/device.h"
+#include "train/recompute.h"
 
 namespace revenant {
 namespace {
@@ -79,6 +81,27 @@ torch::Tensor TorchExecutor::linear(const Linear<Weight>& w, const Tensor& x, co
   if (!w.lora_a.tensor.defined() || rows_->pictures.numel() == 0) return y;
   const Tensor low = torch::linear(x.index_select(0, rows_->pictures), w.lora_a.tensor);
   return y.index_add(0, rows_->pictures, torch::linear(low, w.lora_b.tensor));
+}
+
+// Pass 1 sets the layer's anchor, which later passes get.
+torch::Tensor TorchExecutor::forgotten(int layer, const Tensor& x, const Part& part) {
+  const auto as_list = [](const Qkv<Tensor>& a) { return std::vector{a.q, a.k, a.v}; };
+  const bool anchored = anchors_.contains(layer);
+  std::vector<Tensor> inputs = {x};
+  if (anchored) std::ranges::copy(as_list(anchors_.at(layer)), std::back_inserter(inputs));
+  const auto computation = [this, &c = c_, rows = rows_, seed = dropout_seed_, layer, part,
+                            anchored, as_list](const std::vector<Tensor>& in, bool again) {
+    TorchExecutor e(c, rows, again ? nullptr : observer_, seed);
+    if (anchored) e.anchors_[layer] = {in[1], in[2], in[3]};
+    std::vector<Tensor> out = {part(e, in[0])};
+    if (!anchored && e.anchors_.contains(layer))
+      std::ranges::copy(as_list(e.anchors_.at(layer)), std::back_inserter(out));
+    if (!again) dropout_seed_ = e.dropout_seed_;  // the first time: `this` is there
+    return out;
+  };
+  const std::vector<Tensor> made = recomputed(computation, inputs);
+  if (made.size() > 1) anchors_[layer] = {made[1], made[2], made[3]};
+  return made[0];
 }
 
 Qkv<torch::Tensor> TorchExecutor::anchor(Site site, const Qkv<Tensor>& a, const Step&) {

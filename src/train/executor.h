@@ -6,6 +6,7 @@
 
 #include <functional>
 #include <map>
+#include <memory>
 
 #include "model/rope.h"
 #include "model/verbs.h"
@@ -46,9 +47,14 @@ class TorchExecutor : public Verbs<TorchExecutor> {
   using Tensor = torch::Tensor;
   using Weight = TorchWeight;
 
-  TorchExecutor(const Config& config, const TorchRows* rows, const TorchNote* observer,
-                uint64_t dropout_seed = 0)
-      : c_(config), rows_(rows), observer_(observer), dropout_seed_(dropout_seed) {}
+  // `recompute`: of a segment its input is kept, and what it computes is computed again.
+  TorchExecutor(const Config& config, std::shared_ptr<const TorchRows> rows,
+                const TorchNote* observer, uint64_t dropout_seed = 0, bool recompute = false)
+      : c_(config),
+        rows_(std::move(rows)),
+        observer_(observer),
+        dropout_seed_(dropout_seed),
+        recompute_(recompute) {}
 
   Tensor embed(const Tensor& table, const Tensor& ids) {
     return torch::embedding(table, ids, c_.padding_index);
@@ -104,21 +110,30 @@ class TorchExecutor : public Verbs<TorchExecutor> {
   Tensor tanh(const Tensor& x) { return torch::tanh(x); }
   Tensor sigmoid(const Tensor& x) { return torch::sigmoid(x); }
   Tensor gate_prompt(const Tensor& gate, const Step&) { return gate * rows_->traversing; }
+  template <class W, class F>
+  Tensor segment(Site site, const W& w, const Tensor& x, const F& part) {
+    if (!recompute_ || !torch::GradMode::is_enabled()) return part(*this, w, x);
+    return forgotten(site.layer, x,
+                     [w, part](TorchExecutor& e, const Tensor& y) { return part(e, w, y); });
+  }
   Tensor note(Site site, Note name, const Tensor& x) {
     if (observer_) (*observer_)(site, name, x);
     return x;
   }
 
  private:
+  using Part = std::function<Tensor(TorchExecutor&, const Tensor&)>;
+  Tensor forgotten(int layer, const Tensor& x, const Part& part);
   // [R, n, d] -> [S, longest, n, d] for each group
   std::vector<Tensor> pad(const Tensor& x);
   // and back
   Tensor unpad(const std::vector<Tensor>& groups);
 
   const Config& c_;
-  const TorchRows* rows_;
+  std::shared_ptr<const TorchRows> rows_;
   const TorchNote* observer_;
   uint64_t dropout_seed_;
+  bool recompute_;
   std::map<int, Qkv<Tensor>> anchors_;  // by layer
 };
 

@@ -29,15 +29,15 @@ Weights<TorchWeight> TorchModel::weights() const {
 
 torch::Tensor see(const TorchModel& model, const torch::Tensor& pixels, const TorchNote* note,
                   uint64_t dropout_seed) {
-  TorchExecutor e(model.config, nullptr, note, dropout_seed);
+  TorchExecutor e(model.config, nullptr, note, dropout_seed, model.recompute);
   return see(e, model.config, model.weights(), pixels, int(pixels.size(0)), int(pixels.size(2)));
 }
 
 torch::Tensor forward(const TorchModel& model, const Step& step, const std::vector<int64_t>& ids,
                       const torch::Tensor& features, const torch::Tensor& rows,
                       const TorchNote* note, uint64_t dropout_seed) {
-  const TorchRows torch_rows(model.config, step, model.options());
-  TorchExecutor e(model.config, &torch_rows, note, dropout_seed);
+  const auto torch_rows = std::make_shared<const TorchRows>(model.config, step, model.options());
+  TorchExecutor e(model.config, torch_rows, note, dropout_seed, model.recompute);
   const Weights<TorchWeight> w = model.weights();
   const torch::Tensor* pictures = features.defined() ? &features : nullptr;
   const torch::Tensor x = embed_prompt(e, w, indices(ids, model.device()), pictures, step);

@@ -40,6 +40,7 @@ struct TorchModel {
   Adapters adapters;                        // of LoRA, see train/adapters.h
   std::map<std::string, TorchTensor> kept;  // known unused tensors, written back untouched
   std::vector<std::string> warnings;        // of loading
+  bool recompute = false;  // a layer's values are computed again for the gradients, not kept
 
   torch::Dtype dtype() const;  // of what is computed: the widest of the parameters
   torch::Device device() const;
@@ -102,7 +103,8 @@ struct TorchBatch {
 // [T * tokens, hidden]
 torch::Tensor see(const TorchModel& model, const torch::Tensor& pixels,
                   const TorchNote* note = nullptr, uint64_t dropout_seed = 0);
-// Logits [n, vocab] of the named rows (all rows if `rows` is undefined).
+// Logits [n, vocab] of the named rows (all rows if `rows` is undefined). For gradients the step
+// must live until then, as the model must.
 torch::Tensor forward(const TorchModel& model, const Step& step, const std::vector<int64_t>& ids,
                       const torch::Tensor& features, const torch::Tensor& rows = {},
                       const TorchNote* note = nullptr, uint64_t dropout_seed = 0);

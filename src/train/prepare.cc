@@ -199,6 +199,7 @@ std::unique_ptr<Preparation> prepare(const Recipe& recipe, const Tell& tell) {
     check_same(recipe, *p, config, *checkpoint);
   else
     start(recipe, config, tell, p->run);
+  p->run.model.recompute = recipe.gradient_checkpointing;
   p->run.state.run = identity;
   tell(trainable_report(p->run.model));
   tell("computes on " + described(p->run.model.device()));
