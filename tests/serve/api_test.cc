@@ -208,14 +208,31 @@ TEST(Look, StopsAndLeavesAsOthersDo) {
             waiting->body()["usage"]["total_tokens"]);
 }
 
+TEST(Look, OfAPromptThatNobodyWaitsForEnds) {
+  Harness server;
+  std::string text;
+  for (int i = 0; i < 200; ++i) text += "word ";
+  const auto gone =
+      server.send("/v1/chat/completions", with(question(text), {{"revenant", {{"look", true}}}}));
+  for (int i = 0; i < 3; ++i) server.turn();
+  EXPECT_FALSE(gone->done());
+  *gone->gone = true;
+  server.turn();
+  EXPECT_EQ(server.api.scheduler()->running(), 0u);
+}
+
 TEST(Look, FitsBesideOthers) {
   Harness server({}, nano, {.threads = 1, .cache_memory = 1 << 20});
   std::vector<std::shared_ptr<Heard>> all;
-  for (int i = 0; i < 8; ++i)
+  for (int i = 0; i < 8; ++i) {  // first and later than others
+    const bool looks = i == 0 || i > 5;
     all.push_back(server.send("/v1/chat/completions",
                               with(question("tell me"), {{"max_tokens", 100},
                                                          {"logit_bias", {{"2044", -100}}},
-                                                         {"revenant", {{"look", i % 2 == 0}}}})));
+                                                         {"revenant", {{"look", looks}}}})));
+    if (i == 5)
+      while (!all[0]->done() || !all[1]->done()) server.turn();
+  }
   server.finish();
   for (const auto& heard : all) {
     ASSERT_TRUE(heard->reply);

@@ -72,6 +72,18 @@ TEST(Look, AnswersWithTheGoldenTokens) {
   });
 }
 
+// An answer's last token, which chooses nothing, has the row that it has in a longer answer.
+TEST(Look, TheLastTokensRowIsItsOwn) {
+  for_each_case("prefill/layer.0.o2", [](const Case& c) {
+    const Look seen = look_at(c, 3), longer = look_at(c, 4);
+    ASSERT_EQ(Ids(longer.ids.begin(), longer.ids.end() - 1), seen.ids);
+    ASSERT_NE(seen.ids.back(), seen.ids[size_t(seen.prompt)]);
+    for (size_t l = 0; l < size_t(c.config().layers); ++l)
+      for (size_t r = 0; r < seen.ids.size(); ++r)
+        EXPECT_EQ(seen.ghosts.value_by_row.at(l, r), longer.ghosts.value_by_row.at(l, r)) << r;
+  });
+}
+
 TEST(Look, StopsAtAStopToken) {
   for_each_case("gen_stop/tokens", [](const Case& c) {
     const Tensor features =
