@@ -20,6 +20,8 @@ struct Span {
   bool prompt = true;   // of a prompt, or generated: decides whether they traverse
   int generated = 0;  // of a prompt span without a cache: trailing rows that were generated one by
                       // one, each under the rotary rule of its own length (teacher forcing)
+  int parent = -1;    // the span whose rows, and whose parents', came before instead of a cache; it
+                      // and its other branches stand before this one (training's packed sequences)
 };
 
 struct Step {
@@ -30,7 +32,7 @@ struct Step {
   // Appends `count` rows of a sequence; `picture_rows` (may be empty: none) has `count` entries.
   void add(int sequence, int start, int count, int rope_length, bool prompt,
            const std::vector<uint8_t>& picture_rows = {}) {
-    spans.push_back({sequence, rows, count, start, rope_length, prompt, 0});
+    spans.push_back({sequence, rows, count, start, rope_length, prompt, 0, -1});
     rows += count;
     picture.resize(size_t(rows), 0);
     for (size_t i = 0; i < picture_rows.size(); ++i)

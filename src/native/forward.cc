@@ -29,7 +29,8 @@ void reserve(const Config& c, const Step& step, std::span<Sequence* const> seque
 Forwarded forward_each(const Native& n, const Step& step, std::span<Sequence* const> sequences,
                        std::span<const int> ids, const Tensor* features) {
   CHECK(ids.size() == size_t(step.rows));
-  for (const Span& span : step.spans) CHECK(span.generated == 0);  // teacher forcing is training's
+  for (const Span& span : step.spans)
+    CHECK(span.generated == 0 && span.parent < 0);  // teacher forcing and packing are training's
   reserve(n.config, step, sequences);
   const Threads::Awake awake(n.threads);
   Executor e = executor(n, sequences);

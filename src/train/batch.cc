@@ -9,6 +9,7 @@
 #include "base/random.h"
 #include "data/turns.h"
 #include "image/augment.h"
+#include "train/pack.h"
 
 namespace revenant {
 namespace {
@@ -87,6 +88,7 @@ BatchOptions batch_options(const Recipe& r) {
           r.objective.takes_pairs(),
           r.objective.count_end_token,
           r.rows == Recipe::Rows::infer,
+          r.packing,
           r.max_length,
           r.exif};
 }
@@ -165,9 +167,24 @@ void BatchMaker::add_group(TorchBatch& batch, const Pick& pick, std::vector<floa
           add_sequence(batch, std::span(turns).first(n), true, tokens);
     }
   }
-  const int64_t tiles_here = int64_t(pixels.size()) / tile_pixels - tiles_so_far;
-  for (size_t s = sequences_before; s < batch.step.spans.size(); ++s)
-    for (int64_t t = 0; t < tiles_here; ++t) batch.tile_of_slot.push_back(tiles_so_far + t);
+  if (options.packing) pack(batch, int(sequences_before), config.rope);
+  add_slots(batch, sequences_before, tiles_so_far);
+}
+
+// Every run of a tile's rows is told which tile fills it: each line of spans has all tiles in
+// order.
+void BatchMaker::add_slots(TorchBatch& batch, size_t first_span, int64_t first_tile) const {
+  const std::vector<Span>& spans = batch.step.spans;
+  const auto runs = [&](const Span& span) {
+    const auto begin = batch.step.picture.begin() + span.first_row;
+    return std::count(begin, begin + span.rows, uint8_t(1)) / config.tokens_per_tile();
+  };
+  for (size_t s = first_span; s < spans.size(); ++s) {
+    int64_t tile = first_tile;
+    for (int above = spans[s].parent; above >= 0; above = spans[size_t(above)].parent)
+      tile += runs(spans[size_t(above)]);
+    for (int64_t left = runs(spans[s]); left > 0; --left) batch.tile_of_slot.push_back(tile++);
+  }
 }
 
 void BatchMaker::add_pair(TorchBatch& batch, const Pick& pick, size_t row,

@@ -44,6 +44,7 @@ struct BatchOptions {
   bool pairs = false;           // every question twice, with its answer and with the rejected one
   bool count_end_token = true;  // whether what ends an answer is a target
   bool as_inferred = false;     // each turn by itself, its answer as if generated (TroL: one pass)
+  bool packing = false;         // what sequences begin with in common is computed once (pack.h)
   int max_length = 0;           // longer sequences are left out; 0: none is
   Exif exif = Exif::ignore;
 };
@@ -63,6 +64,7 @@ struct BatchMaker {
 
  private:
   void add_group(TorchBatch& batch, const Pick& pick, std::vector<float>& pixels) const;
+  void add_slots(TorchBatch& batch, size_t first_span, int64_t first_tile) const;
   void add_pair(TorchBatch& batch, const Pick& pick, size_t row, std::span<const int> tokens) const;
   bool add_sequence(TorchBatch& batch, std::span<const Turn> turns, bool last_only,
                     std::span<const int> tokens) const;

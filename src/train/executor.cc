@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <iterator>
+#include <limits>
 #include <numeric>
 #include <optional>
 
@@ -18,13 +19,61 @@ constexpr int kLikeLength = 12;  // rows that lengths in a group may differ by
 // On the CPU in float32 under autocast too: torch's bf16 attention sets up a oneDNN product anew
 // for every head and block, which at small sizes takes longer than the products.
 torch::Tensor attention(const torch::Tensor& q, const torch::Tensor& k, const torch::Tensor& v,
-                        bool causal, std::optional<double> scale = {}) {
-  if (!q.is_cpu()) return at::scaled_dot_product_attention(q, k, v, {}, 0.0, causal, scale);
+                        bool causal, const torch::Tensor& mask = {},
+                        std::optional<double> scale = {}) {
+  std::optional<torch::Tensor> looks;
+  if (mask.defined()) looks = mask.to(q.is_cpu() ? mask.scalar_type() : q.scalar_type());
+  if (!q.is_cpu()) return at::scaled_dot_product_attention(q, k, v, looks, 0.0, causal, scale);
   const NoAutocast no_autocast;
   const auto wide = [](const torch::Tensor& x) {
     return x.scalar_type() == torch::kBFloat16 ? x.to(torch::kFloat32) : x;
   };
-  return at::scaled_dot_product_attention(wide(q), wide(k), wide(v), {}, 0.0, causal, scale);
+  return at::scaled_dot_product_attention(wide(q), wide(k), wide(v), looks, 0.0, causal, scale);
+}
+
+// Spans that hang together, one after the other.
+struct Packed {
+  int first_span, spans, first_row, rows;
+};
+
+std::vector<Packed> sequences_of(const Step& step) {
+  std::vector<Packed> all;
+  for (size_t s = 0; s < step.spans.size(); ++s) {
+    const Span& span = step.spans[s];
+    if (span.parent < 0)
+      all.push_back({int(s), 0, span.first_row, 0});
+    else
+      CHECK(span.parent < int(s) && !all.empty() && span.parent >= all.back().first_span);
+    ++all.back().spans;
+    all.back().rows += span.rows;
+  }
+  return all;
+}
+
+// What the rows of branches see: their span's rows before them, and those of its parents. Padding
+// sees itself. Undefined where no sequence has branches.
+torch::Tensor mask_of(const Step& step, const std::vector<Packed>& sequences, int longest,
+                      torch::TensorOptions options) {
+  if (std::ranges::all_of(sequences, [](const Packed& s) { return s.spans == 1; })) return {};
+  const float never = -std::numeric_limits<float>::infinity();
+  const torch::Tensor mask = torch::full({int64_t(sequences.size()), 1, longest, longest}, never);
+  auto* row = mask.data_ptr<float>();
+  for (const Packed& s : sequences) {
+    float* const begin = row;
+    for (int at = s.first_span; at < s.first_span + s.spans; ++at) {
+      const Span& own = step.spans[size_t(at)];
+      for (int i = 0; i < own.rows; ++i, row += longest) {
+        std::fill_n(row + own.first_row - s.first_row, i + 1, 0.0f);
+        for (int above = own.parent; above >= 0; above = step.spans[size_t(above)].parent) {
+          const Span& other = step.spans[size_t(above)];
+          std::fill_n(row + other.first_row - s.first_row, other.rows, 0.0f);
+        }
+      }
+    }
+    for (int i = s.rows; i < longest; ++i, row += longest) row[i] = 0;
+    CHECK(row == begin + size_t(longest) * size_t(longest));
+  }
+  return mask.to(options);
 }
 
 }  // namespace
@@ -34,31 +83,32 @@ TorchRows::TorchRows(const Config& c, const Step& step, torch::TensorOptions opt
   cos = torch::tensor(rope.cos).view({step.rows, 1, c.head_dim / 2}).to(options);
   sin = torch::tensor(rope.sin).view({step.rows, 1, c.head_dim / 2}).to(options);
 
-  std::vector<int> order(step.spans.size());
+  const std::vector<Packed> sequences = sequences_of(step);
+  std::vector<int> order(sequences.size());
   std::iota(order.begin(), order.end(), 0);
-  std::ranges::stable_sort(order, {}, [&](int s) { return step.spans[size_t(s)].rows; });
+  std::ranges::stable_sort(order, {}, [&](int s) { return sequences[size_t(s)].rows; });
 
   std::vector<int64_t> first_rows, row_of_place;
   std::vector<int64_t> place_of_row(size_t(step.rows)), picture_rows;
   std::vector<float> traverse_rows(size_t(step.rows), 0.0f);
-  for (const Span& s : step.spans) {
+  for (const Packed& s : sequences) first_rows.push_back(s.first_row);
+  for (const Span& s : step.spans)
     for (int i = 0; i < s.rows; ++i)
       traverse_rows[size_t(s.first_row + i)] = traverses(c.trol, s, i);
-    first_rows.push_back(s.first_row);
-  }
   for (size_t begin = 0, end; begin < order.size(); begin = end) {
-    const auto rows = [&](size_t at) { return step.spans[size_t(order[at])].rows; };
+    const auto rows = [&](size_t at) { return sequences[size_t(order[at])].rows; };
     const int most = rows(begin) + kLikeLength;
     for (end = begin; end < order.size() && rows(end) <= most;) ++end;
     const int longest = rows(end - 1);
-    groups.push_back({int64_t(end - begin), longest});
+    std::vector<Packed> members;
     for (size_t at = begin; at < end; ++at) {
-      const Span& s = step.spans[size_t(order[at])];
+      const Packed& s = members.emplace_back(sequences[size_t(order[at])]);
       for (int i = 0; i < longest; ++i) {
         if (i < s.rows) place_of_row[size_t(s.first_row + i)] = int64_t(row_of_place.size());
         row_of_place.push_back(s.first_row + std::min(i, s.rows - 1));
       }
     }
+    groups.push_back({int64_t(members.size()), longest, mask_of(step, members, longest, options)});
   }
   for (int r = 0; r < step.rows; ++r)
     if (step.picture[size_t(r)]) picture_rows.push_back(r);
@@ -113,11 +163,11 @@ Qkv<torch::Tensor> TorchExecutor::anchor(Site site, const Qkv<Tensor>& a, const 
 
 std::vector<torch::Tensor> TorchExecutor::pad(const Tensor& x) {
   std::vector<int64_t> places;
-  for (const TorchRows::Group& g : rows_->groups) places.push_back(g.spans * g.longest);
+  for (const TorchRows::Group& g : rows_->groups) places.push_back(g.sequences * g.longest);
   std::vector<Tensor> groups = x.index_select(0, rows_->padded).split_with_sizes(places);
   for (size_t i = 0; i < groups.size(); ++i) {
     const TorchRows::Group& g = rows_->groups[i];
-    groups[i] = groups[i].view({g.spans, g.longest, x.size(1), x.size(2)});
+    groups[i] = groups[i].view({g.sequences, g.longest, x.size(1), x.size(2)});
   }
   return groups;
 }
@@ -146,8 +196,9 @@ Halves<torch::Tensor> TorchExecutor::attend(Site, const Haunted<Tensor>& a, cons
   const auto v = joined(a.plain.v, gv);
   std::vector<Tensor> outputs;
   for (size_t i = 0; i < q.size(); ++i)
-    outputs.push_back(
-        attention(by_head(q[i]), repeated(k[i]), repeated(v[i]), true, scale).transpose(1, 2));
+    outputs.push_back(attention(by_head(q[i]), repeated(k[i]), repeated(v[i]),
+                                !rows_->groups[i].mask.defined(), rows_->groups[i].mask, scale)
+                          .transpose(1, 2));
   const Tensor o = unpad(outputs);
   if (!a.has_ghost) return {o, {}};
   return {o.slice(-1, 0, d), o.slice(-1, d)};

@@ -16,18 +16,20 @@ namespace revenant {
 
 using TorchNote = std::function<void(Site, Note, const torch::Tensor&)>;
 
-// A step's rows as torch indices. Attention runs over groups of spans of like length, each padded
-// to [spans, longest] and back: right padding is never seen by a causal query, so no mask is needed
-// beyond the causal one.
+// A step's rows as torch indices. Spans that hang together by their parents are one sequence.
+// Attention runs over groups of sequences of like length, each padded to [sequences, longest] and
+// back: right padding is never seen by a causal query, so no mask is needed beyond the causal one,
+// but where there are branches, which do not see each other.
 struct TorchRows {
   TorchRows(const Config& c, const Step& step, torch::TensorOptions options);
 
   struct Group {
-    int64_t spans, longest;
+    int64_t sequences, longest;
+    torch::Tensor mask;  // [sequences, 1, longest, longest] 0, or -inf where a row may not look
   };
   std::vector<Group> groups;
   torch::Tensor cos, sin;          // [R, 1, d / 2]
-  torch::Tensor first;             // [S] first row of each span
+  torch::Tensor first;             // [S] first row of each sequence
   torch::Tensor padded, unpadded;  // row per place, group after group, and [R] place per row
   torch::Tensor pictures;          // rows of picture tokens
   torch::Tensor traversing;        // [R, 1] 1 on prompt rows that traverse
@@ -124,7 +126,7 @@ class TorchExecutor : public Verbs<TorchExecutor> {
  private:
   using Part = std::function<Tensor(TorchExecutor&, const Tensor&)>;
   Tensor forgotten(int layer, const Tensor& x, const Part& part);
-  // [R, n, d] -> [S, longest, n, d] for each group
+  // [R, n, d] -> [sequences, longest, n, d] for each group
   std::vector<Tensor> pad(const Tensor& x);
   // and back
   Tensor unpad(const std::vector<Tensor>& groups);

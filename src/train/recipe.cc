@@ -222,6 +222,7 @@ Fields fields_of(Recipe& r, const std::string& subject) {
       {"adam_epsilon", value(r.adam_epsilon)},
       {"muon_momentum", value(r.muon_momentum)},
       {"max_grad_norm", value(r.max_grad_norm)},
+      {"packing", changeable(value(r.packing))},
       {"gradient_checkpointing", changeable(value(r.gradient_checkpointing))},
       {"bf16", value(r.bf16)},
       {"nan_policy", changeable(choice(r.nan_policy, {"skip", "stop"}))},

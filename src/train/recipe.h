@@ -68,6 +68,7 @@ struct Recipe {
   double adam_beta1 = 0.9, adam_beta2 = 0.999, adam_epsilon = 1e-8;
   double muon_momentum = 0.95;
   double max_grad_norm = 1;
+  bool packing = false;                 // what sequences begin with in common is computed once
   bool gradient_checkpointing = false;  // layers are computed again for their gradients, not kept
   bool bf16 = false;                    // autocast; weights that train and optimiser stay float32
   enum class NanPolicy { skip, stop } nan_policy = NanPolicy::skip;
