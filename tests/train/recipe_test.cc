@@ -120,6 +120,8 @@ const std::map<std::string, std::string> other_values = {
     {"adam_epsilon", "0.0625"},
     {"muon_momentum", "0.5"},
     {"max_grad_norm", "2.5"},
+    {"packing", "true"},
+    {"gradient_checkpointing", "true"},
     {"bf16", "true"},
     {"nan_policy", "stop"},
     {"max_skipped_steps", "2"},
