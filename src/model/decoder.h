@@ -36,7 +36,7 @@ template <class E, class M, class X>
 X decode(E& e, const Config& c, const Weights<M>& w, X x, const Step& step) {
   for (const LayerWeights<M>& l : w.layers) {
     x = traverse(e, c, l, x, step, [&](const X& input, const Step& rows, Site site) {
-      return e.segment(site, l, input, [&c, &rows, site](E& some, const auto& w, const X& y) {
+      return segment(e, site, l, input, [&c, &rows, site](E& some, const auto& w, const X& y) {
         return layer(some, c, w, y, rows, site);
       });
     });

@@ -36,7 +36,7 @@ auto tower(E& e, const Config& c, const TowerWeights<M>& w, const P& pixels, int
     return tower_layer(some, c, l, y, tokens);
   };
   for (const TowerLayer<M>& l : w.layers)
-    x = e.note({l.index, 1}, Note::tower_layer, e.segment({l.index, 1}, l, x, layer));
+    x = e.note({l.index, 1}, Note::tower_layer, segment(e, {l.index, 1}, l, x, layer));
   return x;
 }
 

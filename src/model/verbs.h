@@ -32,11 +32,10 @@
 //                                                        least; the others, if they are there, are gated out
 //   gate_prompt(gate, step)                              gate, 0 on rows that do not traverse (step.h)
 //   gelu (exact), quick_gelu, silu, tanh, sigmoid
-//   segment(site, w, x, part)                            part(executor, w, x), a layer of weights w: what it
-//                                                        computes on the way may be forgotten and computed
-//                                                        again
 //   note(site, name, x)                                  x; the only hook for observers
 //
+// An executor may have one more, segment(site, w, x, part): part(executor, w, x), a layer of weights
+// w, of which what is computed on the way may be forgotten and computed again.
 // clang-format on
 #pragma once
 
@@ -65,15 +64,19 @@ struct Halves {
   T plain, ghost;
 };
 
+template <class E, class W, class X, class F>
+X segment(E& e, Site site, const W& w, const X& x, const F& part) {
+  if constexpr (requires { e.segment(site, w, x, part); })
+    return e.segment(site, w, x, part);
+  else
+    return part(e, w, x);
+}
+
 template <class E>
 struct Verbs {
   template <class X, class F>
   X again(const X& x, const Step& step, const F& passes) {
     return passes(x, step);
-  }
-  template <class W, class X, class F>
-  X segment(Site, const W& w, const X& x, const F& part) {
-    return part(static_cast<E&>(*this), w, x);
   }
   template <class W, class X>
   auto swiglu(const W& w, const X& x, const Step& step) {
