@@ -75,8 +75,10 @@ TEST_F(RecomputeTest, GradientsOfLaterPasses) {
     Json config = small_config_with_ids();
     config["revenant"].update({{"phantom", phantom}, {"trol", true}, {"trol_passes", 3}});
     TorchModel model = init_torch_model(config, 3);
+    torch::manual_seed(1);  // fresh mixers give ghosts of 0, through which no gradient goes
     for (auto& [name, parameter] : model.parameters)
-      parameter = parameter.detach().to(torch::kFloat64);
+      parameter = parameter.detach().to(torch::kFloat64) +
+                  0.2 * torch::randn(parameter.sizes(), torch::kFloat64);
     Recipe r;
     r.trainable = {"all"};
     set_trainable(model, r);
@@ -88,7 +90,7 @@ TEST_F(RecomputeTest, GradientsOfLaterPasses) {
       EXPECT_EQ(gradient.defined(), again.at(name).defined()) << name;
       if (!gradient.defined()) continue;
       EXPECT_LE((again.at(name) - gradient).norm().item<double>(),
-                1e-10 * gradient.norm().item<double>() + 1e-16)
+                1e-9 * gradient.norm().item<double>() + 1e-12)
           << name;
       mixers += name.find("mix_k") != name.npos;
     }
