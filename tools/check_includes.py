@@ -9,6 +9,7 @@ import tempfile
 # A room may know these rooms, and whatever those may know.
 KNOWS = {
     "base": "",
+    "client": "base",
     "quant": "base",
     "kernels": "quant",
     "io": "quant",
@@ -22,8 +23,9 @@ KNOWS = {
     "data": "text image",
     "serve": "engine",
     "eval": "engine data",
+    "triples": "client data",
     "train": "store data trace",
-    "cli": "eval serve",  # the program `revenant`: never train
+    "cli": "eval serve triples",  # the program `revenant`: never train
 }
 # The one program that links libtorch lives beside the other.
 EXTRA = {"cli/train_main.cc": "train"}

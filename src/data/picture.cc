@@ -2,6 +2,7 @@
 
 #include <nlohmann/json.hpp>
 
+#include "base/base64.h"
 #include "base/error.h"
 #include "base/json.h"
 #include "data/parquet.h"
@@ -35,16 +36,27 @@ std::string Picture::name() const {
          std::to_string(inside->at + (inside->size == 0)) + inside->pointer;
 }
 
-Image read_picture(const Picture& picture, const ReadOptions& options) {
-  if (!picture.inside) return read_image(picture.file, options);
-  std::string bytes;
+std::string bytes_of(const Picture& picture) {
+  if (!picture.inside) return read_file(picture.file);
   try {
-    bytes = bytes_inside(picture);
+    return bytes_inside(picture);
   } catch (const Fault& fault) {
     throw Error("data", picture.name(), fault.expected, fault.found);
   } catch (const Json::exception&) {
     throw Error("data", picture.name(), "the row that was read before", "another");
   }
+}
+
+std::string data_uri_of(const Picture& picture) {
+  const std::string bytes = bytes_of(picture);
+  check_image_head(std::as_bytes(std::span(bytes)), picture.name(), {.max_pixels = most_pixels});
+  const char* type = bytes.starts_with("\xFF\xD8") ? "jpeg" : bytes[0] == 'R' ? "webp" : "png";
+  return std::string("data:image/") + type + ";base64," + base64(bytes);
+}
+
+Image read_picture(const Picture& picture, const ReadOptions& options) {
+  if (!picture.inside) return read_image(picture.file, options);
+  const std::string bytes = bytes_of(picture);
   return decode_image(std::as_bytes(std::span(bytes)), picture.name(), options);
 }
 

@@ -26,7 +26,10 @@ struct Picture {
   std::string name() const;  // for messages
 };
 
-// Safe from many threads. Throws Error.
+// Its file's bytes, whatever they are. These are safe from many threads, and throw Error.
+std::string bytes_of(const Picture& picture);
+// data:image/...;base64,... of what has the head of a JPEG, PNG or WebP.
+std::string data_uri_of(const Picture& picture);
 Image read_picture(const Picture& picture, const ReadOptions& options = {});
 
 }  // namespace revenant

@@ -3,7 +3,6 @@
 #include <algorithm>
 
 namespace revenant {
-namespace {
 
 std::string without_image_marks(const std::string& text) {
   std::string rest;
@@ -11,8 +10,6 @@ std::string without_image_marks(const std::string& text) {
   const size_t begin = std::min(rest.size(), rest.find_first_not_of('\n'));
   return rest.substr(begin, rest.find_last_not_of('\n') + 1 - begin);
 }
-
-}  // namespace
 
 std::vector<Turn> turns_of(std::span<const Row* const> rows) {
   std::vector<Turn> turns;

@@ -7,6 +7,8 @@
 
 namespace revenant {
 
+std::string without_image_marks(const std::string& text);  // and line breaks around what is left
+
 // The turns of rows about the same pictures, which stand in the first row's turns only.
 std::vector<Turn> turns_of(std::span<const Row* const> rows);
 

@@ -2,23 +2,20 @@
 // goes on from it.
 #pragma once
 
-#include <cstdio>
-#include <memory>
-#include <nlohmann/json.hpp>
 #include <optional>
 #include <vector>
 
+#include "base/journal.h"
 #include "eval/predict.h"
 
 namespace revenant {
 
-// JSON Lines: `{"run": ...}`, what the answers depend on; then a line for each row of `rows`, in
+// A journal (base/journal.h): what the answers depend on; then a line for each row of `rows`, in
 // the order in which they were answered: "row" (counted from 1 over all files), "question",
 // "answer" (as the file has it), and either "prediction", "stopped" and "tokens" or "failure".
 class AnswersFile {
  public:
-  // Begins a file or goes on with one; a last line that was broken off is cut away. Throws Error,
-  // naming the key, where the file is of another run.
+  // Begins a file or goes on with one.
   AnswersFile(const Path& file, const nlohmann::json& run, std::span<const Row> rows);
 
   // By row; failed ones are not known, so they are asked again.
@@ -26,13 +23,11 @@ class AnswersFile {
   void add(size_t row, const Prediction& prediction);  // throws Error
 
  private:
-  void read(std::string_view text, const nlohmann::json& run);
-  void write(const nlohmann::json& line);
+  void take(const nlohmann::json& line, const Place& place);
 
-  Path file_;
   std::span<const Row> rows_;
   std::vector<std::optional<Prediction>> known_;
-  std::unique_ptr<std::FILE, int (*)(std::FILE*)> out_{nullptr, std::fclose};
+  Journal journal_;
 };
 
 }  // namespace revenant

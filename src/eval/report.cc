@@ -7,6 +7,7 @@
 
 #include "base/error.h"
 #include "eval/score.h"
+#include "text/letter_case.h"
 
 namespace revenant {
 namespace {

@@ -3,16 +3,7 @@
 #include <algorithm>
 #include <cmath>
 
-#include "text/letter_case.h"
-#include "text/unicode.h"
-
 namespace revenant {
-std::string normalised(std::string_view answer) {
-  const std::string valid = repaired(answer);
-  std::string_view core = strip(valid);
-  if (core.ends_with('.')) core = strip(core.substr(0, core.size() - 1));
-  return folded(core);
-}
 
 Interval wilson(int64_t right, int64_t rows) {
   if (rows == 0) return {};

@@ -12,10 +12,8 @@ namespace revenant {
 
 class Keys {
  public:
-  void add(std::string_view key);  // throws Error on an empty one, or of other than visible ASCII
-  // A key a line; empty lines and those that begin with # are passed over. Throws Error where
-  // others than the owner may read or write the file, and where there is none in it.
-  void add_file(const Path& file);
+  void add(std::string_view key);   // throws Error on an empty one, or of other than visible ASCII
+  void add_file(const Path& file);  // as base/key_file.h says
   bool empty() const { return digests_.empty(); }
 
   // Who it is, a short digest: with no keys everybody is ""; nothing: not one of them. Takes as

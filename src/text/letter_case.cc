@@ -35,4 +35,11 @@ std::string folded(std::string_view text) {
   }));
 }
 
+std::string normalised(std::string_view answer) {
+  const std::string valid = repaired(answer);
+  std::string_view core = strip(valid);
+  if (core.ends_with('.')) core = strip(core.substr(0, core.size() - 1));
+  return folded(core);
+}
+
 }  // namespace revenant

@@ -8,6 +8,7 @@
 #include "eval/report.h"
 #include "eval/score.h"
 #include "support/random_checkpoint.h"
+#include "text/letter_case.h"
 
 namespace revenant {
 namespace {

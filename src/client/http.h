@@ -1,0 +1,63 @@
+// HTTP/1.1 to somebody else's server, plain or over TLS.
+#pragma once
+
+#include <chrono>
+#include <memory>
+#include <stdexcept>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+namespace revenant {
+
+struct Url {
+  bool tls = false;
+  std::string host, port;
+  std::string path;  // empty, or begins with / and does not end with one
+
+  std::string text() const;
+  bool loopback() const;  // what is sent there stays on this machine
+  bool operator==(const Url&) const = default;
+};
+// http(s)://HOST[:PORT][/PATH]. Throws Error; a user, a query and a fragment are refused.
+Url parse_url(std::string_view text);
+
+struct HttpLimits {
+  using Seconds = std::chrono::duration<double>;
+  Seconds connect{10};                   // also TLS's greeting
+  Seconds whole{120};                    // from the request's first byte to the answer's last
+  size_t body_bytes = size_t(16) << 20;  // of an answer
+};
+
+struct HttpAnswer {
+  int status = 0;
+  std::string body, location, retry_after;  // header fields; empty: absent
+};
+
+// No answer came: nobody listens, the connection broke, it took too long, or it was no HTTP.
+struct NoAnswer : std::runtime_error {
+  using std::runtime_error::runtime_error;
+};
+
+// One request at a time, over a connection that is kept from one to the next. Certificates are
+// checked against the system's (OpenSSL's SSL_CERT_FILE and SSL_CERT_DIR choose others). Redirects
+// are not followed: a key would go with them.
+class HttpClient {
+ public:
+  using Headers = std::vector<std::pair<std::string, std::string>>;
+
+  explicit HttpClient(Url url, const HttpLimits& limits = {});
+  ~HttpClient();
+
+  // `path` is added to the URL's. Throws NoAnswer.
+  HttpAnswer post(const std::string& path, const Headers& headers, const std::string& body);
+
+ private:
+  struct Connection;
+  Url url_;
+  HttpLimits limits_;
+  std::unique_ptr<Connection> connection_;
+};
+
+}  // namespace revenant

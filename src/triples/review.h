@@ -1,0 +1,25 @@
+// The file in which a person says what becomes of the rows that the models leave open.
+#pragma once
+
+#include <span>
+
+#include "triples/standing.h"
+
+namespace revenant {
+
+// A list of {row, id, pictures, question, answer, rejected, why, verdict}. Whoever looks at it
+// writes "keep" or "drop" as verdict, and may write another `rejected`.
+struct Open {
+  size_t row;  // counted from 0
+  Standing standing;
+};
+std::string review_text(std::span<const Row> rows, std::span<const Open> open);
+
+// What was said in it so far. Throws Error, naming entry and field, where it says anything else.
+struct Reviewed {
+  size_t row;
+  Word word;
+};
+std::vector<Reviewed> read_review(const Path& file, std::span<const Row> rows);
+
+}  // namespace revenant
