@@ -127,7 +127,7 @@ std::string text_of(const TriplesReport& r) {
          "\nthis call: " + number(r.requests, "requests, ") + number(r.retries, "of them again\n");
 }
 
-TriplesReport build(const Args& args, const std::vector<Row>& rows, TriplesOptions options) {
+TriplesReport build(const std::vector<Row>& rows, TriplesOptions options) {
   catch_signals();
   Progress progress("triples", "rows");
   options.go_on = [&progress, told = false]() mutable {
@@ -164,7 +164,7 @@ void triples(const Args& args) {
   const std::vector<Row> rows = read_rows(args.file, args.rows);
   if (rows.empty()) throw Error("triples", args.file.string(), "at least one row", "none");
   options.data = {{"digest", digest_of_rows(args.file)}, {"fields", args.rows.fields}};
-  const TriplesReport report = build(args, rows, options);
+  const TriplesReport report = build(rows, options);
   const std::string numbers = json_text(json_of(report), 1) + "\n";
   const std::string out = args.json == "-" ? numbers : text_of(report);
   std::fwrite(out.data(), 1, out.size(), stdout);

@@ -112,8 +112,9 @@ class Builder {
   void wait_for_workers() {
     std::unique_lock lock(state_);
     for (;;) {
-      if (options_.progress) options_.progress(done_, rows_.size(), kept_);
-      if (working_ == 0) return;
+      const bool over = working_ == 0, all = done_ == rows_.size();
+      if (options_.progress && (over || !all)) options_.progress(done_, rows_.size(), kept_);
+      if (over) return;
       changed_.wait_for(lock, std::chrono::milliseconds(100));
       lock.unlock();
       if (options_.go_on && !options_.go_on()) stopped_ = true;

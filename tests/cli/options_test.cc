@@ -75,6 +75,7 @@ class Options : public Cli {
   std::vector<OptionRow> merge_rows() const;
   std::vector<OptionRow> bench_rows() const;
   std::vector<OptionRow> serve_rows() const;
+  std::vector<OptionRow> triples_rows() const;
   void check(const OptionRow& row) const;
   void write_rows(const char* file, int shift, int extra, const char* length = "12") const;
 
@@ -627,6 +628,36 @@ std::vector<OptionRow> Options::serve_rows() const {
   return rows;
 }
 
+// It wants a server: tests/triples/program_test.cc sets them all.
+std::vector<OptionRow> Options::triples_rows() const {
+  std::vector<OptionRow> rows;
+  for (const char* option : {"FILE",
+                             "-o,--output",
+                             "--server",
+                             "--model",
+                             "--api-key-env",
+                             "--api-key-file",
+                             "--body",
+                             "--judge-server",
+                             "--judge-model",
+                             "--judge-api-key-env",
+                             "--judge-api-key-file",
+                             "--judge-body",
+                             "--fields",
+                             "--limit",
+                             "--pictures",
+                             "--tries",
+                             "--length",
+                             "--review",
+                             "--parallel",
+                             "--rate",
+                             "--timeout",
+                             "--retries",
+                             "--json"})
+    rows.push_back({"triples", option, {}, {}, out, "", "tests/triples/program_test.cc"});
+  return rows;
+}
+
 TEST_F(Options, EveryOptionHasARow) {
   std::set<std::string> rows;
   const auto add = [&](const std::vector<OptionRow>& more) {
@@ -642,6 +673,7 @@ TEST_F(Options, EveryOptionHasARow) {
   add(merge_rows());
   add(bench_rows());
   add(serve_rows());
+  add(triples_rows());
   std::set<std::string> found;
   std::vector<std::string> commands = commands_in(run({"--help"}).out);
   EXPECT_GE(commands.size(), 12u);
