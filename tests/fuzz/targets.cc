@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "base/json.h"
+#include "client/chat.h"
 #include "data/check.h"
 #include "data/sprite.h"
 #include "image/image.h"
@@ -20,6 +21,7 @@
 #include "text/prompt.h"
 #include "text/train_bpe.h"
 #include "train/recipe.h"
+#include "triples/review.h"
 
 namespace revenant::fuzz {
 namespace {
@@ -260,6 +262,23 @@ void dataset(std::string_view bytes) {
   for (const Row& row : rows) split_image_marks(row.question);
 }
 
+// What another server answers: a status of 200, and its pause on the first line.
+void chat_reply(std::string_view bytes) {
+  const size_t line = std::min(bytes.find('\n'), bytes.size());
+  (void)retry_after_seconds(std::string(bytes.substr(0, line)), 0);
+  try {
+    parse_chat_reply(std::string(bytes), subject);
+  } catch (const NoChat& wrong) {
+    throw Error("client", subject, wrong.what());
+  }
+}
+
+void review(std::string_view bytes) {
+  Row row;
+  row.question = "Q", row.answer = "A";
+  read_review(written("review.json", bytes), {&row, 1});
+}
+
 void recipe(std::string_view bytes) {
   const Recipe r = read_recipe(written("recipe.yaml", bytes), {});
   for (const int step : {0, 1, r.max_steps - 1}) learning_rate_at(r, step);
@@ -285,6 +304,8 @@ constexpr Target all[] = {
     {"ask", ask},
     {"schema", schema},
     {"dataset", dataset},
+    {"chat_reply", chat_reply},
+    {"review", review},
     {"recipe", recipe},
 };
 
