@@ -53,9 +53,12 @@ std::string reason_of(const boost::system::system_error& error) {
 }  // namespace
 
 std::string Url::text() const {
-  const bool v6 = host.find(':') != host.npos, usual = port == (tls ? "443" : "80");
-  return (tls ? "https://" : "http://") + (v6 ? "[" + host + "]" : host) +
-         (usual ? "" : ":" + port) + path;
+  const bool usual = port == (tls ? "443" : "80");
+  return (tls ? "https://" : "http://") + written_host() + (usual ? "" : ":" + port) + path;
+}
+
+std::string Url::written_host() const {
+  return host.find(':') != host.npos ? "[" + host + "]" : host;
 }
 
 bool Url::loopback() const {
@@ -170,8 +173,7 @@ HttpClient::~HttpClient() = default;
 HttpAnswer HttpClient::post(const std::string& path, const Headers& headers,
                             const std::string& body) {
   Connection::Request request{http::verb::post, url_.path + path, 11};
-  const bool v6 = url_.host.find(':') != url_.host.npos;
-  request.set(http::field::host, (v6 ? "[" + url_.host + "]" : url_.host) + ":" + url_.port);
+  request.set(http::field::host, url_.written_host() + ":" + url_.port);
   request.set(http::field::user_agent, "revenant");
   request.set(http::field::content_type, "application/json");
   for (const auto& [name, value] : headers) request.set(name, value);

@@ -17,7 +17,8 @@ struct Url {
   std::string path;  // empty, or begins with / and does not end with one
 
   std::string text() const;
-  bool loopback() const;  // what is sent there stays on this machine
+  std::string written_host() const;  // in brackets where it is an address of IPv6
+  bool loopback() const;             // what is sent there stays on this machine
   bool operator==(const Url&) const = default;
 };
 // http(s)://HOST[:PORT][/PATH]. Throws Error; a user, a query and a fragment are refused.

@@ -27,6 +27,9 @@ struct Row {
   std::vector<Exchange> later;   // the turns after it
   std::string rejected, task, split, wording, source;
 
+  const std::string& last_question() const {
+    return later.empty() ? question : later.back().question;
+  }
   const std::string& last_answer() const { return later.empty() ? answer : later.back().answer; }
 };
 

@@ -231,6 +231,19 @@ constexpr FormatInfo table[] = {
 std::span<const FormatInfo> formats() { return table; }
 const FormatInfo& info(Format format) { return table[size_t(format)]; }
 
+std::optional<Format> format_of(DType type) {
+  switch (type) {
+    case DType::f32:
+      return Format::f32;
+    case DType::f16:
+      return Format::f16;
+    case DType::bf16:
+      return Format::bf16;
+    default:
+      return {};
+  }
+}
+
 std::optional<Format> format_named(std::string_view name) {
   for (const FormatInfo& f : table)
     if (lower_ascii(f.name) == lower_ascii(name)) return f.format;

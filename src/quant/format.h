@@ -9,6 +9,8 @@
 #include <span>
 #include <string_view>
 
+#include "base/dtype.h"
+
 namespace revenant {
 
 enum class Format : uint8_t { f32, f16, bf16, q8_0, q6_k, q5_k, q5_1, q5_0, q4_k, q4_1, q4_0 };
@@ -24,6 +26,7 @@ struct FormatInfo {
 
 std::span<const FormatInfo> formats();
 const FormatInfo& info(Format format);
+std::optional<Format> format_of(DType type);                // nothing: no weights are of that type
 std::optional<Format> format_named(std::string_view name);  // in any case: "q4_k", "Q4_K"
 
 // Whether the numbers are small whole ones times a scale, which int8 products read.

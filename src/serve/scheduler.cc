@@ -130,26 +130,26 @@ bool Scheduler::turn() {
 void Scheduler::tend() {
   for (auto at = active_.begin(); at != active_.end();) {
     Active& active = *at++;
-    if (!*active.work.gone && !cancelling_) continue;
+    if (!left(active.work.gone)) continue;
     for (const auto& [ticket, choice] : active.tickets) engine_.cancel(ticket);
     if (active.looking) active.looking->cancel();
     if (!active.submitted) finish(active, cancelled());
   }
-  std::vector<Waiting> left;
+  std::vector<Waiting> leavers;
   {
     const std::lock_guard lock(mutex_);
     for (auto queue = queues_.begin(); queue != queues_.end();) {
       std::erase_if(queue->second, [&](Waiting& waiting) {
-        if (!*waiting.work.gone && !cancelling_) return false;
+        if (!left(waiting.work.gone)) return false;
         --waiting_;
         waiting_bytes_ -= waiting.bytes;
-        left.push_back(std::move(waiting));
+        leavers.push_back(std::move(waiting));
         return true;
       });
       queue = queue->second.empty() ? queues_.erase(queue) : std::next(queue);
     }
   }
-  for (Waiting& waiting : left)
+  for (Waiting& waiting : leavers)
     for (size_t i = 0; i < waiting.work.choices.size(); ++i) waiting.work.done(i, cancelled());
   while (admit_next()) continue;
 }
@@ -205,7 +205,7 @@ void Scheduler::start(Active& active) {
       request.salt = active.work.sender;
       // Asked before every product: who leaves does not wait for the end of a step.
       request.options.go_on = [this, gone = active.work.gone, own = request.options.go_on] {
-        return !*gone && !cancelling_ && (!own || own());
+        return !left(gone) && (!own || own());
       };
       if (active.work.looked)
         active.looking = std::make_unique<Looking>(model_, std::move(request), false);
@@ -220,7 +220,7 @@ void Scheduler::start(Active& active) {
 }
 
 bool Scheduler::waits_for(const Active& active, const std::string& key) const {
-  return !active.submitted && !*active.work.gone && !cancelling_ &&
+  return !active.submitted && !left(active.work.gone) &&
          std::ranges::any_of(active.work.pictures, [&](const Shared& p) { return p->key == key; });
 }
 

@@ -85,6 +85,7 @@ class Scheduler {
     bool looked = false;                    // it is done
     bool submitted = false;
   };
+  bool left(const Gone& gone) const { return *gone || cancelling_; }
   void tend();
   bool admit_next();
   void start(Active& active);

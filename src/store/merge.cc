@@ -74,11 +74,8 @@ std::map<std::string, TensorView> members(const Parts& p, const Path& base) {
   return members;
 }
 
-std::vector<std::byte> stored_as(DType dtype, const std::vector<float>& values) {
-  std::vector<std::byte> bytes(values.size() * size_of(dtype));
-  const Format format = dtype == DType::f16    ? Format::f16
-                        : dtype == DType::bf16 ? Format::bf16
-                                               : Format::f32;
+std::vector<std::byte> stored_as(Format format, const std::vector<float>& values) {
+  std::vector<std::byte> bytes(row_bytes(format, values.size()));
   pack_row(format, values, bytes.data());
   return bytes;
 }
@@ -111,20 +108,25 @@ void merge_adapter(const Path& base, const Path& adapter, const Path& output,
     const auto it = parts.adapter.adapters().find(name);
     const StoredAdapter* beside = it == parts.adapter.adapters().end() ? nullptr : &it->second;
     const DType dtype = options.dtype.value_or(view.dtype);
+    const std::optional<Format> format = format_of(dtype);
+    const bool changes = beside || dtype != view.dtype;
+    if (changes && !format)
+      throw Error("merge", base.string() + ": " + name, "F32, F16 or BF16", to_string(dtype));
     total += size_t(view.count()) * size_of(dtype);
-    sources.push_back({name, dtype, view.shape, [&, view = &view, dtype, beside](const Sink& sink) {
-                         std::vector<std::byte> changed;
-                         std::span<const std::byte> bytes = view->data;
-                         if (beside || dtype != view->dtype) {
-                           std::vector<float> w = to_floats(*view);
-                           if (beside) add_product(w, *beside, threads);
-                           changed = stored_as(dtype, w);
-                           bytes = changed;
-                         }
-                         sink(bytes);
-                         done += bytes.size();
-                         if (options.on_progress) options.on_progress(done, total);
-                       }});
+    sources.push_back(
+        {name, dtype, view.shape, [&, view = &view, format, changes, beside](const Sink& sink) {
+           std::vector<std::byte> changed;
+           std::span<const std::byte> bytes = view->data;
+           if (changes) {
+             std::vector<float> w = to_floats(*view);
+             if (beside) add_product(w, *beside, threads);
+             changed = stored_as(*format, w);
+             bytes = changed;
+           }
+           sink(bytes);
+           done += bytes.size();
+           if (options.on_progress) options.on_progress(done, total);
+         }});
   }
   write_checkpoint(output, parts.config_json, sources);
 }

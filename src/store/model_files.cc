@@ -17,19 +17,6 @@ using nlohmann::json;
 
 constexpr std::string_view file_prefix = "revenant.file.";
 
-std::optional<Format> format_of(DType type) {
-  switch (type) {
-    case DType::f32:
-      return Format::f32;
-    case DType::f16:
-      return Format::f16;
-    case DType::bf16:
-      return Format::bf16;
-    default:
-      return {};
-  }
-}
-
 bool is_vector(const TensorSpec& spec) {
   return spec.shape.size() == 1 || spec.role == Role::position;
 }

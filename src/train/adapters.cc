@@ -48,18 +48,10 @@ NamedTensors adapters_of(const TorchModel& model) {
   return all;
 }
 
-// What an adapter directory of this model holds, by key.
-NamedTensors to_save(const TorchModel& model) {
-  NamedTensors tensors = as_stored(model, adapters_of(model));
-  for (const auto& [name, tensor] : as_stored(model, trained_whole(model)))
-    tensors[adapter_key(name)] = tensor;
-  return tensors;
-}
-
 }  // namespace
 
 void check_adapters(const Recipe& recipe, const TensorSpecs& specs) {
-  if (recipe.lora.settings.rank == 0) return;
+  if (!recipe.lora.on()) return;
   const std::set<std::string> beside =
       selected(matrices_of(specs), recipe.lora.match, "lora: match");
   for (const std::string& name : selected(specs, recipe.trainable, "trainable"))
@@ -91,12 +83,15 @@ void add_adapters(TorchModel& model, const Recipe& recipe) {
 
 void save_trained(const TorchModel& model, const Path& directory, DType dtype) {
   if (model.adapters.of.empty()) return save_torch_model(model, directory, dtype);
-  const NamedTensors tensors = to_save(model);
-  std::vector<TensorSource> sources;
-  for (const auto& [key, tensor] : tensors) sources.push_back(source_of_tensor(key, tensor, dtype));
+  NamedTensors tensors = as_stored(model, adapters_of(model));
   std::set<std::string> matrices, whole;
   for (const auto& [name, pair] : model.adapters.of) matrices.insert(model.specs.at(name).stored);
-  for (const auto& [name, tensor] : trained_whole(model)) whole.insert(model.specs.at(name).stored);
+  for (const auto& [name, tensor] : as_stored(model, trained_whole(model))) {
+    tensors[adapter_key(name)] = tensor;
+    whole.insert(name);
+  }
+  std::vector<TensorSource> sources;
+  for (const auto& [key, tensor] : tensors) sources.push_back(source_of_tensor(key, tensor, dtype));
   const nlohmann::json config =
       adapter_config(model.adapters.settings, matrices, whole, model.adapters.base.string());
   write_file(directory / "config.json", json_text(model.config_json, 2) + "\n");

@@ -97,7 +97,7 @@ Json identity_of(const Recipe& recipe, const TrainingData& data) {
     if (!set.recipe.fields.empty()) sets.back()["fields"] = set.recipe.fields;
   }
   identity["data"] = std::move(sets);
-  if (recipe.lora.settings.rank > 0) {  // checkpoints hold only what differs from it
+  if (recipe.lora.on()) {  // checkpoints hold only what differs from it
     const ModelFiles base = ModelFiles::open(recipe.model);
     identity["base"] = digest_of_weights(base.weight_files(), base.config_json());
   }
@@ -130,7 +130,7 @@ void start(const Recipe& recipe, const Json& config, const Tell& tell, Run& run)
                                    : load_to_train(recipe.model, recipe.config_set);
   for (const std::string& warning : run.model.warnings) tell(warning);
   set_trainable(run.model, recipe);
-  if (recipe.lora.settings.rank > 0) add_adapters(run.model, recipe);
+  if (recipe.lora.on()) add_adapters(run.model, recipe);
   move_to(run.model, device_of(recipe.device));
   run.optimizer.emplace(recipe, run.model);
 }

@@ -303,8 +303,7 @@ void check_objective(const Recipe& r, const std::string& subject) {
       is(!data.mirror && data.shift == 0, "data",
          "no mirror and no shift where a reference is taken, which sees each picture once",
          data.path.string());
-  is(!r.trainable.empty() || r.lora.settings.rank > 0, "trainable", "at least one part or pattern",
-     "");
+  is(!r.trainable.empty() || r.lora.on(), "trainable", "at least one part or pattern", "");
 }
 
 void check_lora(const Recipe& r, const std::string& subject) {
@@ -313,7 +312,7 @@ void check_lora(const Recipe& r, const std::string& subject) {
     demand(good, subject + ": lora", key, expected, found);
   };
   is(lora.settings.rank >= 0, "rank", "a number from 0 up", lora.settings.rank);
-  if (lora.settings.rank == 0) {
+  if (!lora.on()) {
     is(lora.match.empty(), "rank", "a positive number", lora.settings.rank);
     return;
   }

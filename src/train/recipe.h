@@ -49,6 +49,7 @@ struct Recipe {
   struct Lora {  // adapters, where the rank is positive
     AdapterSettings settings;
     std::vector<std::string> match;  // matrices, by the patterns of `trainable`
+    bool on() const { return settings.rank > 0; }
   } lora;
   enum class Rows { train, infer } rows = Rows::train;  // whether answers traverse (TroL)
   DeviceChoice device = DeviceChoice::automatic;

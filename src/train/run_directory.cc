@@ -71,7 +71,7 @@ void check_same_run(const Json& asked, const TrainerState& state, const Path& ch
 
 // As the checkpoint has it: whole, or what differs from the base.
 TorchModel model_of(const Recipe& recipe, const Path& checkpoint) {
-  const bool adapts = recipe.lora.settings.rank > 0;
+  const bool adapts = recipe.lora.on();
   TorchModel model =
       adapts ? load_to_train(recipe.model, recipe.config_set) : load_torch_model(checkpoint);
   set_trainable(model, recipe);

@@ -23,8 +23,7 @@ size_t row_at(const json& entry, const Place& place, std::span<const Row> rows) 
   if (!row.is_number_unsigned() || row.get<size_t>() < 1 || row.get<size_t>() > rows.size())
     (place / "row").fail("a row from 1 to " + std::to_string(rows.size()), shown(row));
   const size_t index = row.get<size_t>() - 1;
-  const std::string question =
-      rows[index].later.empty() ? rows[index].question : rows[index].later.back().question;
+  const std::string& question = rows[index].last_question();
   const std::string found = text_at(entry, "question", place);
   if (json_text(found) != json_text(question))
     (place / "question").fail("that of row " + std::to_string(index + 1), shown(found));
@@ -38,7 +37,7 @@ std::string review_text(std::span<const Row> rows, std::span<const Open> open) {
   for (const auto& [index, standing] : open) {
     const Row& row = rows[index];
     json entry = {{"row", index + 1},
-                  {"question", row.later.empty() ? row.question : row.later.back().question},
+                  {"question", row.last_question()},
                   {"answer", row.last_answer()},
                   {"rejected", standing.rejected},
                   {"why", standing.why},

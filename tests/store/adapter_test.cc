@@ -156,6 +156,30 @@ TEST_F(Adapter, WhatDoesNotFitIsNamed) {
   EXPECT_FALSE(fs::exists(merged_));
 }
 
+// A base in float64: what an adapter changes cannot be written back as it was.
+TEST_F(Adapter, WhatNoWeightIsStoredInIsRefused) {
+  const Checkpoint base = Checkpoint::open(base_);
+  std::vector<TensorSource> wide;
+  for (const auto& [name, view] : base.tensors())
+    wide.push_back({name, DType::f64, view.shape, [view = &view](const Sink& sink) {
+                      const std::vector<float> floats = to_floats(*view);
+                      const std::vector<double> values(floats.begin(), floats.end());
+                      sink(std::as_bytes(std::span(values)));
+                    }});
+  const Path model = place_.path / "wide";
+  write_checkpoint(model, base.config(), wide);
+  try {
+    merge_adapter(model, adapter_, merged_);
+    ADD_FAILURE();
+  } catch (const Error& error) {
+    EXPECT_NE(std::string(error.what()).find(".weight: expected F32, F16 or BF16, found F64"),
+              std::string::npos)
+        << error.what();
+  }
+  EXPECT_FALSE(fs::exists(merged_));
+  EXPECT_NO_THROW(merge_adapter(model, adapter_, merged_, {DType::f32, 1, {}}));
+}
+
 TEST_F(Adapter, NothingIsWrittenOverFiles) {
   ASSERT_EQ(failure(), "");
   EXPECT_THROW(merge_adapter(base_, adapter_, merged_), Error);

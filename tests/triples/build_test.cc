@@ -326,11 +326,7 @@ TEST_F(Triples, WhatStandsInTheJournalIsNotAskedAgain) {
 
 TEST_F(Triples, StoppedItWaitsForWhatIsUnderWay) {
   const auto rows = rows_of(many_rows(20));
-  StandIn server([&](const Asked& asked) {
-    Told told = usual_answer(asked);
-    told.wait = 0.05;
-    return told;
-  });
+  StandIn server(slow_answer(0.05));
   TriplesOptions options = options_for(server);
   options.go_on = [&] { return server.asked().size() < 6; };
   EXPECT_THROW(build_triples(rows, options), Stopped);

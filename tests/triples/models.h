@@ -35,6 +35,15 @@ inline Told usual_answer(const Asked& asked) {
                              : completion("not it: " + question_of(asked), 20, 5));
 }
 
+// The same, so many seconds later.
+inline auto slow_answer(double seconds) {
+  return [seconds](const Asked& asked) {
+    Told told = usual_answer(asked);
+    told.wait = seconds;
+    return told;
+  };
+}
+
 // Rows "question N" with the answer "it is N"; JSONL.
 inline std::string many_rows(int count) {
   std::string text;

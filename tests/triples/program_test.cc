@@ -187,11 +187,7 @@ TEST_F(Program, EveryOptionArrives) {
 
 TEST_F(Program, TimeoutAndRetriesArrive) {
   write_file(place_ / "rows.jsonl", many_rows(1));
-  StandIn server([](const Asked& asked) {
-    Told told = usual_answer(asked);
-    told.wait = 5;
-    return told;
-  });
+  StandIn server(slow_answer(5));
   const Stopwatch watch;
   expect_part(failure(server, {"--timeout", "0.2", "--retries", "1"}), "it took too long");
   EXPECT_LT(watch.seconds(), 4.5);
@@ -220,11 +216,7 @@ TEST_F(Program, WhatIsWrongIsSaidBeforeAnythingIsAsked) {
 // Ctrl-C: what was asked for comes in, and the same command goes on.
 TEST_F(Program, ASignalStopsItInOrder) {
   write_file(place_ / "rows.jsonl", many_rows(30));
-  StandIn server([](const Asked& asked) {
-    Told told = usual_answer(asked);
-    told.wait = 0.05;
-    return told;
-  });
+  StandIn server(slow_answer(0.05));
   const Words all = words(server);
   const pid_t child = start_program(place_, all);
   while (server.asked().size() < 8) std::this_thread::sleep_for(std::chrono::milliseconds(2));
