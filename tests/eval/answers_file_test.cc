@@ -95,6 +95,8 @@ TEST_F(Answers, ALineThatWasBrokenOffIsAskedAgain) {
     expect_equal(ask(run_), whole);
     EXPECT_EQ(told_, keep > 200 ? 1u : 7u);
     EXPECT_EQ(lines(), 1u + 7);
+    expect_equal(ask(run_), whole);  // nothing of the broken line is left before the next one
+    EXPECT_EQ(told_, 0u);
   }
 }
 

@@ -157,6 +157,24 @@ TEST(Leaving, FreesThePlaceWithinATurn) {
   EXPECT_EQ(model()->pages()->held(), 0u) << "nothing whole was computed, so nothing is kept";
 }
 
+// Who waits for memory is in no step that could ask.
+TEST(Leaving, WhoWaitsForMemoryGoesToo) {
+  const auto small =
+      std::make_shared<const Model>(nano, ModelOptions{.threads = 1, .cache_memory = 1 << 20});
+  Harness server(small, {});
+  const json body = with(endless(), {{"max_tokens", 250}});
+  const auto first = server.send(chat, body), waiting = server.send(chat, body);
+  for (int i = 0; i < 5; ++i) server.turn();
+  EXPECT_GT(first->events.size(), 2u);
+  EXPECT_EQ(server.api.scheduler()->running(), 2u);
+  *waiting->gone = true;
+  server.turn();
+  EXPECT_EQ(server.api.scheduler()->running(), 1u);
+  EXPECT_FALSE(first->done());
+  *first->gone = true;
+  server.finish();
+}
+
 // Asked before each product: a step over a long prompt takes half a minute at 7B.
 TEST(Leaving, EndsAStepWithinAProduct) {
   Metrics metrics("nano");
