@@ -82,7 +82,9 @@ void add_train(CLI::App& app) {
   CLI::App* command = app.add_subcommand("train", "Trains from a recipe (by revenant-train)");
   command->set_help_flag();  // revenant-train has the help
   command->prefix_command();
-  command->footer("Example: revenant train recipes/phantom-nano.yaml --set max_steps=100");
+  command->footer(
+      "Example: revenant train recipes/phantom-nano.yaml --set max_steps=100\n"
+      "Several processes: torchrun --no-python --nproc-per-node 2 revenant-train train RECIPE");
   command->callback([] { train(); });
 }
 

@@ -10,12 +10,14 @@
 
 #include "base/error.h"
 #include "base/progress.h"
+#include "base/temporary_files.h"
 #include "cli/commands.h"
 #include "cli/make_set.h"
 #include "cli/program.h"
 #include "cli/trace_command.h"
 #include "train/device.h"
 #include "train/loop.h"
+#include "train/ranks.h"
 #include "train/traced.h"
 
 namespace revenant {
@@ -49,42 +51,74 @@ void make_missing_data(const Recipe& recipe) {
   }
 }
 
-void add_training(CLI::App& app) {
-  struct Args {
-    Path recipe;
-    std::vector<std::string> settings;
+// Without the stack that torch writes into its messages.
+std::string reason_with_torch(const std::exception& error) {
+  const auto* torch_error = dynamic_cast<const c10::Error*>(&error);
+  return torch_error ? std::string("[torch] ") + torch_error->what_without_backtrace()
+                     : reason_of(error);
+}
+
+// Another rank is lost: what this one was doing cannot be ended in order.
+void end_lost(const std::string& message) {
+  const std::string line = message.empty() ? "" : "revenant-train: " + one_line(message) + "\n";
+  if (::isatty(STDERR_FILENO) && !line.empty()) std::fputc('\n', stderr);  // below the bar
+  std::fputs(line.c_str(), stderr);
+  temporary_files::remove_all();
+  ::_exit(1);
+}
+
+// Says once why it ended, on the rank that knows.
+template <class Work>
+void among_ranks(const Work& work) {
+  const Ranks ranks(rank_place(), end_lost, reason_with_torch);
+  try {
+    work(ranks);
+  } catch (const std::exception& error) {
+    if (ranks.size() == 1) throw;
+    if (!ranks.tells(error)) throw Exit{1};
+    throw std::runtime_error(ranks.named(error));
+  }
+}
+
+struct TrainingArgs {
+  Path recipe;
+  std::vector<std::string> settings;
+};
+
+void run_training(const TrainingArgs& args, const Ranks& ranks) {
+  Recipe recipe;
+  ranks.each([&] {
+    recipe = read_recipe(args.recipe, args.settings);
+    return nlohmann::json();
+  });
+  ranks.on_first([&] { make_missing_data(recipe); });
+  for (const int number : {SIGINT, SIGTERM}) std::signal(number, [](int s) { stop_signal = s; });
+  Progress bar("train", "steps");
+  const auto tell = [](const std::string& line) { std::fprintf(stderr, "%s\n", line.c_str()); };
+  const auto progress = [&](size_t done, size_t total, const std::string& detail) {
+    bar.show(done, total, detail);
   };
-  auto args = std::make_shared<Args>();
+  if (!train(recipe, {tell, progress}, ranks)) throw Exit{128 + stop_signal.load()};
+}
+
+void add_training(CLI::App& app) {
+  auto args = std::make_shared<TrainingArgs>();
   CLI::App* command =
       app.add_subcommand("train", "Trains a model as a recipe says (docs/training.md)");
   command->add_option("RECIPE", args->recipe, "YAML file")->required();
   command->add_option("--set", args->settings,
                       "key=value: replaces what the recipe says; may repeat");
-  command->footer("Example: revenant train recipes/phantom-nano.yaml --set max_steps=100");
-  command->callback([args] {
-    const Recipe recipe = read_recipe(args->recipe, args->settings);
-    make_missing_data(recipe);
-    for (const int number : {SIGINT, SIGTERM}) std::signal(number, [](int s) { stop_signal = s; });
-    Progress bar("train", "steps");
-    const auto tell = [](const std::string& line) { std::fprintf(stderr, "%s\n", line.c_str()); };
-    const auto progress = [&](size_t done, size_t total, const std::string& detail) {
-      bar.show(done, total, detail);
-    };
-    if (!train(recipe, {tell, progress})) throw Exit{128 + stop_signal.load()};
-  });
+  command->footer(
+      "Example: revenant train recipes/phantom-nano.yaml --set max_steps=100\n"
+      "Several processes: torchrun --no-python --nproc-per-node 2 revenant-train train RECIPE");
+  command->callback(
+      [args] { among_ranks([&](const Ranks& ranks) { run_training(*args, ranks); }); });
 }
 
 std::unique_ptr<Traced> open_torch(const Path& directory, const TraceOptions& options) {
   TorchModel model = load_torch_model(directory, options.settings, torch::kFloat64);
   move_to(model, device_of(options.device == "cuda" ? DeviceChoice::cuda : DeviceChoice::cpu));
   return std::make_unique<TorchTraced>(std::move(model));
-}
-
-// Without the stack that torch writes into its messages.
-std::string reason_with_torch(const std::exception& error) {
-  const auto* torch_error = dynamic_cast<const c10::Error*>(&error);
-  return torch_error ? std::string("[torch] ") + torch_error->what_without_backtrace()
-                     : reason_of(error);
 }
 
 }  // namespace

@@ -55,7 +55,7 @@ T value_of(const Json& json, const Path& file, const char* key) {
 
 }  // namespace
 
-void save_checkpoint(const Path& output_dir, const TorchModel& model, const Optimizer& optimizer,
+void save_checkpoint(const Path& output_dir, const TorchModel& model, const NamedTensors& moments,
                      const TrainerState& state, const Path& tokenizer, int keep) {
   const auto place_of = [&](int step) { return output_dir / (prefix + std::to_string(step)); };
   const Path place = place_of(state.global_step), temporary = place.string() + ".tmp";
@@ -63,10 +63,9 @@ void save_checkpoint(const Path& output_dir, const TorchModel& model, const Opti
   fs::create_directories(temporary);
   save_trained(model, temporary, DType::f32);
   copy_tokenizer(tokenizer, temporary);
-  std::vector<NamedTensor> moments;
-  const NamedTensors optimizer_state = optimizer.state();
-  for (const auto& [name, tensor] : optimizer_state) moments.push_back(named(name, tensor));
-  write_safetensors(temporary / "optimizer.safetensors", moments);
+  std::vector<NamedTensor> to_write;
+  for (const auto& [name, tensor] : moments) to_write.push_back(named(name, tensor));
+  write_safetensors(temporary / "optimizer.safetensors", to_write);
   Json json = {{"global_step", state.global_step},
                {"run", state.run},
                {"meter", state.meter},

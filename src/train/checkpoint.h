@@ -19,9 +19,10 @@ struct TrainerState {
   bool evaluation_due = false;  // after this step; it failed
 };
 
-// `tokenizer` is a directory whose tokenizer files go along. Of the checkpoints up to this step
-// `keep` stay, and the best; later ones, which can only be damaged, are left alone.
-void save_checkpoint(const Path& output_dir, const TorchModel& model, const Optimizer& optimizer,
+// `moments` is the optimiser's state, `tokenizer` a directory whose tokenizer files go along. Of
+// the checkpoints up to this step `keep` stay, and the best; later ones, which can only be damaged,
+// are left alone.
+void save_checkpoint(const Path& output_dir, const TorchModel& model, const NamedTensors& moments,
                      const TrainerState& state, const Path& tokenizer, int keep);
 
 // Checkpoints in output_dir, the latest first.

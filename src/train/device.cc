@@ -7,6 +7,7 @@
 #include <optional>
 
 #include "base/error.h"
+#include "train/ranks.h"
 
 namespace revenant {
 namespace {
@@ -36,7 +37,11 @@ torch::Device device_of(DeviceChoice choice) {
     return torch::kCPU;
   if (why_no_cuda())
     throw Error("train", "device", "CUDA, which cuda asks for (docs/training.md)", *why_no_cuda());
-  return {torch::kCUDA, 0};
+  const int local = rank_place().local_rank, count = int(torch::cuda::device_count());
+  if (local >= count)
+    throw Error("train", "device", "a CUDA device for each process of this machine",
+                std::to_string(count) + " for LOCAL_RANK " + std::to_string(local));
+  return {torch::kCUDA, c10::DeviceIndex(local)};
 }
 
 std::string described(torch::Device device) {

@@ -1,4 +1,5 @@
-// Where a model computes: the CPU, or the first CUDA device. The program is built without CUDA;
+// Where a model computes: the CPU, or the first CUDA device (of several processes on a machine each
+// has its own, by LOCAL_RANK). The program is built without CUDA;
 // torch's part for it is loaded when it is asked for, and must stand where libtorch does
 // (tools/install.sh cuda).
 #pragma once

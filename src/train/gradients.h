@@ -2,6 +2,7 @@
 #pragma once
 
 #include "train/objective.h"
+#include "train/ranks.h"
 #include "train/side_by_side.h"
 
 namespace revenant {
@@ -11,17 +12,21 @@ struct StepLoss {
   std::map<std::string, double> metrics;  // the same
 };
 
-// Leaves the gradients with the weights that train. They are added in the order of the batches,
-// each as soon as those before it are, so that the number of threads changes nothing. Batches that
-// count nothing are passed over; at least one must count. `note` watches the first batch.
+// Leaves the gradients with the weights that train, the same on all ranks. `batches` are this
+// rank's, `total` is what all ranks' count: more than nothing. Gradients are added in the order of
+// the batches, each as soon as those before it are, so that the number of threads changes nothing,
+// and then over the ranks. Batches that count nothing are passed over. `note` watches the first
+// batch.
 StepLoss accumulate(const TorchModel& model, const Objective& objective,
-                    const std::vector<TorchBatch>& batches, bool bf16, SideBySide& threads,
-                    const TorchNote* note = nullptr);
+                    const std::vector<TorchBatch>& batches, double total, bool bf16,
+                    SideBySide& threads, const Ranks& ranks, const TorchNote* note = nullptr);
 
-// The same loss without gradients, of `count` batches that are made when their turn comes, on any
-// thread: no more of them are held than there are threads. Throws Error where none counts anything.
+// The same loss without gradients, of `count` batches that are shared out over the ranks and made
+// when their turn comes, on any thread: no more of them are held than there are threads. Throws
+// Error where none counts anything.
 StepLoss measure(const TorchModel& model, const Objective& objective, size_t count,
-                 const std::function<TorchBatch(size_t)>& batch, bool bf16, SideBySide& threads);
+                 const std::function<TorchBatch(size_t)>& batch, bool bf16, SideBySide& threads,
+                 const Ranks& ranks = no_ranks());
 
 // L2 norm of the gradients, over all and by part of the model.
 struct GradientNorms {

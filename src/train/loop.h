@@ -4,6 +4,7 @@
 #include <atomic>
 
 #include "train/meter.h"
+#include "train/ranks.h"
 #include "train/recipe.h"
 
 namespace revenant {
@@ -14,7 +15,10 @@ extern std::atomic<int> stop_signal;
 // Trains to recipe.max_steps, going on from the last good checkpoint in output_dir, which it locks
 // for the time being. The finished model (weights, config, tokenizer) then stands in output_dir.
 // Logs to output_dir/train.jsonl, speed.jsonl and tensorboard/. Returns false if stopped by a
-// signal.
-bool train(const Recipe& recipe, const TrainWatch& watch = {});
+// signal, which all ranks heed after the same step.
+//
+// Of several ranks each takes gradient_accumulation_steps micro-batches of a step: the run is that
+// of one process with as many times more. Rank 0 alone tells and writes.
+bool train(const Recipe& recipe, const TrainWatch& watch = {}, const Ranks& ranks = no_ranks());
 
 }  // namespace revenant

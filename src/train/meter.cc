@@ -58,11 +58,11 @@ Json Meter::state() const {
           {"skipped", skipped_}};
 }
 
-void Meter::count(const TorchBatch& batch) {
-  tokens_ += size_t(batch.step.rows);
-  pictures_ += batch.pictures;
-  left_out_ += int64_t(batch.left_out.size());
-  for (const std::string& what : batch.left_out)
+void Meter::count(const StepCounts& counts) {
+  tokens_ += counts.tokens;
+  pictures_ += counts.pictures;
+  left_out_ += int64_t(counts.left_out.size());
+  for (const std::string& what : counts.left_out)
     if (told_++ < kTold)
       watch_.tell("left out: " + what +
                   (told_ == kTold ? " (further ones are counted in train.jsonl)" : ""));

@@ -27,12 +27,18 @@ struct StepReport {
   bool skipped = false;
 };
 
+// What a step's batches hold, pictures' rows too.
+struct StepCounts {
+  size_t tokens = 0, pictures = 0;
+  std::vector<std::string> left_out;
+};
+
 class Meter {
  public:
   // `state` is what `state()` gave when the checkpoint was saved, or null.
   Meter(const Recipe& recipe, const TrainWatch& watch, int start, const nlohmann::json& state);
 
-  void count(const TorchBatch& batch);
+  void count(const StepCounts& counts);
   // After step `step` (from 0). `mechanisms`: as noted in it, if it is one that is logged.
   void step(int step, const StepReport& report, const MechanismStats& mechanisms);
   void evaluated(int step, const StepLoss& loss, bool best, size_t left_out);

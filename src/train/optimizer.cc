@@ -1,5 +1,6 @@
 #include "train/optimizer.h"
 
+#include <algorithm>
 #include <cmath>
 #include <set>
 
@@ -23,6 +24,13 @@ std::map<std::string, ParameterSettings> share_of(const Recipe& recipe, const To
         recipe.optim == Recipe::Optim::muon && is_hidden_matrix(model.specs.at(item.first));
     return hidden != muon;
   });
+  return settings;
+}
+
+std::map<std::string, ParameterSettings> of_owner(std::map<std::string, ParameterSettings> settings,
+                                                  const std::map<std::string, int>& owners,
+                                                  int rank) {
+  std::erase_if(settings, [&](const auto& item) { return owners.at(item.first) != rank; });
   return settings;
 }
 
@@ -62,22 +70,49 @@ torch::Tensor orthogonalised(const torch::Tensor& matrix, torch::Dtype dtype) {
   return (tall ? x.t() : x).to(matrix.scalar_type());
 }
 
-Optimizer::Optimizer(const Recipe& recipe, const TorchModel& model)
+std::map<std::string, int> owners_of(const TorchModel& model, int ranks) {
+  std::vector<std::pair<int64_t, std::string>> weights;
+  for (const auto& [name, parameter] : trained(model))
+    weights.emplace_back(-parameter.numel(), name);
+  std::ranges::sort(weights);
+  std::vector<int64_t> values(size_t(ranks), 0);
+  std::map<std::string, int> owners;
+  for (const auto& [size, name] : weights) {
+    const auto least = std::ranges::min_element(values);
+    *least -= size;
+    owners[name] = int(least - values.begin());
+  }
+  return owners;
+}
+
+Optimizer::Optimizer(const Recipe& recipe, const TorchModel& model, const Ranks& ranks)
     : model_(model),
+      ranks_(ranks),
+      owners_(owners_of(model, ranks.size())),
       adamws_(share_of(recipe, model, false)),
       muons_(share_of(recipe, model, true)),
-      adamw_(make_adamw(model, adamws_, recipe.adam_beta1, recipe.adam_beta2)),
+      adamw_(make_adamw(model, of_owner(adamws_, owners_, ranks.rank()), recipe.adam_beta1,
+                        recipe.adam_beta2)),
       momentum_(recipe.muon_momentum),
       dtype_(recipe.bf16 ? torch::kBFloat16 : torch::kFloat32) {}
 
 void Optimizer::step(double learning_rate, SideBySide& threads) {
   const torch::NoGradGuard no_grad;
   std::set<ParameterSettings> alike;
-  for (const auto& [name, own] : adamws_) alike.insert(own);
+  for (const auto& [name, own] : adamws_)
+    if (owns(name)) alike.insert(own);
   auto group = adamw_.param_groups().begin();  // in the order of their settings, see make_adamw
   for (const ParameterSettings& own : alike) (group++)->options().set_lr(own.rate * learning_rate);
   adamw_.step();
   step_muon(learning_rate, threads);
+  share_weights();
+}
+
+void Optimizer::share_weights() {
+  std::vector<std::vector<torch::Tensor>> weights(size_t(ranks_.size()));
+  for (const auto& [name, owner] : owners_)
+    weights[size_t(owner)].push_back(model_.parameters.at(name));
+  for (int owner = 0; owner < ranks_.size(); ++owner) ranks_.share(weights[size_t(owner)], owner);
 }
 
 void Optimizer::step_muon(double learning_rate, SideBySide& threads) {
@@ -88,7 +123,7 @@ void Optimizer::step_muon(double learning_rate, SideBySide& threads) {
   std::vector<Step> steps;
   for (const auto& [name, own] : muons_) {
     const torch::Tensor& parameter = model_.parameters.at(name);
-    if (!parameter.grad().defined()) continue;
+    if (!owns(name) || !parameter.grad().defined()) continue;
     torch::Tensor& momentum = momenta_[name];
     if (!momentum.defined()) momentum = torch::zeros_like(parameter);
     momentum.lerp_(parameter.grad(), 1 - momentum_);
@@ -115,7 +150,7 @@ NamedTensors Optimizer::state() const {
     if (const auto it = momenta_.find(name); it != momenta_.end())
       state["momentum_buffer." + name] = it->second.cpu();
   }
-  return state;
+  return ranks_.gathered(std::move(state));
 }
 
 void Optimizer::load(NamedTensors state, const Path& file) {
@@ -132,7 +167,8 @@ void Optimizer::load(NamedTensors state, const Path& file) {
     const std::string key = "momentum_buffer." + name;
     if (state.contains(key)) {
       const torch::Tensor& parameter = model_.parameters.at(name);
-      momenta_[name] = taken(key, parameter.sizes()).to(parameter.device());
+      const torch::Tensor momentum = taken(key, parameter.sizes());
+      if (owns(name)) momenta_[name] = momentum.to(parameter.device());
     }
   }
   for (const auto& [name, own] : adamws_) {
@@ -145,7 +181,7 @@ void Optimizer::load(NamedTensors state, const Path& file) {
     };
     moments->exp_avg(moment("exp_avg."));
     moments->exp_avg_sq(moment("exp_avg_sq."));
-    adamw_.state()[parameter.unsafeGetTensorImpl()] = std::move(moments);
+    if (owns(name)) adamw_.state()[parameter.unsafeGetTensorImpl()] = std::move(moments);
   }
   if (!state.empty())
     throw Error("checkpoint", file.string() + ": " + state.begin()->first,

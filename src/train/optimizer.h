@@ -11,6 +11,7 @@
 #include <torch/optim/adamw.h>
 
 #include "train/parameters.h"
+#include "train/ranks.h"
 #include "train/side_by_side.h"
 
 namespace revenant {
@@ -25,24 +26,36 @@ torch::optim::AdamW make_adamw(const TorchModel& model,
 // singular values that are not tiny to between 0.7 and 1.2. Computed in `dtype`.
 torch::Tensor orthogonalised(const torch::Tensor& matrix, torch::Dtype dtype);
 
+// The rank that steps each weight and keeps its moments: the largest weights first, each to the
+// rank that has the fewest values so far.
+std::map<std::string, int> owners_of(const TorchModel& model, int ranks);
+
 class Optimizer {
  public:
-  Optimizer(const Recipe& recipe, const TorchModel& model);
+  // Keeps the moments of this rank's weights alone (ZeRO stage 1, Rajbhandari et al. 2020, arXiv
+  // 1910.02054); the ranks must outlive it.
+  Optimizer(const Recipe& recipe, const TorchModel& model, const Ranks& ranks = no_ranks());
 
-  // One step by the parameters' gradients, at the run's learning rate.
+  // One step by the parameters' gradients, the same on all ranks, at the run's learning rate. Each
+  // rank steps its weights and sends them to the others.
   void step(double learning_rate, SideBySide& threads);
 
   // The state by name: exp_avg.PARAMETER, exp_avg_sq.PARAMETER and step.PARAMETER [1] (how often it
-  // was stepped), or momentum_buffer.PARAMETER. Nothing for a parameter that never was.
+  // was stepped), or momentum_buffer.PARAMETER. Nothing for a parameter that never was. All ranks
+  // must ask; rank 0 has the answer, the others an empty one.
   NamedTensors state() const;
-  // Throws Error that names `file` where a state is in part, of another shape, or no parameter's
-  // under this optimiser.
+  // Takes its part of a whole state. Throws Error that names `file` where a state is in part, of
+  // another shape, or no parameter's under this optimiser.
   void load(NamedTensors state, const Path& file);
 
  private:
   void step_muon(double learning_rate, SideBySide& threads);
+  void share_weights();
+  bool owns(const std::string& name) const { return owners_.at(name) == ranks_.rank(); }
 
   const TorchModel& model_;
+  const Ranks& ranks_;
+  const std::map<std::string, int> owners_;
   std::map<std::string, ParameterSettings> adamws_, muons_;
   torch::optim::AdamW adamw_;
   NamedTensors momenta_;

@@ -125,14 +125,15 @@ void check_same(const Recipe& recipe, const Preparation& p, const Json& config,
                 "another");
 }
 
-void start(const Recipe& recipe, const Json& config, const Tell& tell, Run& run) {
+void start(const Recipe& recipe, const Json& config, const Tell& tell, Run& run,
+           const Ranks& ranks) {
   run.model = recipe.model.empty() ? init_torch_model(config, recipe.seed)
                                    : load_to_train(recipe.model, recipe.config_set);
   for (const std::string& warning : run.model.warnings) tell(warning);
   set_trainable(run.model, recipe);
   if (recipe.lora.on()) add_adapters(run.model, recipe);
   move_to(run.model, device_of(recipe.device));
-  run.optimizer.emplace(recipe, run.model);
+  run.optimizer.emplace(recipe, run.model, ranks);
 }
 
 // An evaluation that finds nothing to look at would come after hours.
@@ -165,14 +166,28 @@ void tell_pictures(const Recipe& recipe, const Preparation& p, const Tell& tell)
          " pictures cannot be read; their rows will be left out and counted");
 }
 
-}  // namespace
+// A run fresh or gone on with; rank 0 says from which checkpoint, "": from none.
+void begin(const Recipe& recipe, const Json& config, const Json& identity, const Tell& tell,
+           const Ranks& ranks, const std::string& checkpoint, Preparation& p) {
+  if (ranks.first()) {
+    p.checkpoint = go_on(recipe, identity, tell, p.run, ranks);
+    if (p.checkpoint) check_same(recipe, p, config, *p.checkpoint);
+  } else if (!checkpoint.empty()) {
+    p.checkpoint = checkpoint;
+    go_on_from(checkpoint, recipe, p.run, ranks);
+  }
+  if (!p.checkpoint) start(recipe, config, tell, p.run, ranks);
+  p.run.state.run = identity;
+}
 
-std::unique_ptr<Preparation> prepare(const Recipe& recipe, const Tell& tell) {
+// One rank's; the first locks and writes.
+std::unique_ptr<Preparation> prepared(const Recipe& recipe, const Tell& tell, const Ranks& ranks,
+                                      const std::string& checkpoint) {
   device_of(recipe.device);  // throws early
   auto p = std::make_unique<Preparation>();
   p->data = read_training_data(recipe.data, recipe.objective.takes_pairs());
   p->eval_data = read_training_data(recipe.eval_data, recipe.objective.takes_pairs());
-  tell_pictures(recipe, *p, tell);
+  if (ranks.first()) tell_pictures(recipe, *p, tell);
   Json config = config_of(recipe);
   const Config parsed = parse_config(config, config_file_of(recipe).string());
   p->rule = &prompt_rule(prompt_family(parsed));
@@ -180,32 +195,71 @@ std::unique_ptr<Preparation> prepare(const Recipe& recipe, const Tell& tell) {
   std::string made_tokenizer;
   if (!trains_tokenizer(recipe))
     check_tokenizer(recipe, parsed, *p->rule);
-  else if (checkpoints_in(recipe.output_dir).empty())
+  else if (ranks.first() && checkpoints_in(recipe.output_dir).empty())
     made_tokenizer = trained_tokenizer(recipe, p->data);
   const TensorSpecs specs = unique_tensors(parsed);
   check_adapters(recipe, specs);
   for (const auto& [patterns, key] : patterns_of(recipe)) selected(specs, patterns, key);
   const Json identity = identity_of(recipe, p->data);
   // Up to here nothing is written.
-  p->lock = std::make_unique<DirectoryLock>(recipe.output_dir);
-  remove_leftovers(recipe.output_dir);
+  if (ranks.first()) {
+    p->lock = std::make_unique<DirectoryLock>(recipe.output_dir);
+    remove_leftovers(recipe.output_dir);
+  }
   if (!made_tokenizer.empty()) {
     fs::create_directories(p->tokenizer_directory);
     write_file(p->tokenizer_directory / "tokenizer.json", made_tokenizer);
   }
   p->tokenizer = tokenizer_for(*p->rule, Tokenizer::open(p->tokenizer_directory));
   if (recipe.model.empty()) config = completed(config, *p->tokenizer, *p->rule);
-  if (const std::optional<Path> checkpoint = go_on(recipe, identity, tell, p->run))
-    check_same(recipe, *p, config, *checkpoint);
-  else
-    start(recipe, config, tell, p->run);
+  begin(recipe, config, identity, tell, ranks, checkpoint, *p);
   p->run.model.recompute = recipe.gradient_checkpointing;
-  p->run.state.run = identity;
   tell(trainable_report(p->run.model));
-  tell("computes on " + described(p->run.model.device()));
+  tell("computes on " + described(p->run.model.device()) +
+       (ranks.size() > 1 ? ", in " + std::to_string(ranks.size()) + " processes" : ""));
   if (recipe.objective.takes_reference())
     add_reference(recipe, *p->rule, *p->tokenizer, tell, p->data, p->eval_data);
-  check_evaluation(recipe, *p);
+  if (ranks.first()) check_evaluation(recipe, *p);
+  return p;
+}
+
+// Processes of one run: of the same recipe, data and kind of device.
+void check_ranks_alike(const Recipe& recipe, const Preparation& p, const Ranks& ranks) {
+  const auto all = ranks.each([&] {
+    Json own = p.run.state.run;
+    for (const char* key : {"eval_steps", "logging_steps", "save_steps"})
+      own[key] = recipe_keys(recipe).at(key).value;
+    own["device"] = p.run.model.device().is_cpu() ? "cpu" : "cuda";
+    return own;
+  });
+  ranks.each([&] {
+    for (const auto& [key, value] : all.front().items())
+      if (all[size_t(ranks.rank())].value(key, Json()) != value)
+        throw Error("train", key, "what rank 0 has, " + json_text(value),
+                    json_text(all[size_t(ranks.rank())].value(key, Json())));
+    return Json();
+  });
+}
+
+}  // namespace
+
+std::unique_ptr<Preparation> prepare(const Recipe& recipe, const Tell& tell, const Ranks& ranks) {
+  std::unique_ptr<Preparation> p;
+  const auto checkpoint = ranks.each([&] {
+    if (ranks.first()) p = prepared(recipe, tell, ranks, "");
+    return p && p->checkpoint ? p->checkpoint->string() : "";
+  });
+  ranks.each([&] {
+    if (!ranks.first())
+      p = prepared(
+          recipe, [](const std::string&) {}, ranks, checkpoint.front());
+    ranks.reach(p->run.model.device());
+    return Json();
+  });
+  check_ranks_alike(recipe, *p, ranks);
+  std::vector<torch::Tensor> weights;
+  for (const auto& [name, weight] : trained(p->run.model)) weights.push_back(weight);
+  ranks.share(weights, 0);  // fresh ones are drawn, on another machine perhaps a bit otherwise
   return p;
 }
 

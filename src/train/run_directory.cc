@@ -59,7 +59,9 @@ void check_same_run(const Json& asked, const TrainerState& state, const Path& ch
       return v.is_string() ? v.get<std::string>() : json_text(v);
     };
     if (began != now)
-      throw Error("train", checkpoint.string() + ": " + key,
+      throw Error("train",
+                  checkpoint.string() + ": " + key +
+                      (key == "gradient_accumulation_steps" ? ", of all processes together" : ""),
                   shown(now) + ", as the recipe says (another output_dir starts anew)",
                   shown(began));
   }
@@ -83,7 +85,18 @@ TorchModel model_of(const Recipe& recipe, const Path& checkpoint) {
   return model;
 }
 
+void load_weights(const Path& checkpoint, const Recipe& recipe, Run& run, const Ranks& ranks) {
+  run.model = model_of(recipe, checkpoint);
+  run.optimizer.emplace(recipe, run.model, ranks);
+  load_optimizer(checkpoint, *run.optimizer);
+}
+
 }  // namespace
+
+void go_on_from(const Path& checkpoint, const Recipe& recipe, Run& run, const Ranks& ranks) {
+  run.state = read_trainer_state(checkpoint);
+  load_weights(checkpoint, recipe, run, ranks);
+}
 
 DirectoryLock::DirectoryLock(const Path& directory) {
   fs::create_directories(directory);
@@ -123,7 +136,8 @@ void StepLog::sync() {
 }
 
 std::optional<Path> go_on(const Recipe& recipe, const Json& asked,
-                          const std::function<void(const std::string&)>& tell, Run& run) {
+                          const std::function<void(const std::string&)>& tell, Run& run,
+                          const Ranks& ranks) {
   const std::vector<Path> checkpoints = checkpoints_in(recipe.output_dir);
   const auto usable = [&](const auto& read) {
     try {
@@ -141,12 +155,7 @@ std::optional<Path> go_on(const Recipe& recipe, const Json& asked,
         }))
       continue;
     check_same_run(asked, run.state, checkpoint);
-    if (!usable([&] {
-          run.model = model_of(recipe, checkpoint);
-          run.optimizer.emplace(recipe, run.model);
-          load_optimizer(checkpoint, *run.optimizer);
-        }))
-      continue;
+    if (!usable([&] { load_weights(checkpoint, recipe, run, ranks); })) continue;
     tell("going on from " + checkpoint.string());
     return checkpoint;
   }

@@ -48,6 +48,10 @@ struct Run {
 // `asked` is what must stay the same (TrainerState::run) as the recipe says it: an Error names the
 // first key that differs. Keys that change nothing up to the checkpoint's step may differ.
 std::optional<Path> go_on(const Recipe& recipe, const nlohmann::json& asked,
-                          const std::function<void(const std::string&)>& tell, Run& run);
+                          const std::function<void(const std::string&)>& tell, Run& run,
+                          const Ranks& ranks = no_ranks());
+
+// Fills `run` from a checkpoint that another rank went on from.
+void go_on_from(const Path& checkpoint, const Recipe& recipe, Run& run, const Ranks& ranks);
 
 }  // namespace revenant

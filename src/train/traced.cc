@@ -117,7 +117,8 @@ Arrays TorchTraced::prefer(const Step& step, std::span<const int> ids,
   for (size_t j = 0; j < std::size(preference_settings); ++j) {
     const auto [beta, gamma] = preference_settings[j];
     const Objective po = objective_of({ObjectiveConfig::Kind::po, beta, gamma});
-    const StepLoss loss = accumulate(model, po, {batch}, false, threads);
+    const StepLoss loss =
+        accumulate(model, po, {batch}, po.weight(batch), false, threads, no_ranks());
     const std::string at = std::to_string(j) + "/";
     const auto put = [&](const std::string& name, double value) {
       out[at + name] = {{}, {float(value)}, {}};

@@ -281,7 +281,7 @@ TEST_F(GoingOn, OldCheckpointsGoAndLaterOnesStay) {
   const auto save = [&](int step, int best_step = 0) {
     TrainerState state;
     state.global_step = step, state.best_step = best_step;
-    save_checkpoint(output, one.model, optimizer, state, output / "tokenizer", 1);
+    save_checkpoint(output, one.model, optimizer.state(), state, output / "tokenizer", 1);
   };
   for (const int step : {4, 5, 5}) save(step);
   EXPECT_EQ(checkpoints_in(output),
