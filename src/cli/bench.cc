@@ -7,8 +7,10 @@
 
 #include "base/clock.h"
 #include "base/json.h"
+#include "cli/bench_server.h"
 #include "cli/commands.h"
 #include "cli/options.h"
+#include "cli/rows.h"
 #include "engine/session.h"
 #include "kernels/limits.h"
 
@@ -21,8 +23,9 @@ struct Args {
   ModelArgs model;
   std::vector<int> prompts = {24, 512}, steps = {64}, batches = {1}, threads = {0};
   int repetitions = 5;
-  bool no_tower = false;
+  bool no_tower = false, json = false;
   std::string output = "table";
+  ServerBench server;
 };
 
 double seconds(const std::function<void()>& work) {
@@ -173,41 +176,25 @@ class Bench {
   json rows_ = json::array();
 };
 
-std::string cell(const json& value) {
-  if (value.is_null()) return "-";
-  if (value.is_string()) return value.get<std::string>();
-  if (value.is_number_integer()) return std::to_string(value.get<int64_t>());
-  char text[32];
-  std::snprintf(text, sizeof text, "%.4g", value.get<double>());
-  return text;
-}
-
-void print(const json& rows, bool table) {
-  const char* const columns[] = {"test",        "threads", "batch",  "isa",  "weights",
-                                 "repetitions", "seconds", "median", "unit", "fraction_of_limit"};
-  const auto line = [&](const auto& get) {
-    for (size_t i = 0; i < std::size(columns); ++i) {
-      const std::string text = get(columns[i]);
-      if (table)
-        std::printf("%-*s ", int(std::max(std::string(columns[i]).size(), size_t(9))),
-                    text.c_str());
-      else
-        std::printf("%s%s", i ? "," : "", text.c_str());
-    }
-    std::printf("\n");
-  };
-  line([](const char* column) { return std::string(column); });
-  for (const json& row : rows) line([&](const char* column) { return cell(row[column]); });
-}
-
 void bench(const Args& args) {
+  const std::string form = args.json ? "json" : args.output;
+  if (!args.server.words.server.empty())
+    return bench_server(args.server, args.prompts, args.steps, args.repetitions, form);
   json rows = json::array();
   for (const int threads : args.threads)
     for (const json& row : Bench(args, threads).rows()) rows.push_back(row);
-  if (args.output == "json")
-    std::printf("%s\n", json_text(rows, 1).c_str());
-  else
-    print(rows, args.output == "table");
+  const char* const columns[] = {"test",        "threads", "batch",  "isa",  "weights",
+                                 "repetitions", "seconds", "median", "unit", "fraction_of_limit"};
+  print_rows(rows, columns, form);
+}
+
+void check_args(const CLI::App& command, Args& args) {
+  const bool server = command.count("--server") > 0;
+  check_where(command, server,
+              {"--api-key-env", "--api-key-file", "--body", "--timeout", "--clients", "--image"},
+              {"--threads", "--config-set", "--cache-type", "--cache-memory", "--weights",
+               "--traverse", "--passes", "--batch", "--no-tower"});
+  args.server.words.model = args.model.directory.string();
 }
 
 }  // namespace
@@ -224,25 +211,37 @@ void add_bench(CLI::App& app) {
         ->capture_default_str();
   };
   add_model_options(*command, args->model, false);
+  command->get_option("--model")->required(false);
   numbers("-t,--threads", args->threads, 0, "each of these; 0: as many as the machine has");
-  numbers("-p,--prompt", args->prompts, 1, "lengths of prompts");
+  numbers("-p,--prompt", args->prompts, 1, "lengths of prompts; words, where a server is asked");
   numbers("-n,--predict", args->steps, 1, "tokens to generate");
   numbers("-b,--batch", args->batches, 1, "sequences that generate at once");
-  command->add_option("-r,--repetitions", args->repetitions, "the median of so many counts")
+  command
+      ->add_option("-r,--repetitions", args->repetitions,
+                   "the median of so many counts; of each client's answers, all")
       ->check(CLI::Range(1, 1000))
       ->capture_default_str();
   command->add_flag("--no-tower", args->no_tower, "leaves the vision tower out");
   command->add_option("-o,--output", args->output, "table, csv or json")
       ->check(CLI::IsMember({"table", "csv", "json"}))
       ->capture_default_str();
+  command->add_flag("--json", args->json, "-o json");
+  add_server_bench(*command, args->server);
   command->footer(
       "Rows: load, pp512 (a prompt of 512 tokens), tg64 (64 generated), tower (one tile).\n"
       "fraction_of_limit is measured in the same run: of a prompt or tile its products' "
       "operations\n"
       "over the peak of the instructions they use, of generated tokens the bytes of weights and\n"
       "cache over the rate of reading memory.\n"
-      "Example: revenant bench -m MODEL --weights Q8_0 -p 24,512 -n 64 -b 1,8 -t 1,2");
-  command->callback([args] { bench(*args); });
+      "Example: revenant bench -m MODEL --weights Q8_0 -p 24,512 -n 64 -b 1,8 -t 1,2\n"
+      "With --server any server of OpenAI's routes is asked, -m its model's name there: so many\n"
+      "answers of each client, streamed; times in ms to the first token (ttft), between two (itl)\n"
+      "and to the end (e2e). docs/serve.md\n"
+      "Example: revenant bench --server http://127.0.0.1:8080 --clients 1,4,8,16 -p 128 -n 64");
+  command->callback([args, command] {
+    check_args(*command, *args);
+    bench(*args);
+  });
 }
 
 }  // namespace revenant

@@ -16,6 +16,7 @@
 #include "cli/history.h"
 #include "cli/line_editor.h"
 #include "cli/program.h"
+#include "cli/remote.h"
 #include "text/unicode.h"
 
 namespace revenant {
@@ -23,6 +24,7 @@ namespace {
 
 struct Args {
   SpeakArgs speak;
+  RemoteArgs remote;
   bool no_history = false;
 };
 
@@ -60,8 +62,22 @@ void interruptible(const F& work) {
   working = false;
 }
 
+// With a model that is opened here, or one behind a server.
+struct Talk {
+  std::function<void(std::span<const Path> pictures, const GoOn& go_on)> show;
+  std::function<void(const std::string& question, const GoOn& go_on)> ask;
+  std::function<void()> reset;
+};
+template <class Conversation>
+Talk talk_with(Conversation& with) {
+  return {
+      [&with](std::span<const Path> pictures, const GoOn& go_on) { with.show(pictures, go_on); },
+      [&with](const std::string& question, const GoOn& go_on) { with.ask(question, go_on); },
+      [&with] { with.reset(); }};
+}
+
 struct Chat {
-  Conversation conversation;
+  Talk conversation;
   bool terminal;         // somebody is there to correct mistakes
   std::string unseen{};  // what was to be shown and could not be; nothing is asked without it
   std::string held{};    // the question that waits for it
@@ -207,20 +223,29 @@ NextLine lines_of(bool terminal, bool with_history) {
   return [terminal] { return plain_line(terminal); };
 }
 
-void chat(const Args& args) {
-  const bool terminal = isatty(STDIN_FILENO) != 0;
-  const NextLine next = lines_of(terminal, !args.no_history);  // what is typed meanwhile waits
-  const Model model(args.speak.model.directory, args.speak.model.options);
-  tell_warnings(model.warnings());
-  model.speech();
-  Chat chat{Conversation(model, args.speak), terminal};
-  if (!args.speak.images.empty()) chat.conversation.show(args.speak.images);
+void talk(const Args& args, const Talk& with, const NextLine& next, bool terminal) {
+  Chat chat{with, terminal};
+  if (!args.speak.images.empty()) chat.conversation.show(args.speak.images, {});
   if (terminal) {
     std::signal(SIGINT, on_interrupt);
     std::fputs("/image PATH shows a picture, /help tells more, Ctrl-D ends.\n", stderr);
   }
   while (const std::optional<std::string> line = next())
     if (!obey_or_tell(chat, *line)) break;
+}
+
+void chat(const Args& args) {
+  const bool terminal = isatty(STDIN_FILENO) != 0;
+  const NextLine next = lines_of(terminal, !args.no_history);  // what is typed meanwhile waits
+  if (!args.remote.server.server.empty()) {
+    RemoteConversation conversation(args.remote, args.speak);
+    return talk(args, talk_with(conversation), next, terminal);
+  }
+  const Model model(args.speak.model.directory, args.speak.model.options);
+  tell_warnings(model.warnings());
+  model.speech();
+  Conversation conversation(model, args.speak);
+  talk(args, talk_with(conversation), next, terminal);
 }
 
 }  // namespace
@@ -230,13 +255,20 @@ void add_chat(CLI::App& app) {
   CLI::App* command = app.add_subcommand("chat", "A conversation, one line a question");
   add_speak_options(*command, args->speak);
   add_search_options(*command, args->speak);
+  command->get_option("--model")->required(false);
+  add_remote_options(*command, args->remote);
   command->add_flag("--no-history", args->no_history, "neither read nor keep what is typed");
   command->footer(
       "Lines: /image PATH shows a picture with the next question, /reset forgets all,\n"
       "/quit ends; /help and docs/chat.md tell more. Ctrl-C stops what is being done: reading a\n"
       "picture or a question, answering.\n"
-      "Example: revenant chat -m MODEL --image cat.jpg");
-  command->callback([args] { chat(*args); });
+      "With --server the model is anybody's behind OpenAI's routes, and -m its name there.\n"
+      "Example: revenant chat -m MODEL --image cat.jpg\n"
+      "         revenant chat --server http://127.0.0.1:8080 --image cat.jpg");
+  command->callback([args, command] {
+    args->remote.sent = sent_fields(*command, args->speak);
+    chat(*args);
+  });
 }
 
 }  // namespace revenant

@@ -102,6 +102,16 @@ void add_model_options(CLI::App& command, ModelArgs& args, bool threads) {
       ->check(CLI::Range(2, 4));
 }
 
+void check_where(const CLI::App& command, bool server, std::initializer_list<const char*> of_server,
+                 std::initializer_list<const char*> of_model) {
+  for (const char* option : server ? of_model : of_server)
+    if (command.count(option) > 0)
+      throw CLI::ValidationError(option,
+                                 server ? "is of models that are opened here: not with --server"
+                                        : "is of servers: only with --server");
+  if (!server && command.count("--model") == 0) throw CLI::RequiredError("-m or --server");
+}
+
 void add_beam_option(CLI::App& command, int& beams) {
   command
       .add_option("--beams", beams,

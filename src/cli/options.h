@@ -26,6 +26,10 @@ CLI::Option* add_type_option(CLI::App& command, const char* name, Taken& type, c
       ->check(CLI::IsMember(types));
 }
 void add_model_options(CLI::App& command, ModelArgs& args, bool threads = true);
+// Of a command that asks a server instead, given --server: -m is the model's name there
+// then, and may be left out. What means nothing with a server, or without one, is wrong usage.
+void check_where(const CLI::App& command, bool server, std::initializer_list<const char*> of_server,
+                 std::initializer_list<const char*> of_model);
 void tell_warnings(const std::vector<std::string>& warnings);
 
 // --fields OURS=THEIRS, of every command that reads rows.

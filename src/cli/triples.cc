@@ -1,14 +1,13 @@
 // revenant triples: wrong answers to question-answer rows, written and judged by models elsewhere.
 #include <algorithm>
 #include <cstdio>
-#include <cstdlib>
 
 #include "base/json.h"
-#include "base/key_file.h"
 #include "base/progress.h"
 #include "cli/commands.h"
 #include "cli/options.h"
 #include "cli/program.h"
+#include "cli/server_words.h"
 #include "triples/build.h"
 
 namespace revenant {
@@ -16,61 +15,31 @@ namespace {
 
 using nlohmann::json;
 
-// As they were given; empty: not.
-struct ModelWords {
-  std::string server, model, key_variable, body;
-  Path key_file;
-};
-
 struct Args {
   Path file, output;
   RowOptions rows;
-  ModelWords writer, judge;
+  ServerWords writer, judge;
   TriplesOptions options;
   double timeout = 120, rate = 0;
   int retries = 6;
   std::string json;  // file, or "-"
 };
 
-std::string key_of(const ModelWords& words) {
-  if (!words.key_file.empty()) return read_key_file(words.key_file, "triples").front();
-  if (words.key_variable.empty()) return "";
-  const char* key = std::getenv(words.key_variable.c_str());
-  if (!key) throw Error("triples", words.key_variable, "an API key in the environment", "none");
-  check_key(key, "triples");
-  return key;
-}
-
-json body_of(const std::string& text, const char* option) {
-  if (text.empty()) return json::object();
-  const Place place{"triples", option};
-  json body = parse_json(text, place);
-  if (!body.is_object()) place.fail("an object of JSON", shown(body));
-  for (const char* ours : {"model", "messages", "stream", "n"})
-    if (body.contains(ours)) (place / ours).fail("nothing: it is set already", shown(body[ours]));
-  return body;
-}
-
-ChatOptions chat_options(const Args& args, const ModelWords& words, const char* body_option) {
-  ChatOptions chat;
-  chat.url = parse_url(words.server);
-  chat.model = words.model;
-  chat.key = key_of(words);
-  chat.body = body_of(words.body, body_option);
+ChatOptions chat_options(const Args& args, const ServerWords& words, const char* body_option) {
+  ChatOptions chat =
+      chat_options(words, "triples", body_option, {"model", "messages", "stream", "n"});
   chat.limits.whole = HttpLimits::Seconds(args.timeout);
   chat.per_minute = args.rate;
   chat.retries = args.retries;
-  if (!chat.key.empty() && !chat.url.tls && !chat.url.loopback())
-    tell_warnings({"the API key goes to " + chat.url.text() + " unencrypted"});
   return chat;
 }
 
 // What is not said of the judge is as of the writer; a key goes to no other server.
-ModelWords judge_words(const Args& args) {
-  ModelWords words = args.judge;
+ServerWords judge_words(const Args& args) {
+  ServerWords words = args.judge;
   if (words.server.empty()) words.server = args.writer.server;
   if (words.model.empty()) words.model = args.writer.model;
-  const bool same = parse_url(words.server) == parse_url(args.writer.server);
+  const bool same = server_url(words.server) == server_url(args.writer.server);
   if (same && words.key_variable.empty() && words.key_file.empty()) {
     words.key_variable = args.writer.key_variable;
     words.key_file = args.writer.key_file;
@@ -181,22 +150,12 @@ void triples(const Args& args) {
                     report.failures.front());
 }
 
-void add_model_words(CLI::App& command, ModelWords& words, const std::string& prefix,
+void add_model_words(CLI::App& command, ServerWords& words, const std::string& prefix,
                      const std::string& whose) {
   const bool writer = prefix == "--";
-  CLI::Option* server =
-      command.add_option(prefix + "server", words.server, "address of " + whose + ", with its /v1");
+  CLI::Option* server = add_server_words(command, words, prefix, whose);
   CLI::Option* model = command.add_option(prefix + "model", words.model, "its name there");
   if (writer) server->required(), model->required();
-  CLI::Option* variable = command.add_option(prefix + "api-key-env", words.key_variable,
-                                             "name of the environment's variable with its API key");
-  command
-      .add_option(prefix + "api-key-file", words.key_file,
-                  "file with it, which its owner alone may read")
-      ->transform(at_home)
-      ->excludes(variable);
-  command.add_option(prefix + "body", words.body,
-                     "more fields of its requests: '{\"temperature\": 0.7}'");
 }
 
 void add_limits(CLI::App& command, Args& args) {
@@ -206,9 +165,7 @@ void add_limits(CLI::App& command, Args& args) {
   command.add_option("--rate", args.rate, "requests a minute to each of the two; 0: no limit")
       ->check(CLI::Range(0.0, 1e6))
       ->capture_default_str();
-  command.add_option("--timeout", args.timeout, "seconds for a request")
-      ->check(CLI::Range(0.01, 86400.0))
-      ->capture_default_str();
+  add_timeout(command, args.timeout);
   command.add_option("--retries", args.retries, "of a request that failed, with growing pauses")
       ->check(CLI::Range(0, 100))
       ->capture_default_str();

@@ -69,6 +69,13 @@ int64_t tokens_at(const json& usage, const char* key) {
              : -1;
 }
 
+void count_tokens(ChatReply& reply, const json& usage) {
+  if (!usage.is_object()) return;
+  reply.prompt_tokens = tokens_at(usage, "prompt_tokens");
+  reply.completion_tokens = tokens_at(usage, "completion_tokens");
+  reply.cached_tokens = tokens_at(usage.value("prompt_tokens_details", json()), "cached_tokens");
+}
+
 }  // namespace
 
 void ChatServer::await_turn(const GoOn& go_on) {
@@ -113,27 +120,42 @@ Seconds ChatClient::pause_before(int retry, const HttpAnswer* answer) {
   return std::max(own, Seconds(*asked));
 }
 
+std::string ChatClient::request(const json& messages, bool stream) const {
+  json request = {{"model", server_.options().model}, {"messages", messages}};
+  if (stream) request.update({{"stream", true}, {"stream_options", {{"include_usage", true}}}});
+  request.update(server_.options().body);
+  return json_text(request);
+}
+
+HttpClient::Headers ChatClient::headers() const {
+  const std::string& key = server_.options().key;
+  if (key.empty()) return {};
+  return {{"Authorization", "Bearer " + key}};
+}
+
+// Why there is no answer, where there may be one to another request.
+std::string ChatClient::refusal(const HttpAnswer& answer) const {
+  const std::string subject = server_.options().url.text();
+  const ServerError error = error_of(answer.body);
+  if (is_final(answer.status, error.code))
+    throw Error("client", subject, "status 200",
+                std::to_string(answer.status) + ": " +
+                    (answer.location.empty() ? error.message : "to " + answer.location));
+  return subject + ": status " + std::to_string(answer.status) + ": " + error.message;
+}
+
 ChatReply ChatClient::ask(const json& messages, const GoOn& go_on) {
   const ChatOptions& options = server_.options();
-  json request = {{"model", options.model}, {"messages", messages}};
-  request.update(options.body);
-  const std::string body = json_text(request), subject = options.url.text();
-  HttpClient::Headers headers;
-  if (!options.key.empty()) headers.emplace_back("Authorization", "Bearer " + options.key);
+  const std::string body = request(messages, false);
   for (int retry = 0;; ++retry) {
     server_.await_turn(go_on);
     ++server_.requests;
     std::optional<HttpAnswer> answer;
     std::string failed;
     try {
-      answer = http_.post("/chat/completions", headers, body);
-      if (answer->status == 200) return parse_chat_reply(answer->body, subject);
-      const ServerError error = error_of(answer->body);
-      failed = subject + ": status " + std::to_string(answer->status) + ": " + error.message;
-      if (is_final(answer->status, error.code))
-        throw Error("client", subject, "status 200",
-                    std::to_string(answer->status) + ": " +
-                        (answer->location.empty() ? error.message : "to " + answer->location));
+      answer = http_.post("/chat/completions", headers(), body);
+      if (answer->status == 200) return parse_chat_reply(answer->body, options.url.text());
+      failed = refusal(*answer);
       if (!may_pass(answer->status)) throw NotAnswered(failed);
     } catch (const NoAnswer& none) {
       failed = none.what();
@@ -144,6 +166,35 @@ ChatReply ChatClient::ask(const json& messages, const GoOn& go_on) {
     const Seconds pause = pause_before(retry, answer ? &*answer : nullptr);
     ++server_.retries;
     sleep_unless_stopped(std::chrono::steady_clock::now() + span_of(pause), go_on);
+  }
+}
+
+ChatReply ChatClient::stream(const json& messages, const OnText& on_text, const GoOn& go_on) {
+  server_.await_turn(go_on);
+  ++server_.requests;
+  try {
+    ChatChunks chunks(server_.options().url.text(), on_text);
+    const HttpAnswer answer = http_.stream(
+        "/chat/completions", headers(), request(messages, true),
+        [&](std::string_view part) { chunks.push(part); }, go_on);
+    if (answer.status != 200) throw NotAnswered(refusal(answer));
+    return chunks.reply();
+  } catch (const NoAnswer& none) {
+    throw NotAnswered(none.what());
+  } catch (const NoChat& wrong) {
+    throw NotAnswered(wrong.what());
+  }
+}
+
+std::vector<std::string> ChatClient::models(const GoOn& go_on) {
+  try {
+    const HttpAnswer answer = http_.get("/models", headers(), go_on);
+    if (answer.status != 200) throw NotAnswered(refusal(answer));
+    return parse_models(answer.body, server_.options().url.text());
+  } catch (const NoAnswer& none) {
+    throw NotAnswered(none.what());
+  } catch (const NoChat& wrong) {
+    throw NotAnswered(wrong.what());
   }
 }
 
@@ -170,15 +221,75 @@ ChatReply parse_chat_reply(const std::string& body, const std::string& subject) 
       throw NoChat(subject + ": expected a text as content, found " + shown(content));
     const json finish = choice.value("finish_reason", json());
     reply.whole = content.is_string() && (finish.is_null() || finish == "stop");
-    const json usage = whole.value("usage", json());
-    reply.prompt_tokens = tokens_at(usage, "prompt_tokens");
-    reply.completion_tokens = tokens_at(usage, "completion_tokens");
+    count_tokens(reply, whole.value("usage", json()));
     return reply;
   } catch (const json::exception&) {
     throw NoChat(subject + ": expected a chat completion, found " + shown(json(body)));
   } catch (const Error& error) {
     throw NoChat(error.what());
   }
+}
+
+std::vector<std::string> parse_models(const std::string& body, const std::string& subject) {
+  try {
+    const json whole = parse_json(body, {"client", subject});
+    std::vector<std::string> names;
+    for (const json& model : whole.at("data")) names.push_back(model.at("id"));
+    return names;
+  } catch (const json::exception&) {
+    throw NoChat(subject + ": expected a list of models, found " + shown(json(body)));
+  } catch (const Error& error) {
+    throw NoChat(error.what());
+  }
+}
+
+void ChatChunks::push(std::string_view bytes) {
+  try {
+    events_.push(bytes, [this](const std::string& data) { event(data); });
+  } catch (const NoEvents& wrong) {
+    throw NoChat(subject_ + ": " + wrong.what());
+  } catch (const json::exception&) {
+    throw NoChat(subject_ + ": expected chunks of a chat completion, found something else");
+  } catch (const Error& error) {
+    throw NoChat(error.what());
+  }
+}
+
+void ChatChunks::event(const std::string& data) {
+  if (done_) throw NoChat(subject_ + ": expected [DONE] as the last event, found one after it");
+  if (data == "[DONE]") return void(done_ = true);
+  const json chunk = parse_json(data, {"client", subject_});
+  if (chunk.contains("error"))
+    throw NotAnswered(subject_ + ": after the answer had begun: " + error_of(data).message);
+  for (const json& one : chunk.at("choices")) choice(one);
+  count_tokens(reply_, chunk.value("usage", json()));
+}
+
+void ChatChunks::choice(const json& choice) {
+  if (choice.value("index", 0) != 0) throw NoChat(subject_ + ": expected one choice, found more");
+  const json delta = choice.value("delta", json::object());
+  for (const char* field : {"content", "reasoning_content"}) tell(delta, field);
+  const json finish = choice.value("finish_reason", json());
+  if (finish.is_null()) return;
+  finished_ = true;
+  reply_.whole = finish.get<std::string>() == "stop";
+}
+
+void ChatChunks::tell(const json& delta, const char* field) {
+  const json text = delta.value(field, json());
+  if (text.is_null() || text == "") return;
+  if (finished_) throw NoChat(subject_ + ": expected no text after the last, found some");
+  const bool thought = std::string_view(field) != "content";
+  const std::string told = text;
+  if (!thought) reply_.text += told;
+  if (on_text_) on_text_({told, thought});
+}
+
+ChatReply ChatChunks::reply() const {
+  if (!events_.between() || !done_)
+    throw NoChat(subject_ + ": expected a stream that ends with [DONE], found one that was cut");
+  if (!finished_) throw NoChat(subject_ + ": expected a finish_reason, found none");
+  return reply_;
 }
 
 }  // namespace revenant

@@ -8,6 +8,7 @@
 
 #include "base/random.h"
 #include "base/stop.h"
+#include "client/events.h"
 #include "client/http.h"
 
 namespace revenant {
@@ -46,8 +47,9 @@ class ChatServer {
 struct ChatReply {
   std::string text;
   bool whole = true;  // it ended by itself
-  // Tokens as the server counts them; below 0: it did not say.
-  int64_t prompt_tokens = -1, completion_tokens = -1;
+  // Tokens as the server counts them; below 0: it did not say. Cached: of the prompt, not computed
+  // for this answer.
+  int64_t prompt_tokens = -1, completion_tokens = -1, cached_tokens = -1;
 };
 
 // This request cannot be answered; another one may be.
@@ -69,7 +71,23 @@ class ChatClient {
   // such model, nothing left to spend); Stopped.
   ChatReply ask(const nlohmann::json& messages, const GoOn& go_on = {});
 
+  // The same as a stream, whose text is told as it comes (never empty; reasoning, where a server
+  // tells it apart, is told as `thought` and is no part of the reply). It is asked for once: what
+  // was told cannot be taken back.
+  struct Told {
+    std::string_view text;
+    bool thought = false;
+  };
+  using OnText = std::function<void(const Told&)>;
+  ChatReply stream(const nlohmann::json& messages, const OnText& on_text, const GoOn& go_on = {});
+
+  // Names of the models that the server has.
+  std::vector<std::string> models(const GoOn& go_on = {});
+
  private:
+  std::string request(const nlohmann::json& messages, bool stream) const;
+  HttpClient::Headers headers() const;
+  std::string refusal(const HttpAnswer& answer) const;
   HttpLimits::Seconds pause_before(int retry, const HttpAnswer* answer);
 
   ChatServer& server_;
@@ -80,7 +98,30 @@ class ChatClient {
 // Seconds, or a date of HTTP as seconds from now (never below 0); nothing: neither.
 std::optional<double> retry_after_seconds(const std::string& text, int64_t now);
 
-// Throws NoChat, naming `subject`.
+// Throw NoChat, naming `subject`.
 ChatReply parse_chat_reply(const std::string& body, const std::string& subject);
+std::vector<std::string> parse_models(const std::string& body, const std::string& subject);
+
+// Chunks of a streamed chat completion, up to the event [DONE], without which none is whole. Throws
+// NoChat, naming `subject`, and NotAnswered with what the server says of a failure on the way.
+class ChatChunks {
+ public:
+  ChatChunks(std::string subject, ChatClient::OnText on_text)
+      : subject_(std::move(subject)), on_text_(std::move(on_text)) {}
+
+  void push(std::string_view bytes);
+  ChatReply reply() const;  // once all has come
+
+ private:
+  void event(const std::string& data);
+  void choice(const nlohmann::json& choice);
+  void tell(const nlohmann::json& delta, const char* field);
+
+  const std::string subject_;
+  const ChatClient::OnText on_text_;
+  EventReader events_;
+  ChatReply reply_;
+  bool finished_ = false, done_ = false;
+};
 
 }  // namespace revenant

@@ -104,7 +104,10 @@ struct HttpClient::Connection {
   auto wait(const Begin& begin) {
     io.restart();
     auto result = begin(net::use_future);
-    io.run();
+    while (!io.stopped()) {
+      io.run_for(std::chrono::milliseconds(50));
+      if (go_on && !(*go_on)()) throw Stopped();
+    }
     return result.get();
   }
 
@@ -135,22 +138,27 @@ struct HttpClient::Connection {
   }
 
   using Request = http::request<http::string_body>;
-  HttpAnswer exchange(const Request& request, const HttpLimits& limits) {
+  using Parser = http::response_parser<http::string_body>;
+
+  HttpAnswer exchange(const Request& request, const HttpLimits& limits, const Part& part) {
     lowest().expires_after(span_of(limits.whole));
     answering = false;
     on_stream([&](auto& s) {
       return wait([&](auto then) { return http::async_write(s, request, then); });
     });
-    http::response_parser<http::string_body> parser;
+    Parser parser;
     parser.body_limit(limits.body_bytes);
     parser.header_limit(1 << 16);
     on_stream([&](auto& s) {
       return wait([&](auto then) { return http::async_read_header(s, buffer, parser, then); });
     });
     answering = true;
-    on_stream([&](auto& s) {
-      return wait([&](auto then) { return http::async_read(s, buffer, parser, then); });
-    });
+    if (part && parser.get().result_int() == 200)
+      give_parts(parser, limits, part);
+    else
+      on_stream([&](auto& s) {
+        return wait([&](auto then) { return http::async_read(s, buffer, parser, then); });
+      });
     lowest().expires_never();
     auto& message = parser.get();
     kept = message.keep_alive();
@@ -159,6 +167,19 @@ struct HttpClient::Connection {
             std::string(message[http::field::retry_after])};
   }
 
+  void give_parts(Parser& parser, const HttpLimits& limits, const Part& part) {
+    std::string& body = parser.get().body();
+    while (true) {
+      if (!body.empty()) part(std::exchange(body, ""));
+      if (parser.is_done()) return;
+      lowest().expires_after(span_of(limits.whole));
+      on_stream([&](auto& s) {
+        return wait([&](auto then) { return http::async_read_some(s, buffer, parser, then); });
+      });
+    }
+  }
+
+  const GoOn* go_on = nullptr;  // of the request that is under way
   net::io_context io{1};
   std::optional<ssl::context> context;
   std::variant<std::monostate, Plain, Secured> stream;
@@ -170,23 +191,44 @@ struct HttpClient::Connection {
 HttpClient::HttpClient(Url url, const HttpLimits& limits) : url_(std::move(url)), limits_(limits) {}
 HttpClient::~HttpClient() = default;
 
+struct HttpClient::Ask {
+  http::verb verb;
+  const std::string& path;
+  const Headers& headers;
+  const std::string& body;
+  const Part& part;
+  const GoOn& go_on;
+};
+
+HttpAnswer HttpClient::get(const std::string& path, const Headers& headers, const GoOn& go_on) {
+  return send({http::verb::get, path, headers, "", {}, go_on});
+}
+
 HttpAnswer HttpClient::post(const std::string& path, const Headers& headers,
-                            const std::string& body) {
-  Connection::Request request{http::verb::post, url_.path + path, 11};
+                            const std::string& body, const GoOn& go_on) {
+  return send({http::verb::post, path, headers, body, {}, go_on});
+}
+
+HttpAnswer HttpClient::stream(const std::string& path, const Headers& headers,
+                              const std::string& body, const Part& part, const GoOn& go_on) {
+  return send({http::verb::post, path, headers, body, part, go_on});
+}
+
+HttpAnswer HttpClient::send(const Ask& ask) {
+  Connection::Request request{ask.verb, url_.path + ask.path, 11};
   request.set(http::field::host, url_.written_host() + ":" + url_.port);
   request.set(http::field::user_agent, "revenant");
-  request.set(http::field::content_type, "application/json");
-  for (const auto& [name, value] : headers) request.set(name, value);
-  request.body() = body;
+  if (ask.verb == http::verb::post) request.set(http::field::content_type, "application/json");
+  for (const auto& [name, value] : ask.headers) request.set(name, value);
+  request.body() = ask.body;
   request.prepare_payload();
   for (;;) {
     const bool fresh = !connection_;
     try {
-      if (fresh) {
-        connection_ = std::make_unique<Connection>(url_.tls);
-        connection_->open(url_, limits_);
-      }
-      HttpAnswer answer = connection_->exchange(request, limits_);
+      if (fresh) connection_ = std::make_unique<Connection>(url_.tls);
+      connection_->go_on = ask.go_on ? &ask.go_on : nullptr;
+      if (fresh) connection_->open(url_, limits_);
+      HttpAnswer answer = connection_->exchange(request, limits_, ask.part);
       if (!connection_->kept) connection_.reset();
       return answer;
     } catch (const boost::system::system_error& error) {
@@ -195,6 +237,9 @@ HttpAnswer HttpClient::post(const std::string& path, const Headers& headers,
       const bool again = !fresh && !connection_->answering && !late;
       connection_.reset();
       if (!again) throw NoAnswer(url_.text() + ": " + reason_of(error));
+    } catch (...) {  // stopped, or `part` wants no more
+      connection_.reset();
+      throw;
     }
   }
 }

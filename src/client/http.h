@@ -2,12 +2,15 @@
 #pragma once
 
 #include <chrono>
+#include <functional>
 #include <memory>
 #include <stdexcept>
 #include <string>
 #include <string_view>
 #include <utility>
 #include <vector>
+
+#include "base/stop.h"
 
 namespace revenant {
 
@@ -51,11 +54,22 @@ class HttpClient {
   explicit HttpClient(Url url, const HttpLimits& limits = {});
   ~HttpClient();
 
-  // `path` is added to the URL's. Throws NoAnswer.
-  HttpAnswer post(const std::string& path, const Headers& headers, const std::string& body);
+  // `path` is added to the URL's. Throw NoAnswer, and Stopped if `go_on` says so; the connection
+  // is closed then, by which a server knows that nobody waits.
+  HttpAnswer get(const std::string& path, const Headers& headers, const GoOn& go_on = {});
+  HttpAnswer post(const std::string& path, const Headers& headers, const std::string& body,
+                  const GoOn& go_on = {});
+  // The body of a 200 goes to `part` as it comes, and is not in what is returned. HttpLimits::whole
+  // is the longest silence.
+  using Part = std::function<void(std::string_view)>;
+  HttpAnswer stream(const std::string& path, const Headers& headers, const std::string& body,
+                    const Part& part, const GoOn& go_on = {});
 
  private:
   struct Connection;
+  struct Ask;
+  HttpAnswer send(const Ask& ask);
+
   Url url_;
   HttpLimits limits_;
   std::unique_ptr<Connection> connection_;

@@ -75,6 +75,7 @@ json parameters_json(const Ask& ask, int max_tokens) {
               {"logprobs", ask.top_logprobs >= 0},
               {"response_format", ask.format},
               {"stream", ask.stream}};
+  if (ask.ignore_eos) all["ignore_eos"] = true;
   if (ask.look) all["look"] = true;
   if (ask.beams > 1) all["beams"] = ask.beams;
   if (ask.top_logprobs >= 0) all["top_logprobs"] = ask.top_logprobs;
@@ -399,7 +400,7 @@ void Api::submit(const Call& call, const Client& client, Ask ask, std::vector<Pr
   told.parameters = parameters_json(ask, max_tokens);
   told.choices_each = size_t(ask.choices);
   told.choices = told.echo.size();
-  told.stop_ids = speech.stop_ids;
+  if (!ask.ignore_eos) told.stop_ids = speech.stop_ids;
   const auto answer = std::make_shared<Answer>(std::move(told), client, speech, metrics_);
   Work work{.sender = call.sender, .pictures = {}, .choices = {}, .gone = client.gone, .done = {}};
   work.done = [answer](size_t choice, Generated made) { answer->done(choice, std::move(made)); };
@@ -452,7 +453,7 @@ GenerateOptions Api::options_for(const Ask& ask, uint64_t choice, int max_tokens
   options.beams = ask.beams;
   options.sampling.seed += choice;
   options.max_new_tokens = max_tokens;
-  options.stop_ids = model_->speech().stop_ids;
+  if (!ask.ignore_eos) options.stop_ids = model_->speech().stop_ids;
   options.stop_strings = ask.stops;
   options.speech = &model_->speech();
   return options;

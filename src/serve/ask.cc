@@ -143,6 +143,7 @@ void read_common(Members& body, Ask& ask, const AskLimits& limits) {
   ask.choices = int(body.whole("n", 1, limits.choices).value_or(1));
   ask.stops = stops_of(body, limits);
   ask.stream = body.flag("stream").value_or(false);
+  ask.ignore_eos = body.flag("ignore_eos").value_or(false);
   if (const json* options = body.find("stream_options")) {
     if (!ask.stream)
       throw invalid("stream_options", "only where stream is true", "unsupported_value");
@@ -191,6 +192,9 @@ void read_format(Members& body, Ask& ask) {
         "unsupported_value");
   }
   members.refuse_others();
+  if (ask.grammar && ask.ignore_eos)
+    throw invalid("ignore_eos", "not with a response_format of JSON, which has an end",
+                  "unsupported_value");
 }
 
 // What only this server knows.

@@ -53,6 +53,7 @@ struct Ask {
   int top_logprobs = -1;  // -1: no log-probabilities
   std::vector<std::string> stops;
   bool stream = false, usage_chunk = false, echo = false;
+  bool ignore_eos = false;      // only max_tokens, stops and the client end the answer
   std::string format = "text";  // response_format
   bool look = false;            // revenant.look, and so on
   int beams = 1;

@@ -76,6 +76,7 @@ class Options : public Cli {
   std::vector<OptionRow> bench_rows() const;
   std::vector<OptionRow> serve_rows() const;
   std::vector<OptionRow> triples_rows() const;
+  std::vector<OptionRow> remote_rows() const;
   void check(const OptionRow& row) const;
   void write_rows(const char* file, int shift, int extra, const char* length = "12") const;
 
@@ -628,6 +629,18 @@ std::vector<OptionRow> Options::serve_rows() const {
   return rows;
 }
 
+// These want a server, too.
+std::vector<OptionRow> Options::remote_rows() const {
+  std::vector<OptionRow> rows;
+  for (const char* command : {"chat", "bench"})
+    for (const char* option :
+         {"--server", "--api-key-env", "--api-key-file", "--body", "--timeout"})
+      rows.push_back({command, option, {}, {}, out, "", "tests/cli/server_test.cc"});
+  for (const char* option : {"--clients", "--image", "--json"})
+    rows.push_back({"bench", option, {}, {}, out, "", "tests/cli/server_test.cc"});
+  return rows;
+}
+
 // It wants a server: tests/triples/program_test.cc sets them all.
 std::vector<OptionRow> Options::triples_rows() const {
   std::vector<OptionRow> rows;
@@ -674,6 +687,7 @@ TEST_F(Options, EveryOptionHasARow) {
   add(bench_rows());
   add(serve_rows());
   add(triples_rows());
+  add(remote_rows());
   std::set<std::string> found;
   std::vector<std::string> commands = commands_in(run({"--help"}).out);
   EXPECT_GE(commands.size(), 12u);

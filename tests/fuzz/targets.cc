@@ -273,6 +273,21 @@ void chat_reply(std::string_view bytes) {
   }
 }
 
+// And a streamed one, in pieces as long as its first byte says.
+void chat_stream(std::string_view bytes) {
+  if (bytes.empty()) throw Error("client", subject, "a length", "nothing");
+  const size_t piece = 1 + uint8_t(bytes[0]);
+  ChatChunks chunks(subject, [](const ChatClient::Told& told) { CHECK(!told.text.empty()); });
+  try {
+    for (size_t at = 1; at < bytes.size(); at += piece) chunks.push(bytes.substr(at, piece));
+    (void)chunks.reply();
+  } catch (const NoChat& wrong) {
+    throw Error("client", subject, wrong.what());
+  } catch (const NotAnswered& told) {
+    throw Error("client", subject, "an answer", told.what());
+  }
+}
+
 void review(std::string_view bytes) {
   Row row;
   row.question = "Q", row.answer = "A";
@@ -305,6 +320,7 @@ constexpr Target all[] = {
     {"schema", schema},
     {"dataset", dataset},
     {"chat_reply", chat_reply},
+    {"chat_stream", chat_stream},
     {"review", review},
     {"recipe", recipe},
 };
