@@ -107,7 +107,10 @@ Computed compute_rows(std::span<const Entry> entries, const GoOn& go_on) {
     of.logits = int(last.size());
     last.push_back(rows.step.spans[p].first_row + of.rows - 1);
   }
-  if (!last.empty()) made.logits = logits(model.native(), take_rows(native, forwarded.x, last));
+  if (!last.empty()) {
+    made.states = take_rows(native, forwarded.x, last);
+    made.logits = logits(model.native(), made.states);
+  }
   for (const Member& member : members)
     if (!made.of[member.entry].failure) member.session->commit(member.plan);
   return made;

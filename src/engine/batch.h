@@ -26,6 +26,7 @@ struct Computed {
   };
   std::vector<Of> of;
   Tensor logits;  // [sessions that are complete, vocab]
+  Tensor states;  // [sessions that are complete, hidden] what they are made of, after the last norm
 };
 
 // The sessions are different ones of one model. One's failure (a key that its cache cannot hold, no

@@ -196,7 +196,7 @@ void Engine::distribute(std::span<const Share> shares, const Computed& made) {
       if (running.reading() && running.stopped())
         running.cancel();
       else if (row >= 0)
-        running.take(made.logits, row);
+        running.take(made, row);
     }
   }
 }

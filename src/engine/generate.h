@@ -37,6 +37,7 @@ struct GenerateOptions {
   GoOn go_on;                             // false ends the answer, also while the prompt is read
   OnChoice on_choice = {};                // neither with beams
   Allowed allowed = {};
+  bool keep_state = false;  // Generated::state is wanted
 };
 
 struct Timings {
@@ -49,7 +50,8 @@ struct Generated {
   std::vector<int> ids;  // a stop token that ended the answer is the last of them
   std::string text;      // without it
   Finish finish_reason = Finish::length;
-  double score = 0;  // of beams: mean log-probability of the tokens
+  double score = 0;          // of beams: mean log-probability of the tokens
+  std::vector<float> state;  // [hidden] of the prompt's last row, after the last norm
   Timings timings;
   std::optional<Error> failure;  // why it failed
 };

@@ -296,7 +296,7 @@ bool Looking::step(int most) {
   if (of.failure)
     s.running.fail(*of.failure);
   else if (of.logits >= 0)
-    s.running.take(computed.logits, of.logits);
+    s.running.take(computed, of.logits);
   return true;
 }
 

@@ -67,28 +67,32 @@ size_t Running::wanted_bytes() const {
 
 bool Running::reading() const { return !read_; }
 
-void Running::take(const Tensor& logits, int row) {
+void Running::take(const Computed& made, int row) {
   const auto failure = attempt([&] {
-    if (!read_) return finish_prompt(logits, row);
-    beams_ ? choose_beams(logits, row) : choose(logits, row);
+    if (!read_) return finish_prompt(made, row);
+    beams_ ? choose_beams(made.logits, row) : choose(made.logits, row);
   });
   if (failure) fail(*failure);
 }
 
-void Running::finish_prompt(const Tensor& logits, int row) {
+void Running::finish_prompt(const Computed& made, int row) {
   const GenerateOptions& o = request_.options;
   read_ = true;
   made_.timings.prompt_seconds = watch_.seconds();
   made_.timings.prompt_tokens = int(request_.ids.size());
   if (request_.last) request_.session->end_prompt();
   watch_ = {};
+  if (o.keep_state) {
+    const float* const state = made.states.row(row);
+    made_.state.assign(state, state + made.states.width);
+  }
   if (o.max_new_tokens <= 0) return end(Finish::length);
-  if (o.beams <= 1) return choose(logits, row);
+  if (o.beams <= 1) return choose(made.logits, row);
   beams_.emplace(*request_.session, BeamOptions{o.beams,
                                                 o.max_new_tokens,
                                                 {o.stop_ids.begin(), o.stop_ids.end()},
                                                 o.sampling.repetition_penalty});
-  choose_beams(logits, row);
+  choose_beams(made.logits, row);
 }
 
 bool Running::stopping() {

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "base/clock.h"
+#include "engine/batch.h"
 #include "engine/beam.h"
 #include "engine/generate.h"
 
@@ -30,8 +31,8 @@ class Running {
   std::span<Session* const> sessions() const {
     return beams_ ? beams_->sessions() : std::span(&request_.session, 1);
   }
-  // Logits of its sessions' last rows, from `row` on.
-  void take(const Tensor& logits, int row);
+  // Of its sessions' last rows, from `row` on.
+  void take(const Computed& made, int row);
   void fail(const Error& failure);
   void cancel();
 
@@ -48,7 +49,7 @@ class Running {
   Generated result() && { return std::move(made_); }
 
  private:
-  void finish_prompt(const Tensor& logits, int row);
+  void finish_prompt(const Computed& made, int row);
   void choose(const Tensor& logits, int row);
   void choose_beams(const Tensor& logits, int row);
   void accept(int id);

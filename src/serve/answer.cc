@@ -33,13 +33,13 @@ json token_json(const Tokenizer& tokenizer, const TokenLogprob& one) {
   return {{"token", repaired(bytes)}, {"logprob", one.second}, {"bytes", bytes_json(bytes)}};
 }
 
+}  // namespace
+
 Failure failure_of(const Generated& made) {
   if (made.finish_reason == Finish::cancelled)
     return Failure(503, "the answer was ended: the server is shutting down", "shutting_down");
   return Failure(500, made.failure ? made.failure->what() : "the answer failed", "failed");
 }
-
-}  // namespace
 
 Reply json_reply(const json& body, int status) {
   return {.status = status, .body = json_text(body) + "\n"};

@@ -26,6 +26,7 @@ struct Reply {
 };
 Reply json_reply(const nlohmann::json& body, int status = 200);
 Reply failure_reply(const Failure& failure);
+Failure failure_of(const Generated& made);  // of one that did not end by itself
 
 // Who gets a reply: one that is whole, or events (server-sent, the data of each) and their end. May
 // be called from any thread; `gone` is set, by whoever knows, once nobody listens any more.

@@ -95,6 +95,7 @@ std::span<const Api::Route> Api::routes() {
       {"GET", "/v1/models/*", false, &Api::model},
       {"POST", "/v1/chat/completions", false, &Api::chat},
       {"POST", "/v1/completions", false, &Api::completions},
+      {"POST", "/v1/embeddings", false, &Api::embeddings},
       {"POST", "/tokenize", false, &Api::tokenize},
       {"POST", "/detokenize", false, &Api::detokenize},
       {"GET", "/metrics", false, &Api::metrics_text},
@@ -457,6 +458,62 @@ GenerateOptions Api::options_for(const Ask& ask, uint64_t choice, int max_tokens
   options.stop_strings = ask.stops;
   options.speech = &model_->speech();
   return options;
+}
+
+Api::Prompt Api::embedding_prompt(const EmbeddingAsk::Input& input,
+                                  const std::string& sender) const {
+  Prompt prompt;
+  if (const Talk* talk = std::get_if<Talk>(&input.of))
+    prompt = chat_prompt(*talk, sender);
+  else if (const std::string* text = std::get_if<std::string>(&input.of))
+    prompt.ids = ids_of_text(*text, true);
+  else
+    prompt.ids = std::get<std::vector<int>>(input.of);
+  if (prompt.ids.empty()) throw invalid(input.path, "expected a token at least, found none");
+  if (int(prompt.ids.size()) > context())
+    throw invalid(input.path,
+                  "this model's context has " + std::to_string(context()) +
+                      " tokens; the input has " + std::to_string(prompt.ids.size()),
+                  "context_length_exceeded");
+  try {
+    if (prompt.pictures.empty()) model_->check_prompt("input", prompt.ids, {});
+  } catch (const Error& error) {
+    throw invalid(input.path, error.what());
+  }
+  return prompt;
+}
+
+void Api::embeddings(const Call& call, const Client& client) {
+  const json body = body_of(call);
+  EmbeddingAsk ask = embedding_ask(body, options_.ask);
+  check_model(ask.model);
+  const int hidden = model_->config().hidden;
+  if (ask.dimensions && ask.dimensions != hidden)
+    throw invalid("dimensions",
+                  "this model's embeddings have " + std::to_string(hidden) + " numbers",
+                  "unsupported_value");
+  std::vector<Work> works;
+  int tokens = 0;
+  for (const EmbeddingAsk::Input& input : ask.inputs) {
+    Prompt prompt = embedding_prompt(input, call.sender);
+    tokens += int(prompt.ids.size());
+    Request request{
+        .session = nullptr, .ids = std::move(prompt.ids), .features = {}, .options = {}};
+    request.options.max_new_tokens = 0;
+    request.options.keep_state = true;
+    request.last = true;
+    check_memory(request);
+    works.push_back({.sender = call.sender,
+                     .pictures = std::move(prompt.pictures),
+                     .choices = {std::move(request)},
+                     .gone = client.gone,
+                     .done = {}});
+  }
+  const auto answer = std::make_shared<EmbeddingAnswer>(
+      options_.model, ask.base64, hidden, ask.ignored, tokens, works.size(), client, metrics_);
+  for (size_t i = 0; i < works.size(); ++i)
+    works[i].done = [answer, i](size_t, Generated made) { answer->done(i, std::move(made)); };
+  scheduler()->submit_all(std::move(works));
 }
 
 // vLLM's and llama-server's forms: a text under either name, or a chat's messages.

@@ -10,6 +10,7 @@
 
 #include "serve/answer.h"
 #include "serve/constraint.h"
+#include "serve/embedding.h"
 #include "serve/keys.h"
 #include "serve/scheduler.h"
 
@@ -84,6 +85,7 @@ class Api {
   void model(const Call&, const Client&);
   void chat(const Call&, const Client&);
   void completions(const Call&, const Client&);
+  void embeddings(const Call&, const Client&);
   void tokenize(const Call&, const Client&);
   void detokenize(const Call&, const Client&);
   void metrics_text(const Call&, const Client&);
@@ -92,6 +94,7 @@ class Api {
   nlohmann::json body_of(const Call& call) const;
   void check_model(const std::string& name) const;
   nlohmann::json model_json() const;
+  Prompt embedding_prompt(const EmbeddingAsk::Input& input, const std::string& sender) const;
   Prompt chat_prompt(const Talk& talk, const std::string& sender) const;
   int context() const;
   std::vector<int> ids_of_text(const std::string& text, bool frame) const;

@@ -10,11 +10,11 @@ namespace revenant {
 
 using nlohmann::json;
 
-namespace {
-
 std::string item(const std::string& path, size_t index) {
   return path + "[" + std::to_string(index) + "]";
 }
+
+namespace {
 
 // {"url": ...}, or the URL alone.
 PictureAsked picture_at(const json& value, const std::string& path,

@@ -21,7 +21,7 @@ struct AskLimits {
   int pictures = 8;         // of a request
   int stops = 16;           // stop strings
   size_t stop_bytes = 256;  // of each
-  int prompts = 64;         // of a text completion
+  int prompts = 64;         // of a text completion, and inputs of embeddings
   int top_logprobs = 20;
   int beams = 8;
 };
@@ -68,6 +68,7 @@ Ask chat_ask(const nlohmann::json& body, const AskLimits& limits, const Sampling
 Ask completion_ask(const nlohmann::json& body, const AskLimits& limits,
                    const Sampling& defaults = {});
 
+std::string item(const std::string& path, size_t index);  // the path to it
 // Ids of tokens at `path`; throws Failure.
 std::vector<int> ids_of(const nlohmann::json& list, const std::string& path);
 

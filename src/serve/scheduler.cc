@@ -58,8 +58,17 @@ Scheduler::Scheduler(const Model& model, const ScheduleOptions& options, Metrics
       cache_(options.picture_bytes) {}
 
 void Scheduler::submit(Work work) {
-  CHECK(!work.choices.empty() && work.gone && work.done);
-  const size_t bytes = bytes_of(work);
+  std::vector<Work> one;
+  one.push_back(std::move(work));
+  submit_all(std::move(one));
+}
+
+void Scheduler::submit_all(std::vector<Work> works) {
+  size_t bytes = 0;
+  for (const Work& work : works) {
+    CHECK(!work.choices.empty() && work.gone && work.done && work.sender == works[0].sender);
+    bytes += bytes_of(work);
+  }
   const std::lock_guard lock(mutex_);
   if (draining_) throw Failure(503, "the server is shutting down", "shutting_down");
   const auto refuse = [&](int status, const char* message, const char* reason) {
@@ -69,15 +78,21 @@ void Scheduler::submit(Work work) {
     failure.retry_after = int(std::clamp(std::ceil(turns * mean_seconds_), 1.0, 60.0));
     throw failure;
   };
-  const auto own = queues_.find(work.sender);
-  if (own != queues_.end() && !work.sender.empty() && own->second.size() >= options_.queue_each)
+  const std::string& sender = works[0].sender;
+  const auto own = queues_.find(sender);
+  const size_t others = own == queues_.end() ? 0 : own->second.size();
+  if (others > 0 && !sender.empty() && others + works.size() > options_.queue_each)
     refuse(429, "too many of your requests wait", "rate_limit_exceeded");
-  if (waiting_ >= options_.queue || (waiting_ > 0 && waiting_bytes_ + bytes > options_.queue_bytes))
+  if (waiting_ > 0 &&
+      (waiting_ + works.size() > options_.queue || waiting_bytes_ + bytes > options_.queue_bytes))
     refuse(503, "too many requests wait", "queue_full");
-  const std::string sender = work.sender;
-  queues_[sender].push_back({std::move(work), {}, bytes});
-  ++waiting_;
+  waiting_ += works.size();
   waiting_bytes_ += bytes;
+  auto& queue = queues_[sender];
+  for (Work& work : works) {
+    const size_t own_bytes = bytes_of(work);
+    queue.push_back({std::move(work), {}, own_bytes});
+  }
   woken_ = true;
   arrived_.notify_one();
 }

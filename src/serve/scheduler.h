@@ -49,8 +49,9 @@ class Scheduler {
  public:
   Scheduler(const Model& model, const ScheduleOptions& options, Metrics& metrics);
 
-  // From any thread. Throws Failure: 429 or 503 where the queue is full, 503 while it drains.
+  // From any thread. Throw Failure: 429 or 503 where the queue is full, 503 while it drains.
   void submit(Work work);
+  void submit_all(std::vector<Work> works);  // of one sender; all or none
   // From any thread: nothing new is taken; true once nothing is left.
   void drain();
   bool idle() const;

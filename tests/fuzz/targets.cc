@@ -15,6 +15,7 @@
 #include "io/zip.h"
 #include "model/config.h"
 #include "model/weights.h"
+#include "serve/embedding.h"
 #include "serve/picture.h"
 #include "support/temporary.h"
 #include "text/instruction.h"
@@ -220,6 +221,8 @@ void ask(std::string_view bytes) {
   answered([&] {
     if (body.is_object() && body.contains("prompt"))
       completion_ask(body, {});
+    else if (body.is_object() && body.contains("input"))
+      embedding_ask(body, {});
     else
       for (const PictureAsked& picture : chat_ask(body, {}).talk.pictures)
         decoded_picture(picture, {.pixels = 10'000});

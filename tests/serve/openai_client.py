@@ -104,6 +104,16 @@ def talk(server):
     made = json.loads(kept.choices[0].message.content)
     assert set(made) == {"shape", "sure"} and isinstance(made["sure"], bool), made
 
+    # Its default is base64, which it reads itself.
+    vectors = client.embeddings.create(model=name, input=["a red circle", see(QUESTION)])
+    numbers = client.embeddings.create(model=name, input=["a red circle", see(QUESTION)],
+                                       encoding_format="float")
+    for a, b in zip(vectors.data, numbers.data, strict=True):
+        assert list(a.embedding) == b.embedding and abs(sum(x * x for x in b.embedding) - 1) < 1e-4
+    assert vectors.data[0].embedding != vectors.data[1].embedding
+    refused(openai.BadRequestError, lambda: client.embeddings.create(
+        model=name, input="x", dimensions=7), param="dimensions")
+
     bad = openai.BadRequestError
     refused(bad, lambda: chat(response_format={"type": "json_schema", "json_schema": {
         "name": "s", "schema": {"type": "string", "pattern": "a"}}}), code="unsupported_schema",
