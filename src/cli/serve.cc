@@ -53,7 +53,7 @@ void serve(const Args& args) {
   if (!is_loopback(http.host) && api.keys.empty())
     tell_warnings({"others can reach " + http.host + ", and no API key is set"});
   const bool v6 = http.host.find(':') != http.host.npos;
-  std::fprintf(stderr, "listening on http://%s:%d\n",
+  std::fprintf(stderr, "listening on %s://%s:%d\n", http.certificate.empty() ? "http" : "https",
                (v6 ? "[" + http.host + "]" : http.host).c_str(), int(server.port()));
   server.run(true);
 }
@@ -106,6 +106,16 @@ void add_serve(CLI::App& app) {
   command->add_option("--host", args->http.host, "address to listen on; 0.0.0.0: all")
       ->capture_default_str();
   command->add_option("--port", args->http.port, "0: any that is free")->capture_default_str();
+  CLI::Option* certificate =
+      command
+          ->add_option("--ssl-cert-file", args->http.certificate,
+                       "certificate in PEM, with its chain: HTTPS alone is spoken then")
+          ->transform(at_home);
+  CLI::Option* key = command
+                         ->add_option("--ssl-key-file", args->http.key,
+                                      "its private key in PEM, which others cannot read")
+                         ->transform(at_home);
+  certificate->needs(key), key->needs(certificate);
   command->add_option("--alias", args->alias,
                       "the model's name for clients; else its file's or directory's");
   command

@@ -1,9 +1,11 @@
 #include "serve/http.h"
 
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <atomic>
 #include <boost/asio.hpp>
+#include <boost/asio/ssl.hpp>
 #include <boost/beast/core.hpp>
 #include <boost/beast/http.hpp>
 #include <csignal>
@@ -16,6 +18,7 @@ namespace revenant {
 namespace net = boost::asio;
 namespace beast = boost::beast;
 namespace http = boost::beast::http;
+namespace ssl = boost::asio::ssl;
 using beast::error_code;
 using net::ip::tcp;
 
@@ -25,6 +28,42 @@ class Connection;
 
 std::chrono::nanoseconds span_of(HttpOptions::Seconds seconds) {
   return std::chrono::duration_cast<std::chrono::nanoseconds>(seconds);
+}
+
+// Of the protocols that a client offers only one is spoken here.
+int choose_protocol(SSL*, const unsigned char** out, unsigned char* size, const unsigned char* in,
+                    unsigned in_size, void*) {
+  static constexpr unsigned char own[] = "\x08http/1.1";
+  unsigned char* chosen = nullptr;
+  const int found = ::SSL_select_next_proto(&chosen, size, own, sizeof own - 1, in, in_size);
+  *out = chosen;
+  return found == OPENSSL_NPN_NEGOTIATED ? SSL_TLSEXT_ERR_OK : SSL_TLSEXT_ERR_NOACK;
+}
+
+// Others on this machine must not read it.
+void check_key_mode(const Path& file) {
+  struct stat about {};
+  if (::stat(file.c_str(), &about) == 0 && (about.st_mode & 07) != 0)
+    throw Error("serve", file.string(), "a key that others cannot read (chmod o= ...)",
+                "one that they can");
+}
+
+ssl::context tls_context(const HttpOptions& options) {
+  ssl::context context(ssl::context::tls_server);
+  ::SSL_CTX_set_min_proto_version(context.native_handle(), TLS1_2_VERSION);
+  ::SSL_CTX_set_options(context.native_handle(), SSL_OP_NO_RENEGOTIATION | SSL_OP_NO_COMPRESSION);
+  ::SSL_CTX_set_alpn_select_cb(context.native_handle(), choose_protocol, nullptr);
+  context.set_password_callback([](size_t, ssl::context::password_purpose) { return ""; });
+  error_code error;
+  context.use_certificate_chain_file(options.certificate.string(), error);
+  if (error)
+    throw Error("serve", options.certificate.string(), "a certificate in PEM", error.message());
+  check_key_mode(options.key);
+  context.use_private_key_file(options.key.string(), ssl::context::pem, error);
+  if (error)
+    throw Error("serve", options.key.string(),
+                "the certificate's private key in PEM, without a password", error.message());
+  return context;
 }
 
 }  // namespace
@@ -46,6 +85,7 @@ struct HttpServer::State {
   std::atomic<int> count = 0;
   size_t memory = 0;  // taken by bodies
   bool draining = false, accepting = false, over = false;
+  std::optional<ssl::context> tls;
   net::io_context io{1};  // connections live in its handlers, and use what stands above
   tcp::acceptor acceptor{io};
   net::signal_set signals{io};
@@ -61,6 +101,7 @@ class Connection : public std::enable_shared_from_this<Connection> {
  public:
   Connection(HttpServer::State& state, tcp::socket socket)
       : state_(state), socket_(std::move(socket)), reading_(state.io), writing_(state.io) {
+    if (state.tls) secured_.emplace(socket_, *state.tls);
     state_.connections.insert(this);
     ++state_.count;
   }
@@ -70,7 +111,15 @@ class Connection : public std::enable_shared_from_this<Connection> {
     state_.left(this);
   }
 
-  void start() { next_request(); }
+  void start() {
+    if (!secured_) return next_request();
+    expires(reading_, state_.options.handshake);
+    secured_->async_handshake(ssl::stream_base::server,
+                              [self = shared_from_this()](error_code error) {
+                                self->reading_.cancel();
+                                error ? self->close() : self->next_request();
+                              });
+  }
   // The server ends: what waits for a request goes, an answer is finished.
   void drain() {
     if (idle_) close();
@@ -87,6 +136,20 @@ class Connection : public std::enable_shared_from_this<Connection> {
  private:
   using Self = std::shared_ptr<Connection>;
 
+  template <class Work>
+  void on_stream(const Work& work) {
+    secured_ ? work(*secured_) : work(socket_);
+  }
+  template <class Then>
+  void read_some(size_t most, Then then) {
+    on_stream(
+        [&](auto& stream) { stream.async_read_some(buffer_.prepare(most), std::move(then)); });
+  }
+  template <class Then>
+  void write_all(net::const_buffer bytes, Then then) {
+    on_stream([&](auto& stream) { net::async_write(stream, bytes, std::move(then)); });
+  }
+
   // --- reading a request
 
   void next_request() {
@@ -100,22 +163,23 @@ class Connection : public std::enable_shared_from_this<Connection> {
     expires(reading_,
             std::exchange(kept_, true) ? state_.options.keep_alive : state_.options.header_time);
     if (buffer_.size() > 0) return read_header();
-    socket_.async_read_some(buffer_.prepare(4096),
-                            [self = shared_from_this()](error_code error, size_t bytes) {
-                              self->buffer_.commit(bytes);
-                              if (error) return self->close();
-                              self->read_header();
-                            });
+    read_some(4096, [self = shared_from_this()](error_code error, size_t bytes) {
+      self->buffer_.commit(bytes);
+      if (error) return self->close();
+      self->read_header();
+    });
   }
 
   void read_header() {
     idle_ = false;
     expires(reading_, state_.options.header_time);
-    http::async_read_header(socket_, buffer_, *parser_,
-                            [self = shared_from_this()](error_code error, size_t) {
-                              self->reading_.cancel();
-                              error ? self->refuse_reading(error) : self->admit();
-                            });
+    on_stream([this](auto& stream) {
+      http::async_read_header(stream, buffer_, *parser_,
+                              [self = shared_from_this()](error_code error, size_t) {
+                                self->reading_.cancel();
+                                error ? self->refuse_reading(error) : self->admit();
+                              });
+    });
   }
 
   void admit() {
@@ -139,10 +203,10 @@ class Connection : public std::enable_shared_from_this<Connection> {
     body_deadline_ = std::chrono::steady_clock::now() + span_of(state_.options.body_time);
     const bool waits = beast::iequals(request[http::field::expect], "100-continue");
     if (!waits) return read_body();
-    net::async_write(socket_, net::buffer("HTTP/1.1 100 Continue\r\n\r\n", 25),
-                     [self = shared_from_this()](error_code error, size_t) {
-                       error ? self->close() : self->read_body();
-                     });
+    write_all(net::buffer("HTTP/1.1 100 Continue\r\n\r\n", 25),
+              [self = shared_from_this()](error_code error, size_t) {
+                error ? self->close() : self->read_body();
+              });
   }
 
   // Room for the whole body, however long it says that it is.
@@ -167,11 +231,13 @@ class Connection : public std::enable_shared_from_this<Connection> {
     const auto left = body_deadline_ - std::chrono::steady_clock::now();
     expires(reading_, std::min(state_.options.body_pause,
                                std::max(HttpOptions::Seconds(left), HttpOptions::Seconds(0))));
-    http::async_read_some(socket_, buffer_, *parser_,
-                          [self = shared_from_this()](error_code error, size_t) {
-                            self->reading_.cancel();
-                            error ? self->refuse_reading(error) : self->read_body();
-                          });
+    on_stream([this](auto& stream) {
+      http::async_read_some(stream, buffer_, *parser_,
+                            [self = shared_from_this()](error_code error, size_t) {
+                              self->reading_.cancel();
+                              error ? self->refuse_reading(error) : self->read_body();
+                            });
+    });
   }
 
   void refuse_reading(error_code error) {
@@ -235,12 +301,11 @@ class Connection : public std::enable_shared_from_this<Connection> {
   void watch() {
     if (watching_ || buffer_.size() >= state_.options.header_bytes) return;
     watching_ = true;
-    socket_.async_read_some(buffer_.prepare(4096),
-                            [self = shared_from_this()](error_code error, size_t bytes) {
-                              self->watching_ = false;
-                              self->buffer_.commit(bytes);
-                              self->watched(error);
-                            });
+    read_some(4096, [self = shared_from_this()](error_code error, size_t bytes) {
+      self->watching_ = false;
+      self->buffer_.commit(bytes);
+      self->watched(error);
+    });
   }
   // `unwatch` ends a watch, too: then what follows has waited for it.
   void watched(error_code error) {
@@ -325,14 +390,13 @@ class Connection : public std::enable_shared_from_this<Connection> {
     sent_ = std::move(out_);
     out_.clear();
     expires(writing_, state_.options.write_time);
-    net::async_write(socket_, net::buffer(sent_),
-                     [self = shared_from_this()](error_code error, size_t) {
-                       self->writing_.cancel();
-                       self->busy_ = false;
-                       if (error) return self->close();
-                       if (!self->out_.empty()) return self->write();
-                       if (self->ending_) self->request_over();
-                     });
+    write_all(net::buffer(sent_), [self = shared_from_this()](error_code error, size_t) {
+      self->writing_.cancel();
+      self->busy_ = false;
+      if (error) return self->close();
+      if (!self->out_.empty()) return self->write();
+      if (self->ending_) self->request_over();
+    });
   }
 
   void request_over() {
@@ -343,10 +407,14 @@ class Connection : public std::enable_shared_from_this<Connection> {
 
   // A reply that is followed by a reset may never be read: first the other side has its time.
   void linger() {
-    error_code ignored;
-    socket_.shutdown(tcp::socket::shutdown_send, ignored);
     lingering_ = true;
     expires(reading_, HttpOptions::Seconds(2));
+    if (!secured_) return end_sending();
+    secured_->async_shutdown([self = shared_from_this()](error_code) { self->end_sending(); });
+  }
+  void end_sending() {
+    error_code ignored;
+    socket_.shutdown(tcp::socket::shutdown_send, ignored);
     discard();
   }
   void discard() {
@@ -372,6 +440,7 @@ class Connection : public std::enable_shared_from_this<Connection> {
 
   HttpServer::State& state_;
   tcp::socket socket_;
+  std::optional<ssl::stream<tcp::socket&>> secured_;  // over it
   beast::flat_buffer buffer_;
   std::optional<http::request_parser<http::string_body>> parser_;
   net::steady_timer reading_, writing_;
@@ -392,6 +461,9 @@ class Connection : public std::enable_shared_from_this<Connection> {
 }  // namespace
 
 void HttpServer::State::listen() {
+  if (options.certificate.empty() != options.key.empty())
+    throw Error("serve", "TLS", "a certificate and its key", "one of them");
+  if (!options.certificate.empty()) tls.emplace(tls_context(options));
   error_code error;
   const auto address =
       net::ip::make_address(options.host == "localhost" ? "127.0.0.1" : options.host, error);

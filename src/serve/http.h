@@ -1,5 +1,5 @@
-// HTTP/1.1 before the Api: sockets, limits, timeouts, streams, and who left. One thread serves all
-// connections; a few others read requests (JSON, pictures, tokens).
+// HTTP/1.1 before the Api, plain or over TLS: sockets, limits, timeouts, streams, and who left. One
+// thread serves all connections; a few others read requests (JSON, pictures, tokens).
 #pragma once
 
 #include <chrono>
@@ -15,6 +15,7 @@ struct HttpOptions {
   using Seconds = std::chrono::duration<double>;
   std::string host = "127.0.0.1";
   uint16_t port = 8080;                    // 0: any that is free
+  Path certificate = {}, key = {};         // PEM, the certificate with its chain: TLS; both or none
   size_t body_bytes = size_t(32) << 20;    // else 413
   size_t header_bytes = size_t(16) << 10;  // with the request line; else 431
   size_t uri_bytes = size_t(8) << 10;      // else 414
@@ -23,6 +24,7 @@ struct HttpOptions {
   size_t stream_bytes = size_t(16) << 20;  // that a client may be behind; then it is let go
   int connections = 256;                   // more wait, unaccepted
   int readers = 2;                         // threads that read requests
+  Seconds handshake{10};                   // of TLS; else let go
   Seconds header_time{10}, body_pause{30}, body_time{120};  // else 408
   Seconds write_time{30};  // that a client may take nothing; then it is let go
   Seconds keep_alive{75};  // between the requests of a connection

@@ -9,7 +9,7 @@ class Server:
     def __init__(self, *options, environment=None):
         self.process = subprocess.Popen([program, "serve", *options], stderr=subprocess.PIPE,
                                         text=True, env=environment)
-        while not (found := re.fullmatch(r"listening on http://(\S+):(\d+)\n",
+        while not (found := re.fullmatch(r"listening on https?://(\S+):(\d+)\n",
                                          line := self.process.stderr.readline())):
             assert line.startswith("revenant: warning"), line
         self.host, self.port = found[1], int(found[2])
@@ -113,6 +113,14 @@ for option, value, key in ("--traverse", "off", "trol_traverse"), ("--passes", "
     refused = subprocess.run([program, "serve", *DEFAULTS, option, value], capture_output=True,
                              text=True)
     assert refused.returncode == 1 and key in refused.stderr, refused
+
+# TLS itself: tests/serve/tls_test.cc.
+for options, code, told in ((["--ssl-cert-file", "/none.pem"], 2, "--ssl-key-file"),
+                            (["--ssl-key-file", "/none.pem"], 2, "--ssl-cert-file"),
+                            (["--ssl-cert-file", "/none.pem", "--ssl-key-file", "/key.pem"], 1,
+                             "/none.pem: expected a certificate")):
+    refused = subprocess.run([program, "serve", *DEFAULTS, *options], capture_output=True, text=True)
+    assert refused.returncode == code and told in refused.stderr, refused
 
 # A port that is taken is said so.
 with Server(*DEFAULTS) as server:

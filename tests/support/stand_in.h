@@ -3,9 +3,7 @@
 #pragma once
 
 #include <arpa/inet.h>
-#include <openssl/pem.h>
 #include <openssl/ssl.h>
-#include <openssl/x509v3.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -20,7 +18,7 @@
 #include <vector>
 
 #include "base/ascii.h"
-#include "base/file.h"
+#include "support/certificate.h"
 
 namespace revenant {
 
@@ -62,45 +60,6 @@ inline std::string completion(const std::string& text, int prompt = 10, int toke
                         {"usage", {{"prompt_tokens", prompt}, {"completion_tokens", tokens}}}}
       .dump();
 }
-
-// A key and a certificate of 127.0.0.1 and localhost that vouches for itself.
-class OwnCertificate {
- public:
-  OwnCertificate() : key_(::EVP_RSA_gen(2048)), certificate_(::X509_new()) {
-    ::X509_set_version(certificate_, 2);
-    ::ASN1_INTEGER_set(::X509_get_serialNumber(certificate_), 1);
-    ::X509_gmtime_adj(::X509_getm_notBefore(certificate_), -3600);
-    ::X509_gmtime_adj(::X509_getm_notAfter(certificate_), 3600);
-    ::X509_set_pubkey(certificate_, key_);
-    X509_NAME* name = ::X509_get_subject_name(certificate_);
-    ::X509_NAME_add_entry_by_txt(name, "CN", MBSTRING_ASC,
-                                 reinterpret_cast<const unsigned char*>("localhost"), -1, -1, 0);
-    ::X509_set_issuer_name(certificate_, name);
-    X509_EXTENSION* names =
-        ::X509V3_EXT_conf_nid(nullptr, nullptr, NID_subject_alt_name, "DNS:localhost");
-    ::X509_add_ext(certificate_, names, -1);
-    ::X509_EXTENSION_free(names);
-    ::X509_sign(certificate_, key_, ::EVP_sha256());
-  }
-  ~OwnCertificate() { ::X509_free(certificate_), ::EVP_PKEY_free(key_); }
-  OwnCertificate(const OwnCertificate&) = delete;
-
-  void write(const Path& file) const {
-    std::FILE* out = std::fopen(file.c_str(), "w");
-    ::PEM_write_X509(out, certificate_);
-    std::fclose(out);
-  }
-  SSL_CTX* context() const {
-    SSL_CTX* context = ::SSL_CTX_new(::TLS_server_method());
-    ::SSL_CTX_use_certificate(context, certificate_);
-    ::SSL_CTX_use_PrivateKey(context, key_);
-    return context;
-  }
-
- private:
-  EVP_PKEY* key_;
-  X509* certificate_;
-};
 
 class StandIn {
  public:
