@@ -1,6 +1,8 @@
 // revenant serve: an OpenAI-compatible server.
 #include <cstdio>
 #include <cstdlib>
+#include <filesystem>
+#include <utility>
 
 #include "cli/commands.h"
 #include "cli/options.h"
@@ -11,13 +13,14 @@ namespace revenant {
 namespace {
 
 struct Args {
-  ModelArgs model;
+  ModelArgs model;  // but for its directory
+  std::vector<std::string> models;
   ApiOptions api;
   HttpOptions http;
   std::string alias;
   std::vector<std::string> keys;
   std::vector<Path> key_files;
-  size_t body_megabytes = 32, picture_megabytes = 256;
+  size_t body_megabytes = 32, picture_megabytes = 256, model_megabytes = 0;
   double drain_seconds = 30;
 };
 
@@ -25,11 +28,59 @@ bool is_loopback(const std::string& host) {
   return host == "localhost" || host == "::1" || host.starts_with("127.");
 }
 
+std::string name_of(const Path& path) {
+  std::string name = path.filename().string();
+  if (name.ends_with(".gguf")) name.resize(name.size() - 5);
+  return name.empty() ? path.parent_path().filename().string() : name;
+}
+
+// What its files take: they are mapped.
+size_t bytes_of(const Path& path) {
+  std::error_code error;
+  if (!std::filesystem::is_directory(path, error)) {
+    const auto size = std::filesystem::file_size(path, error);
+    return error ? 0 : size_t(size);
+  }
+  size_t sum = 0;
+  for (const auto& file : std::filesystem::directory_iterator(path, error))
+    if (file.is_regular_file(error)) sum += size_t(file.file_size(error));
+  return sum;
+}
+
+// PATH, or NAME=PATH where no file is called so and no / stands in the name.
+// Whether the first failure to load it is told: that of the first model ends the program, which
+// tells it.
+ModelToServe model_to_serve(const std::string& text, const ModelOptions& options, bool told) {
+  std::error_code error;
+  const size_t equals = text.find('=');
+  const bool named = equals != text.npos && equals > 0 && text.find('/') > equals &&
+                     !std::filesystem::exists(text, error);
+  const Path path = expand_home(named ? text.substr(equals + 1) : text);
+  if (path.empty()) throw Error("serve", "-m", "a path", text);
+  const std::string name = named ? text.substr(0, equals) : name_of(path);
+  return {.name = name, .bytes = bytes_of(path), .load = [path, name, options, told]() mutable {
+            const bool tells = std::exchange(told, true);
+            try {
+              auto model = std::make_shared<const Model>(path, options);
+              tell_warnings(model->warnings());
+              return model;
+            } catch (const std::exception& error) {
+              if (tells) tell_warnings({"model " + name + ": " + reason_of(error)});
+              throw;
+            }
+          }};
+}
+
+std::vector<ModelToServe> models_to_serve(const Args& args) {
+  std::vector<ModelToServe> models;
+  for (const std::string& text : args.models)
+    models.push_back(model_to_serve(text, args.model.options, !models.empty()));
+  if (!args.alias.empty()) models.front().name = args.alias;
+  return models;
+}
+
 ApiOptions api_options(const Args& args) {
   ApiOptions api = args.api;
-  api.model = args.alias.empty() ? args.model.directory.filename().string() : args.alias;
-  if (api.model.ends_with(".gguf")) api.model.resize(api.model.size() - 5);
-  if (api.model.empty()) api.model = args.model.directory.parent_path().filename().string();
   for (const std::string& key : args.keys) api.keys.add(key);
   for (const Path& file : args.key_files) api.keys.add_file(file);
   if (const char* key = std::getenv("REVENANT_API_KEY")) api.keys.add(key);
@@ -45,11 +96,7 @@ void serve(const Args& args) {
   http.body_bytes = args.body_megabytes << 20;
   http.drain = HttpOptions::Seconds(args.drain_seconds);
   const ApiOptions api = api_options(args);
-  Server server(api, http, [&args] {
-    auto model = std::make_shared<const Model>(args.model.directory, args.model.options);
-    tell_warnings(model->warnings());
-    return model;
-  });
+  Server server(api, http, models_to_serve(args), args.model_megabytes << 20);
   if (!is_loopback(http.host) && api.keys.empty())
     tell_warnings({"others can reach " + http.host + ", and no API key is set"});
   const bool v6 = http.host.find(':') != http.host.npos;
@@ -103,6 +150,20 @@ void add_serve(CLI::App& app) {
   CLI::App* command =
       app.add_subcommand("serve", "An HTTP server that OpenAI's clients can talk to");
   add_model_options(*command, args->model);
+  command->remove_option(command->get_option("--model"));
+  command
+      ->add_option("-m,--model", args->models,
+                   "model directory or GGUF file, or NAME=PATH; may repeat: the others are loaded\n"
+                   "when they are asked for")
+      ->required()
+      ->allow_extra_args(false);
+  command
+      ->add_option(
+          "--model-memory", args->model_megabytes,
+          "MiB of loaded models' files; beyond, the one that was not asked for the longest\n"
+          "time goes. 0: no limit")
+      ->check(CLI::Range(0, 1 << 30))
+      ->capture_default_str();
   command->add_option("--host", args->http.host, "address to listen on; 0.0.0.0: all")
       ->capture_default_str();
   command->add_option("--port", args->http.port, "0: any that is free")->capture_default_str();
@@ -117,7 +178,7 @@ void add_serve(CLI::App& app) {
                          ->transform(at_home);
   certificate->needs(key), key->needs(certificate);
   command->add_option("--alias", args->alias,
-                      "the model's name for clients; else its file's or directory's");
+                      "the (first) model's name for clients; else its file's or directory's");
   command
       ->add_option("--api-key", args->keys,
                    "needed by all but /health; may repeat. Others see it in lists of processes:\n"

@@ -117,6 +117,12 @@ void Api::ready(std::shared_ptr<const Model> model) {
   scheduler_ = owned_.get();
 }
 
+void Api::unload() {
+  end();
+  vocabulary_.reset();
+  model_.reset();
+}
+
 void Api::end() {
   scheduler_ = nullptr;
   owned_.reset();
@@ -198,33 +204,35 @@ void Api::health(const Call&, const Client& client) {
                           503));
 }
 
-json Api::model_json() const {
-  return {{"id", options_.model},
-          {"object", "model"},
-          {"created", started_},
-          {"owned_by", "revenant"},
-          {"max_model_len", context()}};
+json Api::model_json(bool there) const {
+  json one = {
+      {"id", options_.model}, {"object", "model"}, {"created", started_}, {"owned_by", "revenant"}};
+  if (there) one["max_model_len"] = context();
+  return one;
 }
 
 void Api::models(const Call&, const Client& client) {
-  client.reply(json_reply({{"object", "list"}, {"data", {model_json()}}}));
+  client.reply(json_reply({{"object", "list"}, {"data", {model_json(true)}}}));
 }
 
 void Api::model(const Call& call, const Client& client) {
   check_model(call.path.substr(std::string_view("/v1/models/").size()));
-  client.reply(json_reply(model_json()));
+  client.reply(json_reply(model_json(true)));
+}
+
+std::string Api::metrics_now(bool there) const {
+  if (!there) return metrics_.text({});
+  const Pages& pages = *model_->pages();
+  const double held = double(pages.held());
+  return metrics_.text({{"num_requests_running", double(scheduler()->running())},
+                        {"num_requests_waiting", double(scheduler()->waiting())},
+                        {"kv_cache_usage_perc", pages.limit() ? held / double(pages.limit()) : 0},
+                        {"kv_cache_bytes", held},
+                        {"picture_cache_bytes", double(scheduler()->picture_bytes())}});
 }
 
 void Api::metrics_text(const Call&, const Client& client) {
-  const Pages& pages = *model_->pages();
-  const double held = double(pages.held());
-  client.reply({.type = "text/plain; version=0.0.4",
-                .body = metrics_.text(
-                    {{"num_requests_running", double(scheduler()->running())},
-                     {"num_requests_waiting", double(scheduler()->waiting())},
-                     {"kv_cache_usage_perc", pages.limit() ? held / double(pages.limit()) : 0},
-                     {"kv_cache_bytes", held},
-                     {"picture_cache_bytes", double(scheduler()->picture_bytes())}})});
+  client.reply({.type = metrics_type, .body = metrics_now(true)});
 }
 
 void Api::props(const Call&, const Client& client) {
@@ -442,9 +450,9 @@ void Api::submit(const Call& call, const Client& client, Ask ask, std::vector<Pr
 }
 
 std::shared_ptr<const Vocabulary> Api::vocabulary() const {
-  std::call_once(reading_vocabulary_, [this] {
+  const std::lock_guard lock(reading_vocabulary_);
+  if (!vocabulary_)
     vocabulary_ = std::make_shared<Vocabulary>(model_->speech(), model_->config().vocab);
-  });
   return vocabulary_;
 }
 

@@ -49,6 +49,8 @@ struct Admission {
   std::vector<std::pair<std::string, std::string>> headers;  // of any reply
 };
 
+constexpr char metrics_type[] = "text/plain; version=0.0.4";
+
 class Api {
  public:
   struct Route {
@@ -67,8 +69,14 @@ class Api {
   // once.
   void answer(const Call& call, const Client& client);
 
-  void ready(std::shared_ptr<const Model> model);  // once; 503 until then
+  void ready(std::shared_ptr<const Model> model);  // 503 until then
+  // The model goes, and with it all that was cached, until another `ready`. Nobody may be in
+  // `answer`, and no request on its way.
+  void unload();
   void end();  // lets go all requests; nothing is answered any more
+  // `there`: the model is ready, and stays so meanwhile.
+  nlohmann::json model_json(bool there) const;
+  std::string metrics_now(bool there) const;
   Scheduler* scheduler() const { return scheduler_.load(); }  // null until then
   Metrics& metrics() { return metrics_; }
   const ApiOptions& options() const { return options_; }
@@ -93,7 +101,6 @@ class Api {
 
   nlohmann::json body_of(const Call& call) const;
   void check_model(const std::string& name) const;
-  nlohmann::json model_json() const;
   Prompt embedding_prompt(const EmbeddingAsk::Input& input, const std::string& sender) const;
   Prompt chat_prompt(const Talk& talk, const std::string& sender) const;
   int context() const;
@@ -111,7 +118,7 @@ class Api {
   Metrics metrics_;
   const int64_t started_;
   std::shared_ptr<const Model> model_;
-  mutable std::once_flag reading_vocabulary_;
+  mutable std::mutex reading_vocabulary_;
   mutable std::shared_ptr<const Vocabulary> vocabulary_;  // of those who need it
   std::unique_ptr<Scheduler> owned_;
   std::atomic<Scheduler*> scheduler_ = nullptr;

@@ -69,8 +69,8 @@ ssl::context tls_context(const HttpOptions& options) {
 }  // namespace
 
 struct HttpServer::State {
-  State(Api& which, const HttpOptions& how)
-      : api(which), options(how), readers(size_t(how.readers)) {}
+  State(Models& which, const HttpOptions& how)
+      : models(which), options(how), readers(size_t(how.readers)) {}
 
   void listen();
   void accept();
@@ -79,7 +79,7 @@ struct HttpServer::State {
   void end_if_over();
   ~State() { over = true; }
 
-  Api& api;
+  Models& models;
   const HttpOptions options;
   std::set<Connection*> connections;
   std::atomic<int> count = 0;
@@ -192,7 +192,7 @@ class Connection : public std::enable_shared_from_this<Connection> {
       return refuse(414, "the path is too long", "uri_too_long");
     if (std::distance(request.begin(), request.end()) > state_.options.header_fields)
       return refuse(431, "too many header fields", "header_too_large");
-    Admission admission = state_.api.admit(
+    Admission admission = state_.models.admit(
         {std::string(request.method_string()), std::string(request.target()),
          field(http::field::authorization), field("X-Api-Key"), field(http::field::origin),
          field(http::field::host), field(http::field::if_none_match)});
@@ -258,8 +258,8 @@ class Connection : public std::enable_shared_from_this<Connection> {
   void refuse(int status, const std::string& message, const char* code, int retry_after = 0) {
     Failure failure(status, message, code);
     failure.retry_after = retry_after;
-    state_.api.metrics().count("requests_rejected_total", 1,
-                               "reason=\"" + std::string(code) + "\"");
+    state_.models.metrics().count("requests_rejected_total", 1,
+                                  "reason=\"" + std::string(code) + "\"");
     reply_unread(failure_reply(failure));
   }
   // A reply to a request of which the body, if there is one, stays unread.
@@ -292,8 +292,9 @@ class Connection : public std::enable_shared_from_this<Connection> {
             },
         .end = [on_io] { on_io([](Connection& c) { c.end_stream(); }); },
         .gone = gone_};
-    net::post(state_.readers,
-              [api = &state_.api, call = std::move(call_), client] { api->answer(call, client); });
+    net::post(state_.readers, [models = &state_.models, call = std::move(call_), client] {
+      models->answer(call, client);
+    });
   }
 
   // Nobody else notices that a client left while its answer is computed. What it sends meanwhile
@@ -511,13 +512,13 @@ void HttpServer::State::drain() {
   draining = true;
   error_code ignored;
   acceptor.close(ignored);
-  if (Scheduler* scheduler = api.scheduler()) scheduler->drain();
+  models.drain();
   for (Connection* connection : std::vector(connections.begin(), connections.end()))
     connection->drain();
   deadline.expires_after(span_of(options.drain));
   deadline.async_wait([this](error_code stopped) {
     if (stopped) return;
-    if (Scheduler* scheduler = api.scheduler()) scheduler->cancel_all();
+    models.cancel_all();
     deadline.expires_after(std::chrono::seconds(5));
     deadline.async_wait([this](error_code again) {
       if (!again) io.stop();
@@ -530,8 +531,8 @@ void HttpServer::State::end_if_over() {
   if (connections.empty()) io.stop();
 }
 
-HttpServer::HttpServer(Api& api, const HttpOptions& options)
-    : state_(std::make_unique<State>(api, options)) {
+HttpServer::HttpServer(Models& models, const HttpOptions& options)
+    : state_(std::make_unique<State>(models, options)) {
   state_->listen();
 }
 

@@ -1,5 +1,5 @@
-// HTTP/1.1 before the Api, plain or over TLS: sockets, limits, timeouts, streams, and who left. One
-// thread serves all connections; a few others read requests (JSON, pictures, tokens).
+// HTTP/1.1 before the models, plain or over TLS: sockets, limits, timeouts, streams, and who left.
+// One thread serves all connections; a few others read requests (JSON, pictures, tokens).
 #pragma once
 
 #include <chrono>
@@ -7,7 +7,7 @@
 #include <memory>
 #include <string>
 
-#include "serve/api.h"
+#include "serve/models.h"
 
 namespace revenant {
 
@@ -35,7 +35,7 @@ struct HttpOptions {
 class HttpServer {
  public:
   // Listens. Throws Error.
-  HttpServer(Api& api, const HttpOptions& options);
+  HttpServer(Models& models, const HttpOptions& options);
   ~HttpServer();
 
   uint16_t port() const;

@@ -2,8 +2,9 @@
 
 namespace revenant {
 
-Server::Server(ApiOptions api, const HttpOptions& http, Load load)
-    : api_(std::move(api)), http_(api_, http), load_(std::move(load)) {
+Server::Server(const ApiOptions& api, const HttpOptions& http, std::vector<ModelToServe> models,
+               size_t budget)
+    : models_(api, std::move(models), budget), http_(models_, http) {
   computing_ = std::thread([this] { compute(); });
 }
 
@@ -11,10 +12,9 @@ Server::~Server() { end_computing(); }
 
 void Server::compute() {
   try {
-    api_.ready(load_());
-    Scheduler& scheduler = *api_.scheduler();
+    models_.begin();
     while (!ended_)
-      if (!scheduler.turn()) scheduler.wait();
+      if (!models_.turn()) models_.wait();
   } catch (...) {
     failure_ = std::current_exception();
     http_.stop();
@@ -23,14 +23,14 @@ void Server::compute() {
 
 void Server::end_computing() {
   ended_ = true;
-  if (Scheduler* scheduler = api_.scheduler()) scheduler->wake();
+  models_.wake();
   if (computing_.joinable()) computing_.join();
 }
 
 void Server::run(bool signals) {
   http_.run(signals);
   end_computing();
-  api_.end();
+  models_.end();
   if (failure_) std::rethrow_exception(failure_);
 }
 

@@ -596,13 +596,15 @@ std::vector<std::string> commands_in(const std::string& help) {
 std::vector<OptionRow> Options::serve_rows() const {
   std::vector<OptionRow> rows;
   for (const char* option :
-       {"-m,--model",        "-t,--threads",   "--config-set",     "--cache-type", "--cache-memory",
-        "--weights",         "--traverse",     "--passes",         "--host",       "--port",
-        "--ssl-cert-file",   "--ssl-key-file", "--alias",          "--api-key",    "--api-key-file",
-        "--cors-origin",     "-n,--predict",   "-c,--ctx-size",    "--temp",       "--top-k",
-        "--top-p",           "--min-p",        "--repeat-penalty", "--parallel",   "--queue",
-        "--queue-each",      "--max-body",     "--max-images",     "--max-pixels", "--image-memory",
-        "--max-connections", "--drain"})
+       {"-m,--model",     "-t,--threads", "--config-set",    "--cache-type",
+        "--cache-memory", "--weights",    "--traverse",      "--passes",
+        "--host",         "--port",       "--ssl-cert-file", "--ssl-key-file",
+        "--model-memory", "--alias",      "--api-key",       "--api-key-file",
+        "--cors-origin",  "-n,--predict", "-c,--ctx-size",   "--temp",
+        "--top-k",        "--top-p",      "--min-p",         "--repeat-penalty",
+        "--parallel",     "--queue",      "--queue-each",    "--max-body",
+        "--max-images",   "--max-pixels", "--image-memory",  "--max-connections",
+        "--drain"})
     rows.push_back({"serve", option, {}, {}, out, "", "tests/serve/options.py"});
   return rows;
 }

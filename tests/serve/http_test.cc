@@ -196,7 +196,7 @@ TEST_F(Http, AModelThatCannotBeLoadedEndsIt) {
   http.port = 0;
   Server server({}, http, []() -> std::shared_ptr<const Model> { throw Error("x", "y", "z"); });
   EXPECT_THROW(server.run(false), Error);
-  EXPECT_THROW(HttpServer(server.api(), HttpOptions{.host = "nowhere"}), Error);
+  EXPECT_THROW(HttpServer(server.models(), HttpOptions{.host = "nowhere"}), Error);
 }
 
 TEST_F(Http, WholeAndStreamed) {

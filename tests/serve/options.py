@@ -114,6 +114,22 @@ for option, value, key in ("--traverse", "off", "trol_traverse"), ("--passes", "
                              text=True)
     assert refused.returncode == 1 and key in refused.stderr, refused
 
+# -m again, --model-memory: the second is loaded when it is asked for, and the first goes.
+for memory, both in ("0", True), ("40", False):
+    with Server("-m", model, "-m", f"second={model}", "--port", "0", "-t", "2",
+                "--model-memory", memory) as server:
+        listed = lambda: {m["id"]: m["loaded"] for m in server.ask("/v1/models")[1]["data"]}
+        assert listed() == {"phantom-nano": True, "second": False}
+        status, answer, _ = server.ask("/v1/chat/completions", chat(model="second", max_tokens=2))
+        assert status == 200 and answer["model"] == "second", answer
+        assert listed() == {"phantom-nano": both, "second": True}
+        status, answer, _ = server.ask("/v1/chat/completions", chat(model="third"))
+        assert status == 404 and answer["error"]["code"] == "model_not_found", answer
+        assert server.ask("/v1/chat/completions", chat(max_tokens=2))[1]["model"] == "phantom-nano"
+refused = subprocess.run([program, "serve", "-m", model, "-m", f"x={model}", "--model-memory", "1"],
+                         capture_output=True, text=True)
+assert refused.returncode == 1 and "expected at most 1048576 bytes" in refused.stderr, refused
+
 # TLS itself: tests/serve/tls_test.cc.
 for options, code, told in ((["--ssl-cert-file", "/none.pem"], 2, "--ssl-key-file"),
                             (["--ssl-key-file", "/none.pem"], 2, "--ssl-cert-file"),
