@@ -29,8 +29,7 @@ const std::string python = REVENANT_SOURCE_DIR "/.venv/bin/python";
 bool has_client() { return output_of(python + " -c 'import openai'").second == 0; }
 
 TEST(OpenAiClient, AllThatItKnows) {
-  if (!has_client())
-    GTEST_SKIP() << "no package openai in .venv (tools/install.sh test)";
+  if (!has_client()) GTEST_SKIP() << "no package openai in .venv (tools/install.sh test)";
   expect_well(python, "openai_client.py");
 }
 
