@@ -20,6 +20,8 @@ struct Args {
   std::string alias;
   std::vector<std::string> keys;
   std::vector<Path> key_files;
+  Path cache_directory;  // empty: none
+  size_t cache_megabytes = 4096;
   size_t body_megabytes = 32, picture_megabytes = 256, model_megabytes = 0;
   double drain_seconds = 30;
 };
@@ -88,6 +90,11 @@ ApiOptions api_options(const Args& args) {
   if (is_loopback(args.http.host) && api.keys.empty())
     api.hosts = {"localhost", "127.0.0.1", "[::1]", args.http.host};
   api.schedule.picture_bytes = args.picture_megabytes << 20;
+  if (!args.cache_directory.empty())
+    api.schedule.disk = std::make_shared<DiskCache>(
+        DiskCacheOptions{.directory = args.cache_directory,
+                         .bytes = args.cache_megabytes << 20,
+                         .tell = [](const std::string& what) { tell_warnings({what}); }});
   return api;
 }
 
@@ -131,6 +138,17 @@ void add_limits(CLI::App& command, Args& args) {
       .add_option("--image-memory", args.picture_megabytes,
                   "MiB of encoded pictures that are kept for who asks about them again")
       ->check(CLI::Range(0, 1 << 20))
+      ->capture_default_str();
+  CLI::Option* directory =
+      command
+          .add_option("--cache-dir", args.cache_directory,
+                      "keeps what prompts begin with and encoded pictures here, over restarts")
+          ->transform(at_home);
+  command
+      .add_option("--cache-dir-size", args.cache_megabytes,
+                  "MiB of it at most; what was not used for the longest time goes")
+      ->needs(directory)
+      ->check(CLI::Range(1, 1 << 30))
       ->capture_default_str();
   command.add_option("--max-connections", args.http.connections, "at once; more wait")
       ->check(CLI::Range(1, 1 << 16))

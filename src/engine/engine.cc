@@ -15,7 +15,7 @@ constexpr int least_rows = 16;
 
 Engine::Engine(const Model& model, const EngineOptions& options)
     : model_(model), options_(options) {
-  if (options.prefixes) prefixes_.emplace(model);
+  if (options.prefixes) prefixes_.emplace(model, options.disk);
 }
 
 Engine::Ticket Engine::submit(Request request) {

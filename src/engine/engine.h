@@ -16,10 +16,11 @@
 namespace revenant {
 
 struct EngineOptions {
-  int rows = rows_together;  // of a step, at most
-  double seconds = 1;        // of a step with several answers in it, about: prompts get fewer rows
-  size_t sequences = 64;     // answers on their way at once, at most
-  bool prefixes = false;     // prompts that begin alike share the rows of their beginnings
+  int rows = rows_together;   // of a step, at most
+  double seconds = 1;         // of a step with several answers in it, about: prompts get fewer rows
+  size_t sequences = 64;      // answers on their way at once, at most
+  bool prefixes = false;      // prompts that begin alike share the rows of their beginnings
+  DiskCache* disk = nullptr;  // which keeps these over runs, and outlives the engine; null: none
 };
 
 class Engine {

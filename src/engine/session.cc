@@ -152,6 +152,14 @@ PageKey Session::page_key(int page) const {
   return {{ids_.begin() + begin, ids_.begin() + end}, digests_[size_t(page)], salt_, made};
 }
 
+size_t Session::passes_of_pages() const {
+  const Plan next = plan();
+  const bool traversed = cached() > 0
+                             ? made_[0].traversed
+                             : made_under(model_->config(), next.length, next.prompt).traversed;
+  return size_t(traversed ? model_->config().trol.passes : 1);
+}
+
 void Session::take_page(const SharedPage& page) {
   const Plan next = plan();
   sequence_.take(page);

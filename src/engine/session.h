@@ -82,6 +82,7 @@ class Session {
   bool takes_page(int page) const;
   bool gives_page(int page) const;
   PageKey page_key(int page) const;  // of tokens that it has
+  size_t passes_of_pages() const;    // that one has which it takes or gives
   void take_page(const SharedPage& page);
   SharedPage give_page(int page) const;
 

@@ -1,6 +1,7 @@
 #include "serve/picture.h"
 
 #include <algorithm>
+#include <cstring>
 
 #include "base/ascii.h"
 #include "base/base64.h"
@@ -72,12 +73,40 @@ TiledPicture tiled_picture(const Model& model, const PictureAsked& asked,
 
 std::optional<Tensor> PictureCache::find(const std::string& key) {
   const auto at = by_key_.find(key);
-  if (at == by_key_.end()) return {};
+  if (at == by_key_.end()) return find_on_disk(key);
   entries_.splice(entries_.begin(), entries_, at->second);
   return entries_.front().features;
 }
 
+std::string PictureCache::name_of(const std::string& key) const {
+  return sha256_of("picture " + numbers_ + " " + key);
+}
+
+// How wide a row is, then the rows.
+std::optional<Tensor> PictureCache::find_on_disk(const std::string& key) {
+  const std::optional<std::string> bytes = disk_ ? disk_->find(name_of(key)) : std::nullopt;
+  uint32_t width = 0;
+  if (!bytes || bytes->size() <= sizeof width) return {};
+  std::memcpy(&width, bytes->data(), sizeof width);
+  const size_t numbers = (bytes->size() - sizeof width) / sizeof(float);
+  if (width == 0 || numbers % width != 0) return {};
+  Tensor features(int(numbers / width), 1, int(width));
+  std::memcpy(features.data(), bytes->data() + sizeof width, numbers * sizeof(float));
+  enter(key, features);
+  return features;
+}
+
 void PictureCache::put(const std::string& key, const Tensor& features) {
+  if (disk_) {
+    const uint32_t width = uint32_t(features.width);
+    std::string bytes(reinterpret_cast<const char*>(&width), sizeof width);
+    bytes.append(reinterpret_cast<const char*>(features.data()), features.size() * sizeof(float));
+    disk_->put(name_of(key), std::move(bytes));
+  }
+  enter(key, features);
+}
+
+void PictureCache::enter(const std::string& key, const Tensor& features) {
   if (by_key_.contains(key)) return;
   entries_.push_front({key, features});
   by_key_[key] = entries_.begin();

@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "base/disk_cache.h"
 #include "engine/model.h"
 #include "serve/ask.h"
 
@@ -37,10 +38,12 @@ std::string picture_key(const Image& image, const TileRule& rule, const std::str
                         const std::string& salt);
 
 // Features of pictures within a budget of bytes; the least recently used go first. Tensors share
-// their numbers, so what goes here stands for those who use it. Of one thread.
+// their numbers, so what goes here stands for those who use it. What goes is found again on disk,
+// if there is a cache, under `numbers` (engine/prefix.h). Of one thread.
 class PictureCache {
  public:
-  explicit PictureCache(size_t budget) : budget_(budget) {}
+  explicit PictureCache(size_t budget, DiskCache* disk = nullptr, std::string numbers = {})
+      : budget_(budget), disk_(disk), numbers_(std::move(numbers)) {}
 
   std::optional<Tensor> find(const std::string& key);
   void put(const std::string& key, const Tensor& features);
@@ -51,7 +54,13 @@ class PictureCache {
     std::string key;
     Tensor features;
   };
+  std::string name_of(const std::string& key) const;
+  std::optional<Tensor> find_on_disk(const std::string& key);
+  void enter(const std::string& key, const Tensor& features);
+
   const size_t budget_;
+  DiskCache* const disk_;
+  const std::string numbers_;
   size_t bytes_ = 0;
   std::list<Entry> entries_;  // the last used first
   std::map<std::string, std::list<Entry>::iterator> by_key_;

@@ -53,9 +53,11 @@ Scheduler::Scheduler(const Model& model, const ScheduleOptions& options, Metrics
     : model_(model),
       options_(options),
       metrics_(metrics),
-      engine_(model,
-              {.seconds = options.step_seconds, .sequences = options.parallel, .prefixes = true}),
-      cache_(options.picture_bytes) {}
+      engine_(model, {.seconds = options.step_seconds,
+                      .sequences = options.parallel,
+                      .prefixes = true,
+                      .disk = options.disk.get()}),
+      cache_(options.picture_bytes, options.disk.get(), options.disk ? numbers_of(model) : "") {}
 
 void Scheduler::submit(Work work) {
   std::vector<Work> one;

@@ -595,16 +595,24 @@ std::vector<std::string> commands_in(const std::string& help) {
 // A server does not end by itself: tests/serve/options.py sets them all and asks it.
 std::vector<OptionRow> Options::serve_rows() const {
   std::vector<OptionRow> rows;
-  for (const char* option :
-       {"-m,--model",     "-t,--threads", "--config-set",    "--cache-type",
-        "--cache-memory", "--weights",    "--traverse",      "--passes",
-        "--host",         "--port",       "--ssl-cert-file", "--ssl-key-file",
-        "--model-memory", "--alias",      "--api-key",       "--api-key-file",
-        "--cors-origin",  "-n,--predict", "-c,--ctx-size",   "--temp",
-        "--top-k",        "--top-p",      "--min-p",         "--repeat-penalty",
-        "--parallel",     "--queue",      "--queue-each",    "--max-body",
-        "--max-images",   "--max-pixels", "--image-memory",  "--max-connections",
-        "--drain"})
+  for (const char* option : {"-m,--model",       "-t,--threads",
+                             "--config-set",     "--cache-type",
+                             "--cache-memory",   "--weights",
+                             "--traverse",       "--passes",
+                             "--host",           "--port",
+                             "--ssl-cert-file",  "--ssl-key-file",
+                             "--model-memory",   "--alias",
+                             "--api-key",        "--api-key-file",
+                             "--cors-origin",    "-n,--predict",
+                             "-c,--ctx-size",    "--temp",
+                             "--top-k",          "--top-p",
+                             "--min-p",          "--repeat-penalty",
+                             "--parallel",       "--queue",
+                             "--queue-each",     "--max-body",
+                             "--max-images",     "--max-pixels",
+                             "--image-memory",   "--cache-dir",
+                             "--cache-dir-size", "--max-connections",
+                             "--drain"})
     rows.push_back({"serve", option, {}, {}, out, "", "tests/serve/options.py"});
   return rows;
 }

@@ -1,5 +1,5 @@
 """options.py REVENANT MODEL: every option of `serve`, set to another value than its default, shows."""
-import json, re, signal, socket, subprocess, sys, threading, time, urllib.error, urllib.request
+import json, os, re, signal, socket, subprocess, sys, tempfile, threading, time, urllib.error, urllib.request
 
 program, model = sys.argv[1], sys.argv[2]
 DEFAULTS = ["-m", model, "--port", "0", "-t", "2"]
@@ -113,6 +113,21 @@ for option, value, key in ("--traverse", "off", "trol_traverse"), ("--passes", "
     refused = subprocess.run([program, "serve", *DEFAULTS, option, value], capture_output=True,
                              text=True)
     assert refused.returncode == 1 and key in refused.stderr, refused
+
+# --cache-dir, --cache-dir-size: another server finds what the first one computed, or has no room.
+with tempfile.TemporaryDirectory() as place:
+    long_one = chat("red circle " * 900, max_tokens=2)
+    cached = lambda server: server.ask("/v1/chat/completions", long_one)[1]["usage"][
+        "prompt_tokens_details"]["cached_tokens"]
+    for expected in False, True:
+        with Server(*DEFAULTS, "--cache-dir", place + "/cache") as server:
+            assert (cached(server) > 64) == expected
+            server.process.send_signal(signal.SIGTERM)
+            server.process.wait(60)
+    files = lambda: sum(f.stat().st_size for f in os.scandir(place + "/cache"))
+    assert files() > 1 << 20
+    with Server(*DEFAULTS, "--cache-dir", place + "/cache", "--cache-dir-size", "1") as server:
+        assert files() <= 1 << 20
 
 # -m again, --model-memory: the second is loaded when it is asked for, and the first goes.
 for memory, both in ("0", True), ("12", False):  # the model has 10
