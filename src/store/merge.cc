@@ -9,6 +9,7 @@
 #include "io/gate_file.h"
 #include "quant/format.h"
 #include "store/adapter.h"
+#include "store/quantized_base.h"
 
 namespace revenant {
 namespace {
@@ -21,6 +22,7 @@ struct Parts {
   AdapterFiles adapter;
   nlohmann::json config_json;
   Config config;
+  std::optional<QuantizedBase> quantized;  // what the adapter was trained over
   std::optional<GateFile> gate;
   Tensors tensors;  // of the base, a gate file's too, those trained whole in their places
 };
@@ -34,11 +36,17 @@ void check_shape(const Path& file, const std::string& name, const std::vector<in
 }
 
 Parts read_parts(const Path& base, const Path& adapter) {
-  Parts p{Checkpoint::open(base), AdapterFiles::open(adapter), {}, {}, {}, {}};
+  Parts p{Checkpoint::open(base), AdapterFiles::open(adapter), {}, {}, {}, {}, {}};
   const bool own = fs::exists(adapter / "config.json");
   const Path config_file = (own ? adapter : base) / "config.json";
   p.config_json = own ? read_json(config_file, "adapter") : p.base.config();
+  const nlohmann::json quantized =
+      own && p.config_json.is_object()
+          ? p.config_json.value("quantization_config", nlohmann::json())
+          : nlohmann::json();
+  if (!quantized.is_null()) p.config_json.erase("quantization_config");
   p.config = parse_config(p.config_json, config_file.string());
+  if (!quantized.is_null()) p.quantized = quantized_base(quantized, p.config, config_file.string());
   p.tensors = p.base.tensors();
   const Config stored_as = parse_config(p.base.config(), (base / "config.json").string());
   if (const std::string stem = stored_gate(stored_as); !stem.empty())
@@ -109,24 +117,28 @@ void merge_adapter(const Path& base, const Path& adapter, const Path& output,
     const StoredAdapter* beside = it == parts.adapter.adapters().end() ? nullptr : &it->second;
     const DType dtype = options.dtype.value_or(view.dtype);
     const std::optional<Format> format = format_of(dtype);
-    const bool changes = beside || dtype != view.dtype;
+    const bool fewer_bits = parts.quantized && parts.quantized->matrices.contains(name);
+    const bool changes = beside || fewer_bits || dtype != view.dtype;
     if (changes && !format)
       throw Error("merge", base.string() + ": " + name, "F32, F16 or BF16", to_string(dtype));
     total += size_t(view.count()) * size_of(dtype);
-    sources.push_back(
-        {name, dtype, view.shape, [&, view = &view, format, changes, beside](const Sink& sink) {
-           std::vector<std::byte> changed;
-           std::span<const std::byte> bytes = view->data;
-           if (changes) {
-             std::vector<float> w = to_floats(*view);
-             if (beside) add_product(w, *beside, threads);
-             changed = stored_as(*format, w);
-             bytes = changed;
-           }
-           sink(bytes);
-           done += bytes.size();
-           if (options.on_progress) options.on_progress(done, total);
-         }});
+    sources.push_back({name, dtype, view.shape,
+                       [&, view = &view, format, changes, fewer_bits, beside](const Sink& sink) {
+                         std::vector<std::byte> changed;
+                         std::span<const std::byte> bytes = view->data;
+                         if (changes) {
+                           std::vector<float> w = to_floats(*view);
+                           if (fewer_bits)
+                             w = as_quantized(parts.quantized->kind, w, view->shape[0],
+                                              view->shape[1]);
+                           if (beside) add_product(w, *beside, threads);
+                           changed = stored_as(*format, w);
+                           bytes = changed;
+                         }
+                         sink(bytes);
+                         done += bytes.size();
+                         if (options.on_progress) options.on_progress(done, total);
+                       }});
   }
   write_checkpoint(output, parts.config_json, sources);
 }

@@ -94,7 +94,10 @@ void save_trained(const TorchModel& model, const Path& directory, DType dtype) {
   for (const auto& [key, tensor] : tensors) sources.push_back(source_of_tensor(key, tensor, dtype));
   const nlohmann::json config =
       adapter_config(model.adapters.settings, matrices, whole, model.adapters.base.string());
-  write_file(directory / "config.json", json_text(model.config_json, 2) + "\n");
+  nlohmann::json config_json = model.config_json;
+  if (model.base)
+    config_json["quantization_config"] = quantization_config(*model.base, model.config);
+  write_file(directory / "config.json", json_text(config_json, 2) + "\n");
   write_file(directory / adapter_config_name, json_text(config, 2) + "\n");
   write_safetensors(directory / adapter_weights_name, sources);
 }

@@ -120,17 +120,33 @@ TorchRows::TorchRows(const Config& c, const Step& step, torch::TensorOptions opt
   traversing = torch::tensor(traverse_rows).view({-1, 1}).to(options);
 }
 
+namespace {
+
+torch::Tensor product(const torch::Tensor& x, const TorchWeight& w,
+                      const torch::Tensor& bias = {}) {
+  if (w.in_float32) {
+    const NoAutocast no_autocast;
+    return torch::linear(x.to(w.tensor.scalar_type()), w.tensor, bias);
+  }
+  if (!w.quantized.stored) return torch::linear(x, w.tensor, bias);
+  const torch::Tensor y = times(x, w.quantized);
+  return bias.defined() ? y + bias.to(y.scalar_type()) : y;
+}
+
+}  // namespace
+
 torch::Tensor TorchExecutor::linear(const Linear<Weight>& w, const Tensor& x, const Step*) {
-  Tensor y = torch::linear(x, w.weight.tensor, w.bias.tensor);
+  Tensor y = product(x, w.weight, w.bias.tensor);
   if (w.weight.a.defined()) {
     const bool drops = w.weight.dropout > 0 && dropout_seed_ != 0;
     const Tensor kept =
         drops ? x * dropout_mask(dropout_seed_ += 2, x.sizes(), w.weight.dropout, x.options()) : x;
     y = y + torch::linear(torch::linear(kept, w.weight.a), w.weight.b) * w.weight.scale;
   }
-  if (!w.lora_a.tensor.defined() || rows_->pictures.numel() == 0) return y;
-  const Tensor low = torch::linear(x.index_select(0, rows_->pictures), w.lora_a.tensor);
-  return y.index_add(0, rows_->pictures, torch::linear(low, w.lora_b.tensor));
+  const bool branches = w.lora_a.tensor.defined() || w.lora_a.quantized.stored;
+  if (!branches || rows_->pictures.numel() == 0) return y;
+  const Tensor low = product(x.index_select(0, rows_->pictures), w.lora_a);
+  return y.index_add(0, rows_->pictures, product(low, w.lora_b));
 }
 
 // Pass 1 sets the layer's anchor, which later passes get.

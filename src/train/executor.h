@@ -11,6 +11,7 @@
 #include "model/rope.h"
 #include "model/verbs.h"
 #include "train/ops.h"
+#include "train/quantized.h"
 
 namespace revenant {
 
@@ -38,9 +39,11 @@ struct TorchRows {
 // A weight, and the adapter beside it where there is one.
 struct TorchWeight {
   torch::Tensor tensor;
-  torch::Tensor a, b;  // [rank, in], [out, rank]
-  double scale = 0;    // of B A x
-  double dropout = 0;  // share of x that A does not see, in training
+  QuantizedMatrix quantized = {};  // in its place, where the base is quantised
+  bool in_float32 = false;         // under autocast too: what makes ghosts and gates
+  torch::Tensor a = {}, b = {};    // [rank, in], [out, rank]
+  double scale = 0;                // of B A x
+  double dropout = 0;              // share of x that A does not see, in training
   operator const torch::Tensor&() const { return tensor; }
 };
 

@@ -16,7 +16,12 @@ torch::Tensor slice_of(const TensorSpec& spec, const torch::Tensor& stored) {
 
 Weights<TorchWeight> TorchModel::weights() const {
   return bind<TorchWeight>(config, [&](const TensorSpec& spec) {
-    TorchWeight weight{parameters.at(spec.name), {}, {}};
+    TorchWeight weight;
+    if (const auto it = quantized.find(spec.name); it != quantized.end())
+      weight.quantized = it->second;
+    else
+      weight.tensor = parameters.at(spec.name);
+    weight.in_float32 = part_of(spec) == Part::mechanism;
     if (const auto it = adapters.of.find(spec.name); it != adapters.of.end()) {
       weight.a = parameters.at(it->second.first);
       weight.b = parameters.at(it->second.second);

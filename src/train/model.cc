@@ -30,21 +30,63 @@ torch::TensorOptions TorchModel::options() const {
 void move_to(TorchModel& model, torch::Device device) {
   for (auto& [name, parameter] : model.parameters)
     parameter = parameter.detach().to(device).requires_grad_(parameter.requires_grad());
+  for (auto& [name, matrix] : model.quantized) matrix = on(device, matrix);
 }
 
 namespace {
 
-TorchModel loaded(const ModelFiles& files, torch::Dtype dtype) {
+// A tensor as a checkpoint stores it, of its weights.
+std::vector<float> stored_floats(const ModelFiles& files, const TensorSpecs& specs,
+                                 const std::string& stored) {
+  std::vector<float> all;
+  for (const auto& [name, spec] : specs) {
+    if (spec.stored != stored) continue;
+    all.resize(size_t(TensorSpec::count(spec.stored_shape)));
+    const std::vector<float> own = floats_of(files.weight(spec), spec);
+    const size_t columns = own.size() / size_t(spec.shape[0]);
+    for (int64_t r = 0; r < spec.shape[0]; ++r)
+      std::copy_n(own.begin() + r * int64_t(columns), columns,
+                  all.begin() + (spec.whole() ? r : spec.rows(r)) * int64_t(columns));
+  }
+  return all;
+}
+
+// Of a quantised base, each stored tensor once for all its weights.
+std::map<std::string, QuantizedMatrix> quantized_of(const ModelFiles& files,
+                                                    const TensorSpecs& specs,
+                                                    const QuantizedBase& base) {
+  std::map<std::string, std::shared_ptr<const QuantizedTensor>> tensors;
+  std::map<std::string, QuantizedMatrix> all;
+  for (const auto& [name, spec] : specs) {
+    if (!base.matrices.contains(spec.stored)) continue;
+    auto& tensor = tensors[spec.stored];
+    if (!tensor)
+      tensor = std::make_shared<const QuantizedTensor>(
+          quantized(base.kind, stored_floats(files, specs, spec.stored), spec.stored_shape[0],
+                    spec.stored_shape[1]));
+    const RowMap map = spec.whole() ? RowMap{0, spec.shape[0], 0} : spec.rows;
+    all[name] = {tensor, map, spec.shape[0]};
+  }
+  return all;
+}
+
+TorchModel loaded(const ModelFiles& files, torch::Dtype dtype, const BaseOf& base_of = {}) {
   TorchModel model;
   model.config_json = files.config_json();
   model.config = files.config();
   model.specs = unique_tensors(model.config);
   model.warnings = files.warnings();
+  if (base_of) model.base = base_of(model.config);
+  if (model.base) {
+    model.files = files;
+    model.quantized = quantized_of(files, model.specs, *model.base);
+  }
   for (const auto& [name, spec] : model.specs)
-    model.parameters[name] = torch::tensor(floats_of(files.weight(spec), spec))
-                                 .view(spec.shape)
-                                 .to(dtype)
-                                 .requires_grad_();
+    if (!model.quantized.contains(name))
+      model.parameters[name] = torch::tensor(floats_of(files.weight(spec), spec))
+                                   .view(spec.shape)
+                                   .to(dtype)
+                                   .requires_grad_();
   for (const std::string& name : files.unused()) {
     const TensorView view = files.unused(name);
     model.kept[name] = {view.dtype, view.shape, {view.data.begin(), view.data.end()}};
@@ -59,8 +101,9 @@ TorchModel load_torch_model(const Path& path, const std::vector<std::string>& se
   return loaded(ModelFiles::open(path, settings), dtype);
 }
 
-TorchModel load_to_train(const Path& directory, const std::vector<std::string>& settings) {
-  return loaded(ModelFiles::open(directory, settings, OneForAll::spread), torch::kFloat32);
+TorchModel load_to_train(const Path& directory, const std::vector<std::string>& settings,
+                         const BaseOf& base) {
+  return loaded(ModelFiles::open(directory, settings, OneForAll::spread), torch::kFloat32, base);
 }
 
 TorchModel init_torch_model(const nlohmann::json& config_json, uint64_t seed) {
@@ -111,11 +154,29 @@ TensorSource source_of_tensor(const std::string& name, const torch::Tensor& tens
           }};
 }
 
+namespace {
+
+TensorSource source_from_files(const TorchModel& model, const std::string& stored, DType dtype) {
+  const auto spec =
+      std::ranges::find(model.specs, stored, [](const auto& item) { return item.second.stored; });
+  const std::vector<int64_t> shape = spec->second.stored_shape;
+  return {stored, dtype, shape, [&model, stored, shape, dtype](const Sink& sink) {
+            const torch::Tensor tensor =
+                torch::tensor(stored_floats(*model.files, model.specs, stored)).view(shape);
+            source_of_tensor(stored, tensor, dtype).produce(sink);
+          }};
+}
+
+}  // namespace
+
 void save_torch_model(const TorchModel& model, const Path& directory, DType dtype) {
   std::vector<TensorSource> sources;
   const NamedTensors stored = as_stored(model, model.parameters);
   for (const auto& [name, parameter] : stored)
     sources.push_back(source_of_tensor(name, parameter, dtype));
+  if (model.base)  // quantised in memory alone
+    for (const std::string& name : model.base->matrices)
+      sources.push_back(source_from_files(model, name, dtype));
   for (const auto& [name, tensor] : model.kept) sources.push_back(source_of({name, tensor.view()}));
   write_checkpoint(directory, model.config_json, sources);
 }

@@ -17,6 +17,8 @@
 #include "model/step.h"
 #include "model/weights.h"
 #include "store/adapter.h"
+#include "store/model_files.h"
+#include "store/quantized_base.h"
 #include "train/executor.h"
 
 namespace revenant {
@@ -36,10 +38,13 @@ struct TorchModel {
   Config config;
   nlohmann::json config_json;
   TensorSpecs specs;
-  NamedTensors parameters;                  // by canonical name; leaves, but for frozen ones
-  Adapters adapters;                        // of LoRA, see train/adapters.h
-  std::map<std::string, TorchTensor> kept;  // known unused tensors, written back untouched
-  std::vector<std::string> warnings;        // of loading
+  NamedTensors parameters;  // by canonical name; leaves, but for frozen ones
+  std::map<std::string, QuantizedMatrix> quantized;  // in their places, where the base is
+  std::optional<QuantizedBase> base;                 // which those are
+  std::optional<ModelFiles> files;                   // that they were read from
+  Adapters adapters;                                 // of LoRA, see train/adapters.h
+  std::map<std::string, TorchTensor> kept;           // known unused tensors, written back untouched
+  std::vector<std::string> warnings;                 // of loading
   bool recompute = false;  // a layer's values are computed again for the gradients, not kept
 
   torch::Dtype dtype() const;  // of what is computed: the widest of the parameters
@@ -62,8 +67,11 @@ NamedTensors as_stored(const TorchModel& model, const NamedTensors& tensors);
 TorchModel load_torch_model(const Path& path, const std::vector<std::string>& settings = {},
                             torch::Dtype dtype = torch::kFloat32);
 // The same to be trained further: where the settings ask for a gate or an eta in every layer and
-// the checkpoint has one for all, every layer begins with that, and a warning says so.
-TorchModel load_to_train(const Path& directory, const std::vector<std::string>& settings);
+// the checkpoint has one for all, every layer begins with that, and a warning says so. What `base`
+// says is quantised as it is read.
+using BaseOf = std::function<std::optional<QuantizedBase>(const Config&)>;
+TorchModel load_to_train(const Path& directory, const std::vector<std::string>& settings,
+                         const BaseOf& base = {});
 // Parameters to where they shall be computed with. Before an optimiser knows them.
 void move_to(TorchModel& model, torch::Device device);
 // Fresh weights from a seed, see train/fresh.h.

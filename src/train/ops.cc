@@ -9,16 +9,7 @@
 #include <vector>
 
 #include "train/device.h"
-
-// One build for every machine: the loops below are compiled for each kind of x86 and chosen at
-// start. Under the sanitizers they are not: the choice is made before their runtime is up.
-#if defined(__x86_64__) && !defined(__SANITIZE_ADDRESS__)
-#define EACH_ISA __attribute__((target_clones("avx512f", "avx2", "default")))
-#else
-#define EACH_ISA
-#endif
-// Else each stays one function, compiled for the baseline.
-#define INTO_EACH inline __attribute__((always_inline))
+#include "train/each_isa.h"
 
 namespace revenant {
 namespace {

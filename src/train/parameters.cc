@@ -76,6 +76,22 @@ std::set<std::string> selected(const TensorSpecs& specs, const std::vector<std::
   return names;
 }
 
+BaseOf base_of(const Recipe& recipe) {
+  if (recipe.quantize == Recipe::Quantize::none) return {};
+  return [&recipe](const Config& config) -> std::optional<QuantizedBase> {
+    using Kind = QuantizedBase::Kind;
+    const bool released = recipe.quantize == Recipe::Quantize::released;
+    const Kind kind = recipe.quantize == Recipe::Quantize::int8 ? Kind::int8 : Kind::nf4;
+    QuantizedBase base = released ? released_base(config) : paper_base(config, kind);
+    const TensorSpecs specs = unique_tensors(config);
+    for (const std::string& name : selected(specs, recipe.trainable, "trainable"))
+      base.matrices.erase(specs.at(name).stored);
+    if (base.matrices.empty())
+      throw Error("recipe", "quantize", "a matrix that does not train whole", "none");
+    return base;
+  };
+}
+
 void set_trainable(TorchModel& model, const Recipe& recipe) {
   const std::set<std::string> names = selected(model.specs, recipe.trainable, "trainable");
   const torch::NoGradGuard no_grad;
@@ -121,6 +137,12 @@ std::string trainable_report(const TorchModel& model) {
     all += parameter.numel(), part_all += parameter.numel();
     if (parameter.requires_grad()) trains += parameter.numel(), part_trains += parameter.numel();
   }
+  int64_t in_few_bits = 0;
+  for (const auto& [name, matrix] : model.quantized) {
+    const int64_t count = matrix.rows * matrix.stored->columns;
+    parts[part_of(model.specs.at(name))].second += count;
+    all += count, in_few_bits += count;
+  }
   std::string trained_parts, frozen_parts;
   for (const auto& [part, counts] : parts) {
     const auto& [part_trains, part_all] = counts;
@@ -130,7 +152,10 @@ std::string trainable_report(const TorchModel& model) {
     if (part_trains && part_trains < part_all) list += " of " + millions(part_all);
   }
   return "trains " + millions(trains) + " of " + millions(all) + " parameters: " + trained_parts +
-         (frozen_parts.empty() ? "" : "; frozen: " + frozen_parts);
+         (frozen_parts.empty() ? "" : "; frozen: " + frozen_parts) +
+         (in_few_bits
+              ? "; in " + std::string(name_of(model.base->kind)) + ": " + millions(in_few_bits)
+              : "");
 }
 
 }  // namespace revenant

@@ -20,6 +20,10 @@ namespace revenant {
 std::set<std::string> selected(const TensorSpecs& specs, const std::vector<std::string>& patterns,
                                const std::string& key);
 
+// The matrices that the recipe's `quantize` means, less those that train whole or are fused with
+// one. Throws Error where none is left.
+BaseOf base_of(const Recipe& recipe);
+
 // Lets train what the recipe names and freezes the rest: no gradient, no moments. Under bf16 frozen
 // matrices whose values bf16 holds are kept so: the products that take them round them anyway.
 void set_trainable(TorchModel& model, const Recipe& recipe);

@@ -127,8 +127,9 @@ void check_same(const Recipe& recipe, const Preparation& p, const Json& config,
 
 void start(const Recipe& recipe, const Json& config, const Tell& tell, Run& run,
            const Ranks& ranks) {
-  run.model = recipe.model.empty() ? init_torch_model(config, recipe.seed)
-                                   : load_to_train(recipe.model, recipe.config_set);
+  run.model = recipe.model.empty()
+                  ? init_torch_model(config, recipe.seed)
+                  : load_to_train(recipe.model, recipe.config_set, base_of(recipe));
   for (const std::string& warning : run.model.warnings) tell(warning);
   set_trainable(run.model, recipe);
   if (recipe.lora.on()) add_adapters(run.model, recipe);

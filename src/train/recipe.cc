@@ -201,6 +201,7 @@ Fields fields_of(Recipe& r, const std::string& subject) {
       {"trainable", names(r.trainable)},
       {"parameter_groups", list(r.parameter_groups, "parameter_groups", subject, fields_of_group)},
       {"lora", group(r.lora, subject + ": lora", fields_of_lora)},
+      {"quantize", choice(r.quantize, {"none", "int8", "nf4", "released"})},
       {"rows", choice(r.rows, {"train", "infer"})},
       {"device", changeable(choice(r.device, {"auto", "cpu", "cuda"}))},
       {"seed", value(r.seed)},
@@ -348,6 +349,8 @@ void check(const Recipe& r, const std::string& subject) {
   check_groups(r.parameter_groups, subject);
   check_objective(r, subject);
   check_lora(r, subject);
+  is(r.quantize == Recipe::Quantize::none || !r.model.empty(), "model",
+     "a model, whose frozen matrices are quantised", "");
   for (const RecipeData& data : r.eval_data)
     is(data.weight == 1 && !data.mirror && data.shift == 0, "eval_data",
        "no weight, mirror or shift: every row once, as it is", data.path.string());

@@ -51,6 +51,7 @@ struct Recipe {
     std::vector<std::string> match;  // matrices, by the patterns of `trainable`
     bool on() const { return settings.rank > 0; }
   } lora;
+  enum class Quantize { none, int8, nf4, released } quantize = Quantize::none;  // of what is frozen
   enum class Rows { train, infer } rows = Rows::train;  // whether answers traverse (TroL)
   DeviceChoice device = DeviceChoice::automatic;
   uint64_t seed = 42;

@@ -9,6 +9,7 @@
 #include "base/sha256.h"
 #include "io/safetensors.h"
 #include "train/device.h"
+#include "train/parameters.h"
 
 namespace revenant {
 namespace {
@@ -80,8 +81,10 @@ void add_reference(const Recipe& recipe, const PromptRule& rule, const Tokenizer
   const Path directory = own ? recipe.model : recipe.reference;
   const std::vector<std::string> settings = own ? recipe.config_set : std::vector<std::string>();
   const Checkpoint checkpoint = Checkpoint::open(directory);
+  const BaseOf base = own ? base_of(recipe) : BaseOf();
   const std::string model_digest =
-      digest_of_weights(checkpoint.files(), with_settings(checkpoint.config(), settings));
+      digest_of_weights(checkpoint.files(), with_settings(checkpoint.config(), settings)) +
+      (base ? recipe_keys(recipe).at("quantize").value : "");
   std::optional<TorchModel> model;  // opened where something is to be computed
   const auto fill = [&](TrainingSet& set, BatchOptions options) {
     options.questions_per_picture = std::numeric_limits<int>::max();
@@ -93,7 +96,7 @@ void add_reference(const Recipe& recipe, const PromptRule& rule, const Tokenizer
     }
     tell("computing what the reference model says of " + set.recipe.path.string());
     if (!model) {
-      model = load_to_train(directory, settings);
+      model = load_to_train(directory, settings, base);
       move_to(*model, device_of(recipe.device));
     }
     const BatchMaker maker{model->config, tokenizer, rule, tile_rule(model->config), options};

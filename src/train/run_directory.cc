@@ -75,7 +75,8 @@ void check_same_run(const Json& asked, const TrainerState& state, const Path& ch
 TorchModel model_of(const Recipe& recipe, const Path& checkpoint) {
   const bool adapts = recipe.lora.on();
   TorchModel model =
-      adapts ? load_to_train(recipe.model, recipe.config_set) : load_torch_model(checkpoint);
+      load_to_train(adapts ? recipe.model : checkpoint,
+                    adapts ? recipe.config_set : std::vector<std::string>(), base_of(recipe));
   set_trainable(model, recipe);
   if (adapts) {
     add_adapters(model, recipe);
