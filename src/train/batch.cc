@@ -254,8 +254,10 @@ std::vector<std::vector<Pick>> picks_in_order(const TrainingData& data, int size
 }
 
 void round_up(TorchBatch& batch) {
-  constexpr int kRows = 128, kSequences = 16, kLongest = 32;
+  constexpr int kLongest = 32;
   Step& step = batch.step;
+  const bool small = step.rows < 1024;
+  const int kRows = small ? 32 : 128, kSequences = small ? 4 : 16;
   int sequences = kSequences - int(step.spans.size()) % kSequences;
   int rows = kRows - step.rows % kRows;
   if (rows < sequences) rows += kRows;

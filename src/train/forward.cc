@@ -35,7 +35,16 @@ Weights<TorchWeight> TorchModel::weights() const {
 torch::Tensor see(const TorchModel& model, const torch::Tensor& pixels, const TorchNote* note,
                   uint64_t dropout_seed) {
   TorchExecutor e(model.config, nullptr, note, dropout_seed, model.recompute);
-  return see(e, model.config, model.weights(), pixels, int(pixels.size(0)), int(pixels.size(2)));
+  const Weights<TorchWeight> w = model.weights();
+  const int tiles = int(pixels.size(0)), side = int(pixels.size(2));
+  if (!model.tower_cache) return see(e, model.config, w, pixels, tiles, side);
+  std::vector<torch::Tensor> outputs;
+  for (const torch::Tensor& tile : pixels.unbind())
+    outputs.push_back(model.tower_cache->of(tile, [&](const torch::Tensor& one) {
+      const torch::NoGradGuard no_grad;
+      return tower(e, model.config, w.tower, one.unsqueeze(0), 1, side);
+    }));
+  return project(e, model.config, w.projector, torch::cat(outputs), tiles, side);
 }
 
 torch::Tensor forward(const TorchModel& model, const Step& step, const std::vector<int64_t>& ids,

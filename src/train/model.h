@@ -20,6 +20,7 @@
 #include "store/model_files.h"
 #include "store/quantized_base.h"
 #include "train/executor.h"
+#include "train/tower_cache.h"
 
 namespace revenant {
 
@@ -45,6 +46,7 @@ struct TorchModel {
   Adapters adapters;                                 // of LoRA, see train/adapters.h
   std::map<std::string, TorchTensor> kept;           // known unused tensors, written back untouched
   std::vector<std::string> warnings;                 // of loading
+  std::shared_ptr<TowerCache> tower_cache;           // none where the tower trains
   bool recompute = false;  // a layer's values are computed again for the gradients, not kept
 
   torch::Dtype dtype() const;  // of what is computed: the widest of the parameters

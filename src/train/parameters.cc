@@ -104,6 +104,11 @@ void set_trainable(TorchModel& model, const Recipe& recipe) {
   }
 }
 
+bool tower_is_frozen(const TorchModel& model) {
+  const auto in_tower = [](const auto& item) { return item.first.starts_with("v."); };
+  return std::ranges::none_of(trained(model), in_tower);
+}
+
 NamedTensors trained(const TorchModel& model) {
   NamedTensors tensors;
   for (const auto& [name, parameter] : model.parameters)

@@ -28,6 +28,9 @@ BaseOf base_of(const Recipe& recipe);
 // matrices whose values bf16 holds are kept so: the products that take them round them anyway.
 void set_trainable(TorchModel& model, const Recipe& recipe);
 
+// Whether the tower, without its projector, gives the same in every step.
+bool tower_is_frozen(const TorchModel& model);
+
 // Those that train, by name.
 NamedTensors trained(const TorchModel& model);
 

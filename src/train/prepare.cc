@@ -215,6 +215,8 @@ std::unique_ptr<Preparation> prepared(const Recipe& recipe, const Tell& tell, co
   if (recipe.model.empty()) config = completed(config, *p->tokenizer, *p->rule);
   begin(recipe, config, identity, tell, ranks, checkpoint, *p);
   p->run.model.recompute = recipe.gradient_checkpointing;
+  if (recipe.tower_cache_mb > 0 && tower_is_frozen(p->run.model))
+    p->run.model.tower_cache = std::make_shared<TowerCache>(size_t(recipe.tower_cache_mb) << 20);
   tell(trainable_report(p->run.model));
   tell("computes on " + described(p->run.model.device()) +
        (ranks.size() > 1 ? ", in " + std::to_string(ranks.size()) + " processes" : ""));

@@ -225,6 +225,7 @@ Fields fields_of(Recipe& r, const std::string& subject) {
       {"max_grad_norm", value(r.max_grad_norm)},
       {"packing", changeable(value(r.packing))},
       {"gradient_checkpointing", changeable(value(r.gradient_checkpointing))},
+      {"tower_cache_mb", changeable(value(r.tower_cache_mb))},
       {"bf16", value(r.bf16)},
       {"nan_policy", changeable(choice(r.nan_policy, {"skip", "stop"}))},
       {"max_skipped_steps", changeable(value(r.max_skipped_steps))},
@@ -372,6 +373,7 @@ void check(const Recipe& r, const std::string& subject) {
   is(r.min_learning_rate >= 0 && r.min_learning_rate <= r.learning_rate, "min_learning_rate",
      "0 to learning_rate", r.min_learning_rate);
   at_least_0("warmup_steps", r.warmup_steps);
+  at_least_0("tower_cache_mb", r.tower_cache_mb);
   at_least_0("max_length", r.max_length);
   at_least_0("eval_steps", r.eval_steps);
   at_least_0("max_skipped_steps", r.max_skipped_steps);

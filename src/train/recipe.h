@@ -72,6 +72,7 @@ struct Recipe {
   double max_grad_norm = 1;
   bool packing = false;                 // what sequences begin with in common is computed once
   bool gradient_checkpointing = false;  // layers are computed again for their gradients, not kept
+  int tower_cache_mb = 1024;            // for what a frozen tower says of a tile, between epochs
   bool bf16 = false;                    // autocast; weights that train and optimiser stay float32
   enum class NanPolicy { skip, stop } nan_policy = NanPolicy::skip;
   int max_skipped_steps = 10;  // in a row
