@@ -124,8 +124,9 @@ std::unique_ptr<Traced> open_torch(const Path& directory, const TraceOptions& op
 }  // namespace
 }  // namespace revenant
 
-// jemalloc's settings: pages stay with the program for a while, since the next step asks for the same
-// ones again, but not for ever: packed sequences are of ever new lengths, and what fits none is lost.
+// jemalloc's settings: pages stay with the program for a while, since the next step asks for the
+// same ones again, but not for ever: packed sequences are of ever new lengths, and what fits none
+// is lost.
 extern "C" {
 const char* malloc_conf = "background_thread:false,dirty_decay_ms:10000,muzzy_decay_ms:10000";
 }

@@ -141,7 +141,7 @@ torch::Tensor TorchExecutor::linear(const Linear<Weight>& w, const Tensor& x, co
     const bool drops = w.weight.dropout > 0 && dropout_seed_ != 0;
     const Tensor kept =
         drops ? x * dropout_mask(dropout_seed_ += 2, x.sizes(), w.weight.dropout, x.options()) : x;
-    y = y + torch::linear(torch::linear(kept, w.weight.a), w.weight.b) * w.weight.scale;
+    y = y + torch::linear(torch::linear(kept, w.weight.a) * w.weight.scale, w.weight.b);
   }
   const bool branches = w.lora_a.tensor.defined() || w.lora_a.quantized.stored;
   if (!branches || rows_->pictures.numel() == 0) return y;

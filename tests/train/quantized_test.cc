@@ -130,6 +130,20 @@ TEST(Quantized, TheConfigurationSaysWhichMatrices) {
   }
 }
 
+// What makes ghosts and gates, under autocast too.
+TEST(Quantized, MechanismsComputeInFloat32) {
+  const Config config;
+  TorchExecutor e(config, nullptr, nullptr);
+  Linear<TorchWeight> w;
+  w.weight.tensor = torch::randn({8, 8});
+  const Tensor x = torch::randn({5, 8});
+  const Tensor expected = torch::linear(x, w.weight.tensor);
+  const Autocast autocast(true, torch::kCPU);
+  EXPECT_EQ(e.linear(w, x).scalar_type(), torch::kBFloat16);
+  w.weight.in_float32 = true;
+  EXPECT_TRUE(torch::equal(e.linear(w, x), expected));
+}
+
 class QuantizedRun : public Noise {
  protected:
   void SetUp() override {
@@ -171,6 +185,9 @@ TEST_F(QuantizedRun, IsTheRunOverTheDequantised) {
     EXPECT_FALSE(few.parameters.contains("blk.0.attn_q.weight"));
     EXPECT_FALSE(few.quantized.contains("blk.0.mix_q.q.weight"));
     EXPECT_EQ(few.parameters.size() + few.quantized.size(), model.parameters.size());
+    const auto layer = few.weights().layers[0];
+    EXPECT_FALSE(layer.attention.q.weight.in_float32);
+    EXPECT_TRUE(layer.attention.phantom.mix_q.q.weight.in_float32);
     for (const auto& [weight, matrix] : few.quantized)
       model.parameters[weight] = dequantized(matrix, 0, matrix.rows);
     fs::create_directories(root_ / ("left-" + name));
