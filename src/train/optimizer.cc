@@ -15,15 +15,23 @@ bool is_hidden_matrix(const TensorSpec& spec) {
   return inside && spec.role == Role::linear;
 }
 
-// Those of Muon, or the others.
+enum class Way { adamw, adamw_8bit, muon };
+
+Way way_of(const Recipe& recipe, const TorchModel& model, const std::string& name) {
+  if (recipe.optim == Recipe::Optim::muon && is_hidden_matrix(model.specs.at(name)))
+    return Way::muon;
+  if (recipe.optim == Recipe::Optim::adamw_8bit &&
+      model.parameters.at(name).numel() >= AdamW8bit::kSmallest)
+    return Way::adamw_8bit;
+  return Way::adamw;
+}
+
+// The weights that are stepped in one way.
 std::map<std::string, ParameterSettings> share_of(const Recipe& recipe, const TorchModel& model,
-                                                  bool muon) {
+                                                  Way way) {
   std::map<std::string, ParameterSettings> settings = settings_of(model, recipe);
-  std::erase_if(settings, [&](const auto& item) {
-    const bool hidden =
-        recipe.optim == Recipe::Optim::muon && is_hidden_matrix(model.specs.at(item.first));
-    return hidden != muon;
-  });
+  std::erase_if(settings,
+                [&](const auto& item) { return way_of(recipe, model, item.first) != way; });
   return settings;
 }
 
@@ -89,10 +97,12 @@ Optimizer::Optimizer(const Recipe& recipe, const TorchModel& model, const Ranks&
     : model_(model),
       ranks_(ranks),
       owners_(owners_of(model, ranks.size())),
-      adamws_(share_of(recipe, model, false)),
-      muons_(share_of(recipe, model, true)),
+      eights_(share_of(recipe, model, Way::adamw_8bit)),
+      adamws_(share_of(recipe, model, Way::adamw)),
+      muons_(share_of(recipe, model, Way::muon)),
       adamw_(make_adamw(model, of_owner(adamws_, owners_, ranks.rank()), recipe.adam_beta1,
                         recipe.adam_beta2)),
+      adamw_8bit_(recipe.adam_beta1, recipe.adam_beta2),
       momentum_(recipe.muon_momentum),
       dtype_(recipe.bf16 ? torch::kBFloat16 : torch::kFloat32) {}
 
@@ -104,6 +114,8 @@ void Optimizer::step(double learning_rate, SideBySide& threads) {
   auto group = adamw_.param_groups().begin();  // in the order of their settings, see make_adamw
   for (const ParameterSettings& own : alike) (group++)->options().set_lr(own.rate * learning_rate);
   adamw_.step();
+  for (const auto& [name, own] : eights_)
+    if (owns(name)) adamw_8bit_.step(name, model_.parameters.at(name), own, learning_rate);
   step_muon(learning_rate, threads);
   share_weights();
 }
@@ -141,12 +153,15 @@ void Optimizer::step_muon(double learning_rate, SideBySide& threads) {
 
 NamedTensors Optimizer::state() const {
   NamedTensors state;
+  const auto put = [&](const std::string& name, const AdamW8bit::State& adam) {
+    state["exp_avg." + name] = adam.first.cpu();
+    state["exp_avg_sq." + name] = adam.second.cpu();
+    state["step." + name] = torch::tensor({float(adam.steps)});
+  };
   for (const auto& [name, parameter] : model_.parameters) {
-    if (const auto* moments = state_of(adamw_, parameter)) {
-      state["exp_avg." + name] = moments->exp_avg().cpu();
-      state["exp_avg_sq." + name] = moments->exp_avg_sq().cpu();
-      state["step." + name] = torch::tensor({float(moments->step())});
-    }
+    if (const auto* moments = state_of(adamw_, parameter))
+      put(name, {moments->exp_avg(), moments->exp_avg_sq(), moments->step()});
+    if (const auto adam = adamw_8bit_.state(name, parameter); adam.steps > 0) put(name, adam);
     if (const auto it = momenta_.find(name); it != momenta_.end())
       state["momentum_buffer." + name] = it->second.cpu();
   }
@@ -171,17 +186,25 @@ void Optimizer::load(NamedTensors state, const Path& file) {
       if (owns(name)) momenta_[name] = momentum.to(parameter.device());
     }
   }
-  for (const auto& [name, own] : adamws_) {
-    if (!state.contains("step." + name)) continue;
+  const auto adam_of = [&](const std::string& name) -> AdamW8bit::State {
+    if (!state.contains("step." + name)) return {};
     const torch::Tensor& parameter = model_.parameters.at(name);
-    auto moments = std::make_unique<torch::optim::AdamWParamState>();
-    moments->step(int64_t(taken("step." + name, {1}).item<float>()));
     const auto moment = [&](const char* kind) {
       return taken(kind + name, parameter.sizes()).to(parameter.device());
     };
-    moments->exp_avg(moment("exp_avg."));
-    moments->exp_avg_sq(moment("exp_avg_sq."));
-    if (owns(name)) adamw_.state()[parameter.unsafeGetTensorImpl()] = std::move(moments);
+    return {moment("exp_avg."), moment("exp_avg_sq."),
+            int64_t(taken("step." + name, {1}).item<float>())};
+  };
+  for (const auto& [name, own] : eights_)
+    if (const auto adam = adam_of(name); adam.steps > 0 && owns(name)) adamw_8bit_.set(name, adam);
+  for (const auto& [name, own] : adamws_) {
+    const auto adam = adam_of(name);
+    if (adam.steps == 0 || !owns(name)) continue;
+    auto moments = std::make_unique<torch::optim::AdamWParamState>();
+    moments->step(adam.steps);
+    moments->exp_avg(adam.first);
+    moments->exp_avg_sq(adam.second);
+    adamw_.state()[model_.parameters.at(name).unsafeGetTensorImpl()] = std::move(moments);
   }
   if (!state.empty())
     throw Error("checkpoint", file.string() + ": " + state.begin()->first,

@@ -1,6 +1,7 @@
 // The optimisers of a run, over the weights that train. AdamW takes every one, or, with
 // `optim: muon`, those that are no hidden matrix; Muon takes the hidden matrices: those of the
-// layers and of the projector.
+// layers and of the projector. With `optim: adamw_8bit` the moments of all but small weights lie in
+// 8 bits.
 //
 // Muon (Jordan et al. 2024, https://kellerjordan.github.io/posts/muon) replaces the momentum of a
 // gradient by the nearest matrix whose singular values are all about 1. The update is scaled by
@@ -10,6 +11,7 @@
 
 #include <torch/optim/adamw.h>
 
+#include "train/adamw_8bit.h"
 #include "train/parameters.h"
 #include "train/ranks.h"
 #include "train/side_by_side.h"
@@ -56,8 +58,9 @@ class Optimizer {
   const TorchModel& model_;
   const Ranks& ranks_;
   const std::map<std::string, int> owners_;
-  std::map<std::string, ParameterSettings> adamws_, muons_;
+  std::map<std::string, ParameterSettings> eights_, adamws_, muons_;
   torch::optim::AdamW adamw_;
+  AdamW8bit adamw_8bit_;
   NamedTensors momenta_;
   double momentum_;
   torch::Dtype dtype_;

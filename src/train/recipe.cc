@@ -216,7 +216,7 @@ Fields fields_of(Recipe& r, const std::string& subject) {
       {"warmup_steps", value(r.warmup_steps)},
       {"lr_scheduler_type", choice(r.lr_scheduler_type, {"cosine", "warmup_stable_decay"})},
       {"decay_steps", value(r.decay_steps)},
-      {"optim", choice(r.optim, {"adamw_torch", "muon"})},
+      {"optim", choice(r.optim, {"adamw_torch", "adamw_8bit", "muon"})},
       {"weight_decay", value(r.weight_decay)},
       {"adam_beta1", value(r.adam_beta1)},
       {"adam_beta2", value(r.adam_beta2)},

@@ -65,7 +65,11 @@ struct Recipe {
   int warmup_steps = 100;
   enum class Schedule { cosine, warmup_stable_decay } lr_scheduler_type = Schedule::cosine;
   int decay_steps = 0;  // of warmup_stable_decay: its last steps
-  enum class Optim { adamw_torch, muon } optim = Optim::adamw_torch;  // see train/optimizer.h
+  enum class Optim {
+    adamw_torch,
+    adamw_8bit,
+    muon
+  } optim = Optim::adamw_torch;  // see train/optimizer.h
   double weight_decay = 0.01;
   double adam_beta1 = 0.9, adam_beta2 = 0.999, adam_epsilon = 1e-8;
   double muon_momentum = 0.95;
