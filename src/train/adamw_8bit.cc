@@ -23,10 +23,11 @@ Moment8::Moment8(const Tensor& values, bool has_sign) : has_sign_(has_sign) {
   const Tensor flat =
       torch::constant_pad_nd(values.flatten(), {0, blocks * kBlock - values.numel()})
           .view({-1, kBlock});
-  largest_ = flat.abs().amax(1, true);
+  // With its sign, so that it is 1 of the map, which has no -1: what was rounded once stays.
+  largest_ = flat.gather(1, flat.abs().argmax(1, true));
   const Tensor map = map_on(has_sign, values.device());
   const Tensor between = (map.slice(0, 1) + map.slice(0, 0, -1)) / 2;
-  const Tensor scaled = flat / largest_.clamp_min(std::numeric_limits<float>::min());
+  const Tensor scaled = flat / torch::where(largest_ == 0, 1, largest_);
   places_ = torch::bucketize(scaled, between).to(torch::kUInt8);
 }
 

@@ -1,6 +1,6 @@
 // AdamW whose moments lie in 8 bits (Dettmers et al. 2022, arXiv 2110.02861): in blocks of 256,
-// each with its largest magnitude and the dynamic maps of quant/dynamic8.h. A quarter of the
-// memory.
+// each a multiple of its value of the largest magnitude, by the dynamic maps of quant/dynamic8.h. A
+// quarter of the memory.
 #pragma once
 
 #include <torch/types.h>
@@ -18,7 +18,7 @@ class Moment8 {
 
  private:
   torch::Tensor places_;   // uint8 [blocks, 256]
-  torch::Tensor largest_;  // float32 [blocks, 1]
+  torch::Tensor largest_;  // float32 [blocks, 1], with its sign
   bool has_sign_ = false;
 };
 

@@ -53,29 +53,30 @@ TEST_F(BatchTest, ARoundedUpBatchHasTheSameLossAndGradients) {
 }
 
 TEST(RoundUp, FewNumbersOfRowsAndSequences) {
-  for (int sequences = 1; sequences <= 33; ++sequences)
-    for (int last = 1; last <= 130; ++last) {
-      TorchBatch batch;
-      for (int s = 0; s < sequences; ++s) {
-        const int rows = s + 1 < sequences ? 3 : last;
-        batch.step.add(s, 0, rows, rows, true);
+  for (const int least : {0, 1024})
+    for (int sequences = 1; sequences <= 33; ++sequences)
+      for (int last = least + 1; last <= least + 130; ++last) {
+        TorchBatch batch;
+        for (int s = 0; s < sequences; ++s) {
+          const int rows = s + 1 < sequences ? 3 : last;
+          batch.step.add(s, 0, rows, rows, true);
+        }
+        const int before = batch.step.rows;
+        batch.ids.resize(size_t(before), 1);
+        batch.labels.resize(size_t(before), 1);
+        round_up(batch);
+        const auto& spans = batch.step.spans;
+        ASSERT_EQ(batch.step.rows % (least ? 128 : 32), 0);
+        ASSERT_EQ(spans.size() % (least ? 16 : 4), 0u);
+        ASSERT_EQ(spans.back().first_row + spans.back().rows, batch.step.rows);
+        for (size_t s = size_t(sequences); s < spans.size(); ++s) {
+          ASSERT_GE(spans[s].rows, 1);
+          ASSERT_LE(spans[s].rows, 32);
+          ASSERT_EQ(batch.labels[size_t(spans[s].first_row)], -100);
+        }
+        ASSERT_EQ(batch.ids.size(), size_t(batch.step.rows));
+        ASSERT_LE(batch.step.rows, before + (least ? 256 : 64));
       }
-      const int before = batch.step.rows;
-      batch.ids.resize(size_t(before), 1);
-      batch.labels.resize(size_t(before), 1);
-      round_up(batch);
-      const auto& spans = batch.step.spans;
-      ASSERT_EQ(batch.step.rows % 128, 0);
-      ASSERT_EQ(spans.size() % 16, 0u);
-      ASSERT_EQ(spans.back().first_row + spans.back().rows, batch.step.rows);
-      for (size_t s = size_t(sequences); s < spans.size(); ++s) {
-        ASSERT_GE(spans[s].rows, 1);
-        ASSERT_LE(spans[s].rows, 32);
-        ASSERT_EQ(batch.labels[size_t(spans[s].first_row)], -100);
-      }
-      ASSERT_EQ(batch.ids.size(), size_t(batch.step.rows));
-      ASSERT_LE(batch.step.rows, before + 256);
-    }
 }
 
 TEST_F(BatchTest, QuestionsAsTurnsOfOneConversation) {

@@ -215,7 +215,7 @@ TEST(Recipe, WhatDoesNotGoTogetherIsRefused) {
   EXPECT_PRED2(has, refused({"eval_data=[{path: e.json}]"}), "eval_steps");
   EXPECT_PRED2(has, refused({"eval_steps=5", "eval_data=[{path: e, shift: 0.1}]"}), "eval_data");
   EXPECT_PRED2(has, refused({"objective=ppo"}), "one of sft, po, simpo, dpo, ipo");
-  EXPECT_PRED2(has, refused({"optim=sgd"}), "one of adamw_torch, muon");
+  EXPECT_PRED2(has, refused({"optim=sgd"}), "one of adamw_torch, adamw_8bit, muon");
   EXPECT_PRED2(has, refused({"parameter_groups=[{learning_rate: 1}]"}), "match");
   EXPECT_PRED2(has, refused({"parameter_groups=[{match: all, rate: 1}]"}),
                "parameter_groups[0]: rate");
