@@ -30,7 +30,13 @@ torch::TensorOptions TorchModel::options() const {
 void move_to(TorchModel& model, torch::Device device) {
   for (auto& [name, parameter] : model.parameters)
     parameter = parameter.detach().to(device).requires_grad_(parameter.requires_grad());
-  for (auto& [name, matrix] : model.quantized) matrix = on(device, matrix);
+  std::map<std::string, std::shared_ptr<const QuantizedTensor>>
+      moved;  // as stored: weights share it
+  for (auto& [name, matrix] : model.quantized) {
+    auto& tensor = moved[model.specs.at(name).stored];
+    if (!tensor) tensor = std::make_shared<const QuantizedTensor>(on(device, *matrix.stored));
+    matrix.stored = tensor;
+  }
 }
 
 namespace {

@@ -130,11 +130,10 @@ QuantizedTensor quantized(Kind kind, const std::vector<float>& values, int64_t r
   return t;
 }
 
-QuantizedMatrix on(torch::Device device, const QuantizedMatrix& matrix) {
-  QuantizedTensor t = *matrix.stored;
-  for (Tensor* part : {&t.values, &t.scales, &t.scales2})
+QuantizedTensor on(torch::Device device, QuantizedTensor tensor) {
+  for (Tensor* part : {&tensor.values, &tensor.scales, &tensor.scales2})
     if (part->defined()) *part = part->to(device);
-  return {std::make_shared<const QuantizedTensor>(std::move(t)), matrix.map, matrix.rows};
+  return tensor;
 }
 
 Tensor dequantized(const QuantizedMatrix& matrix, int64_t first, int64_t last) {

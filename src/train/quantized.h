@@ -26,6 +26,7 @@ struct QuantizedTensor {
 // Throws Error unless all values are finite.
 QuantizedTensor quantized(QuantizedBase::Kind kind, const std::vector<float>& values, int64_t rows,
                           int64_t columns);
+QuantizedTensor on(torch::Device device, QuantizedTensor tensor);
 
 // A weight [rows, columns]: rows of a stored tensor, which others may share.
 struct QuantizedMatrix {
@@ -33,7 +34,6 @@ struct QuantizedMatrix {
   RowMap map;
   int64_t rows = 0;
 };
-QuantizedMatrix on(torch::Device device, const QuantizedMatrix& matrix);
 
 // Rows [first, last) of a weight, in float32, where it lies.
 torch::Tensor dequantized(const QuantizedMatrix& matrix, int64_t first, int64_t last);
