@@ -4,42 +4,22 @@
 #include <cstdlib>
 #include <ctime>
 
+#include "asking.h"
 #include "base/clock.h"
 #include "base/error.h"
-#include "client/chat.h"
-#include "support/stand_in.h"
 #include "support/temporary.h"
 
 namespace revenant {
 namespace {
 
 using nlohmann::json;
-using Seconds = HttpLimits::Seconds;
-
-const json hello = {{{"role", "user"}, {"content", "hello"}}};
 
 // Pauses are a hundredth of the real ones.
 ChatOptions quick(const StandIn& server) {
-  ChatOptions options;
-  options.url = parse_url(server.url());
-  options.model = "m";
+  ChatOptions options = options_for(server);
   options.pause = Seconds(0.01);
   options.longest_pause = Seconds(0.05);
-  options.limits.whole = Seconds(10);
   return options;
-}
-
-std::string reason_of(const std::function<void()>& work) {
-  try {
-    work();
-  } catch (const std::exception& error) {
-    return error.what();
-  }
-  return "none";
-}
-
-void expect_part(const std::string& text, const std::string& part) {
-  EXPECT_NE(text.find(part), text.npos) << text;
 }
 
 TEST(Url, PartsAndRefusals) {

@@ -1,39 +1,15 @@
 // Streamed answers, read strictly; and many at once, measured.
 #include <gtest/gtest.h>
 
+#include "asking.h"
 #include "base/clock.h"
 #include "base/error.h"
 #include "client/load.h"
-#include "support/stand_in.h"
 
 namespace revenant {
 namespace {
 
 using nlohmann::json;
-using Seconds = HttpLimits::Seconds;
-
-const json hello = {{{"role", "user"}, {"content", "hello"}}};
-
-ChatOptions options_for(const StandIn& server) {
-  ChatOptions options;
-  options.url = parse_url(server.url());
-  options.model = "m";
-  options.limits.whole = Seconds(10);
-  return options;
-}
-
-std::string reason_of(const std::function<void()>& work) {
-  try {
-    work();
-  } catch (const std::exception& error) {
-    return error.what();
-  }
-  return "none";
-}
-
-void expect_part(const std::string& text, const std::string& part) {
-  EXPECT_NE(text.find(part), text.npos) << text;
-}
 
 std::vector<std::string> events_of(const std::string& text, size_t piece) {
   EventReader reader(100);

@@ -34,9 +34,7 @@ TEST_F(CrashTest, KilledAtRandomItGoesOn) {
   run_whole("whole");
   const double whole_seconds = duration<double>(steady_clock::now() - begin).count();
   const long kills = number_of("REVENANT_KILLS", 25);
-  const uint64_t seed = uint64_t(number_of("REVENANT_CRASH_SEED", long(::getpid())));
-  std::printf("REVENANT_CRASH_SEED=%llu\n", (unsigned long long)(seed));
-  Random random(seed);
+  Random random = random_moments();
   int killed = 0;
   for (int round = 0; killed < kills; ++round) {
     const std::string output = "killed" + std::to_string(round);

@@ -27,6 +27,13 @@ inline long number_of(const char* variable, long usual) {
   return text ? std::atol(text) : usual;
 }
 
+// For the moments of kills. REVENANT_CRASH_SEED repeats those of a run that printed it.
+inline Random random_moments() {
+  const uint64_t seed = uint64_t(number_of("REVENANT_CRASH_SEED", long(::getpid())));
+  std::printf("REVENANT_CRASH_SEED=%llu\n", (unsigned long long)(seed));
+  return Random(seed);
+}
+
 class LittleRun : public testing::Test {
  protected:
   using Settings = std::vector<std::string>;               // key=value

@@ -114,9 +114,7 @@ TEST_F(RanksTest, KilledAtRandomTheyGoOn) {
   run_whole("whole", 2);
   const double whole_seconds = seconds_since(begin);
   const long kills = number_of("REVENANT_RANK_KILLS", 3);
-  const uint64_t seed = uint64_t(number_of("REVENANT_CRASH_SEED", long(::getpid())));
-  std::printf("REVENANT_CRASH_SEED=%llu\n", (unsigned long long)(seed));
-  Random random(seed);
+  Random random = random_moments();
   int killed = 0;
   for (int round = 0; killed < kills; ++round) {
     const std::string output = "killed" + std::to_string(round);

@@ -12,6 +12,7 @@
 #include "client/chat.h"
 #include "serve/server.h"
 #include "support/certificate.h"
+#include "support/reason.h"
 #include "support/temporary.h"
 
 namespace revenant {
@@ -88,10 +89,6 @@ class ServerTls : public testing::Test {
   std::unique_ptr<Server> server_;
   std::thread running_;
 };
-
-void expect_part(const std::string& text, const std::string& part) {
-  EXPECT_NE(text.find(part), text.npos) << text;
-}
 
 const json hello = {{{"role", "user"}, {"content", "what shape is in the image?"}}};
 

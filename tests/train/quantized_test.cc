@@ -3,13 +3,11 @@
 
 #include "io/checkpoint.h"
 #include "model/released.h"
-#include "noise.h"
+#include "over_base.h"
 #include "quant/int8.h"
 #include "quant/nf4.h"
 #include "store/merge.h"
-#include "train/adapters.h"
 #include "train/device.h"
-#include "train/parameters.h"
 
 namespace revenant {
 namespace {
@@ -144,24 +142,12 @@ TEST(Quantized, MechanismsComputeInFloat32) {
   EXPECT_TRUE(torch::equal(e.linear(w, x), expected));
 }
 
-class QuantizedRun : public Noise {
+class QuantizedRun : public OverBase {
  protected:
-  void SetUp() override {
-    Noise::SetUp();
-    Recipe r = recipe("base");
-    r.max_steps = 2;
-    r.save_dtype = Recipe::SaveType::float32;
-    ASSERT_TRUE(train(r));
-  }
-  Recipe over_base(const std::string& output, Recipe::Quantize quantize, bool lora) {
-    Recipe r = recipe(output);
-    r.config.clear();
-    r.model = root_ / "base";
-    r.trainable = {"projector", "mechanism"};
+  Recipe over_base(const std::string& output, Recipe::Quantize quantize, bool lora) const {
+    Recipe r = OverBase::over_base(output);
     r.quantize = quantize;
     if (lora) r.lora = {{4, 8, 0}, {"language", "vision"}};
-    r.learning_rate = 1e-2;
-    r.save_dtype = Recipe::SaveType::float32;
     return r;
   }
   // What a run says of its data: its losses.
@@ -185,6 +171,12 @@ TEST_F(QuantizedRun, IsTheRunOverTheDequantised) {
     EXPECT_FALSE(few.parameters.contains("blk.0.attn_q.weight"));
     EXPECT_FALSE(few.quantized.contains("blk.0.mix_q.q.weight"));
     EXPECT_EQ(few.parameters.size() + few.quantized.size(), model.parameters.size());
+    TorchModel moved = few;
+    move_to(moved, torch::kCPU);
+    for (const TorchModel* m : {&few, static_cast<const TorchModel*>(&moved)}) {
+      EXPECT_EQ(m->quantized.at("v.blk.0.attn_q.weight").stored,
+                m->quantized.at("v.blk.0.attn_v.weight").stored);
+    }
     const auto layer = few.weights().layers[0];
     EXPECT_FALSE(layer.attention.q.weight.in_float32);
     EXPECT_TRUE(layer.attention.phantom.mix_q.q.weight.in_float32);
@@ -213,25 +205,11 @@ TEST_F(QuantizedRun, IsTheRunOverTheDequantised) {
 // Merged are the dequantised matrices: the model that was trained.
 TEST_F(QuantizedRun, MergedEqualsUnmerged) {
   for (const auto quantize : {Recipe::Quantize::int8, Recipe::Quantize::nf4}) {
-    Recipe r = over_base("tuned" + std::to_string(int(quantize)), quantize, true);
-    r.questions_per_picture = 1;
+    const Recipe r = over_base("tuned" + std::to_string(int(quantize)), quantize, true);
     ASSERT_TRUE(train(r));
-    TorchModel tuned = load_to_train(r.model, r.config_set, base_of(r));
-    set_trainable(tuned, r);
-    add_adapters(tuned, r);
-    load_adapters(tuned, r.output_dir);
+    const TorchModel tuned = adapted(r);
     const Path merged = root_ / ("merged" + std::to_string(int(quantize)));
     merge_adapter(r.model, r.output_dir, merged);
-    const Tokenizer tokenizer = Tokenizer::open(root_ / "base");
-    const TrainingData data = read_training_data(r.data, false);
-    const BatchMaker maker{tuned.config, tokenizer, prompt_rule(PromptFamily::phantom_qwen2),
-                           tile_rule(tuned.config), batch_options(r)};
-    const Pick pick{&data.sets[0], data.sets[0].groups[3], 1};
-    const TorchBatch batch = maker.make({&pick, 1});
-    const torch::NoGradGuard no_grad;
-    const auto logits = [&](const TorchModel& model) {
-      return forward(model, batch.step, batch.ids, see(model, batch.pixels));
-    };
     EXPECT_TRUE(torch::allclose(logits(load_torch_model(merged)), logits(tuned), 1e-5, 1e-5));
     EXPECT_FALSE(Checkpoint::open(merged).config().contains("quantization_config"));
   }
