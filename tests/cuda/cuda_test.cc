@@ -1,29 +1,23 @@
 // Training on a CUDA device against training on the CPU.
 #include <cmath>
 
-#include "noise.h"
+#include "over_base.h"
 #include "train/device.h"
 
 namespace revenant {
 namespace {
 
-class Cuda : public Noise {
+template <class Fixture>
+class OnCuda : public Fixture {
  protected:
   void SetUp() override {
     if (device_of(DeviceChoice::automatic).is_cpu())
       GTEST_SKIP() << "no CUDA device, or no part of torch for it";
-    Noise::SetUp();
-  }
-  Recipe recipe(const std::string& output, DeviceChoice device, Recipe::Optim optim) const {
-    Recipe r = Noise::recipe(output);
-    r.device = device;
-    r.optim = optim;
-    r.objective.kind = ObjectiveConfig::Kind::po;
-    return r;
+    Fixture::SetUp();
   }
   // Both logs tell of the same steps, their losses as near as `tolerance`.
   void expect_near(const std::string& one, const std::string& other, double tolerance) const {
-    const auto a = log_of(root_ / one), b = log_of(root_ / other);
+    const auto a = log_of(this->root_ / one), b = log_of(this->root_ / other);
     ASSERT_EQ(a.size(), b.size());
     ASSERT_GE(a.size(), 6u);
     for (size_t i = 0; i < a.size(); ++i)
@@ -33,6 +27,17 @@ class Cuda : public Noise {
         const double x = a[i][key], y = b[i][key];
         EXPECT_NEAR(x, y, tolerance * std::max(1.0, std::abs(x))) << key << " of line " << i;
       }
+  }
+};
+
+class Cuda : public OnCuda<Noise> {
+ protected:
+  Recipe recipe(const std::string& output, DeviceChoice device, Recipe::Optim optim) const {
+    Recipe r = Noise::recipe(output);
+    r.device = device;
+    r.optim = optim;
+    r.objective.kind = ObjectiveConfig::Kind::po;
+    return r;
   }
 };
 
@@ -89,6 +94,29 @@ TEST_F(Cuda, PreferenceWithAReference) {
   run("on_cpu", DeviceChoice::cpu);
   run("on_cuda", DeviceChoice::cuda);
   expect_near("on_cpu", "on_cuda", 1e-4);
+}
+
+class CudaOverBase : public OnCuda<OverBase> {};
+
+// Adapters over a base in few bits, with everything that saves memory.
+TEST_F(CudaOverBase, WhatFitsIsTrainedAsOnTheCpu) {
+  for (const auto quantize : {Recipe::Quantize::int8, Recipe::Quantize::nf4})
+    for (const bool narrow : {false, true}) {
+      const std::string name = std::to_string(int(quantize)) + (narrow ? "bf16" : "");
+      for (const auto device : {DeviceChoice::cpu, DeviceChoice::cuda}) {
+        Recipe r = over_base((device == DeviceChoice::cpu ? "cpu" : "cuda") + name);
+        r.device = device;
+        r.quantize = quantize;
+        r.lora = {{4, 8, 0}, {"language"}};
+        r.objective.kind = ObjectiveConfig::Kind::po;
+        r.optim = Recipe::Optim::adamw_8bit;
+        r.packing = r.gradient_checkpointing = true;
+        r.tower_cache_mb = 1;
+        r.bf16 = narrow;
+        ASSERT_TRUE(train(r));
+      }
+      expect_near("cpu" + name, "cuda" + name, narrow ? 0.05 : 1e-3);
+    }
 }
 
 }  // namespace
