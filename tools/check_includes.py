@@ -28,7 +28,7 @@ KNOWS = {
     "cli": "eval serve triples",  # the program `revenant`: never train
 }
 # The one program that links libtorch lives beside the other.
-EXTRA = {"cli/train_main.cc": "train"}
+EXTRA = {"cli/train_main.cc": "train", "cli/graft.cc": "train"}  # of revenant-train
 
 # "room/file.h", or the same in angle brackets, which would work too.
 INCLUDE = re.compile(
@@ -93,7 +93,7 @@ def self_test():
         "native/b.cc": '#include "trace/trace.h"\n',
         "quant/a.cc": "#include <io/tensor.h>\n",
         "image/a.cc": '#include "../engine/a.h"\n',  # around the rule
-        "cli/run.cc": '#include "train/loop.h"\n',  # only train_main.cc may
+        "cli/run.cc": '#include "train/loop.h"\n',  # only those of revenant-train may
         "engine/a.cc": '#include "data/dataset.h"\n',
         "native/a.cc": '#include "text/tokenizer.h"\n',
         "train/a.cc": '#include "cli/x.h"\n',

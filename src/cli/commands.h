@@ -21,6 +21,7 @@ void add_conformance(CLI::App& app);
 void add_synth(CLI::App& app);
 void add_quantize(CLI::App& app);
 void add_merge(CLI::App& app);
+void add_graft(CLI::App& app);  // in revenant a stub, in revenant-train the command
 void add_view(CLI::App& app);
 void add_serve(CLI::App& app);
 void add_bench(CLI::App& app);
@@ -33,7 +34,8 @@ struct Exit {
 };
 
 // Replaces this process by `revenant-train` beside the own executable, without a fork, with the
-// same arguments. For `train` and every `--backend torch`. Throws Error if it is not there.
+// same arguments. For `train`, `graft` and every `--backend torch`. Throws Error if it is not
+// there.
 [[noreturn]] void become_train();
 
 }  // namespace revenant

@@ -1,4 +1,4 @@
-// revenant train, and whatever else needs libtorch: the other program takes over.
+// revenant train, graft, and whatever else needs libtorch: the other program takes over.
 #include <unistd.h>
 
 #include <algorithm>
@@ -48,19 +48,19 @@ bool asks_for_help() {
       own_arguments(), [](const std::string& word) { return word == "-h" || word == "--help"; });
 }
 
-void tell_usage() {
-  std::printf(
-      "Trains from a recipe (docs/training.md)\n"
-      "Usage: revenant train RECIPE [--set key=value]...\n");
-  std::fprintf(stderr, "revenant: %s\n", missing(train_program()).what());
+// revenant-train has the help, if it is there.
+void by_train(const char* usage) {
+  const Path program = train_program();
+  if (std::filesystem::exists(program) || !asks_for_help()) become_train();
+  std::printf("%s\n", usage);
+  std::fprintf(stderr, "revenant: %s\n", missing(program).what());
 }
 
-void train() {
-  // revenant-train has the help, if it is there.
-  if (!std::filesystem::exists(train_program()) && asks_for_help())
-    tell_usage();
-  else
-    become_train();
+void add_stub(CLI::App& app, const char* name, const char* what, const char* usage) {
+  CLI::App* command = app.add_subcommand(name, what);
+  command->set_help_flag();  // revenant-train has the help
+  command->prefix_command();
+  command->callback([usage] { by_train(usage); });
 }
 
 }  // namespace
@@ -79,13 +79,15 @@ void become_train() {
 }
 
 void add_train(CLI::App& app) {
-  CLI::App* command = app.add_subcommand("train", "Trains from a recipe (by revenant-train)");
-  command->set_help_flag();  // revenant-train has the help
-  command->prefix_command();
-  command->footer(
-      "Example: revenant train recipes/phantom-nano.yaml --set max_steps=100\n"
-      "Several processes: torchrun --no-python --nproc-per-node 2 revenant-train train RECIPE");
-  command->callback([] { train(); });
+  add_stub(app, "train", "Trains from a recipe (by revenant-train)",
+           "Trains from a recipe (docs/training.md)\n"
+           "Usage: revenant train RECIPE [--set key=value]...");
+}
+
+void add_graft(CLI::App& app) {
+  add_stub(app, "graft", "Gives a language model a tower and the mechanisms (by revenant-train)",
+           "Gives a language model a tower and the papers' mechanisms (docs/training.md)\n"
+           "Usage: revenant graft BACKBONE --tower MODEL -o DIR [--phantom] [--trol]");
 }
 
 }  // namespace revenant

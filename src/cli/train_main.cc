@@ -137,6 +137,7 @@ int main(int argc, char** argv) {
   CLI::App app("The part of revenant that links libtorch.", "revenant-train");
   app.require_subcommand(1);
   add_training(app);
+  add_graft(app);
   add_trace_command(app, open_torch, [] {});
   add_conformance_command(app, open_torch, [] {});
   return run_program(app, argc, argv, reason_with_torch);

@@ -4,7 +4,7 @@
 #include <set>
 
 #include "base/error.h"
-#include "base/random.h"
+#include "base/named_seed.h"
 #include "base/threads.h"
 #include "io/checkpoint.h"
 #include "io/torch_file.h"
@@ -66,12 +66,6 @@ struct Numbers {
   }
 };
 
-uint64_t key_of(uint64_t seed, const std::string& name) {
-  uint64_t key = 0xcbf29ce484222325ull;  // FNV-1a
-  for (const char c : name) key = (key ^ uint8_t(c)) * 0x100000001b3ull;
-  return Random(key ^ Random(seed).next()).next();
-}
-
 // The value of a tensor that is the same all over; nothing: random.
 std::optional<double> constant_of(const TensorSpec& spec) {
   if (spec.stored.ends_with(".bias")) return 0;
@@ -88,7 +82,7 @@ void produce(const TensorSpec& spec, uint64_t seed, const Numbers<T>& numbers, c
   std::vector<T> values(std::min(chunk, (count + lanes - 1) / lanes * lanes),
                         stored<T>(constant.value_or(0), numbers.type));
   for (size_t done = 0; done < count; done += values.size()) {
-    if (!constant) numbers.fill(values, key_of(seed, spec.stored), done / lanes);
+    if (!constant) numbers.fill(values, named_seed(seed, spec.stored), done / lanes);
     sink(std::as_bytes(std::span(values).first(std::min(values.size(), count - done))));
   }
 }

@@ -200,8 +200,8 @@ void check_architecture(const Fields& root, const std::string& type) {
   if (type == "trol") root.architecture({trol, vl});
   if (type == "internlm") root.architecture({trol, composer});
   if (type == "revenant") root.architecture({phantom, trol});
-  if (type == "qwen2") root.architecture({"Qwen2ForCausalLM"});
-  if (type == "llama") root.architecture({"LlamaForCausalLM"});
+  for (const KnownBackbone& known : backbones)
+    if (type == known.type && type != "internlm") root.architecture({known.architecture});
 }
 
 // What transformers writes into every object. Generation is the root's and, with the released code,
@@ -235,12 +235,14 @@ Config parse(const Json& json, const std::string& subject, std::set<std::string>
   } else if (type == "phantom" || type == "trol" || type == "revenant") {
     parse_language(root.object("llm_config"), c);
     parse_intern_vit(root, c);
-  } else if (type == "qwen2" || type == "llama") {
+  } else if (std::ranges::find(backbones, type, &KnownBackbone::type) != std::end(backbones)) {
     parse_language(root, c);
     c.vision.kind = Tower::none;
   } else {
-    root.fail("model_type",
-              "phantom, trol, internlm (TroL-1.8B/7B), revenant, or qwen2 or llama (text only)");
+    root.fail(
+        "model_type",
+        "phantom, trol, internlm (TroL-1.8B/7B), revenant, or qwen2, internlm2, phi3 or llama "
+        "(text only)");
   }
   parse_extension(root, c);
   c.image_token = root.integer("image_token_index", -1);

@@ -2,6 +2,10 @@
 
 #include <algorithm>
 #include <filesystem>
+#include <nlohmann/json.hpp>
+
+#include "base/error.h"
+#include "base/json.h"
 
 namespace revenant {
 namespace {
@@ -22,6 +26,40 @@ size_t copy_tokenizer(const Path& from, const Path& to) {
       ++copied;
     }
   return copied;
+}
+
+void write_tokenizer(const FileSet& from, const Path& to, const std::vector<std::string>& tokens,
+                     int32_t first_id) {
+  std::map<std::string, std::string> texts;
+  for (const char* name : names)
+    if (from.has(name)) texts[name] = from.read(name);
+  const auto change = [&](const std::string& name, const auto& each_token) {
+    nlohmann::json json =
+        texts.contains(name) ? read_json(from, name, "tokenizer") : nlohmann::json::object();
+    if (!json.is_object())
+      throw Error("tokenizer", from.place_of(name), "a JSON object", json.type_name());
+    for (size_t i = 0; i < tokens.size(); ++i) each_token(json, tokens[i], first_id + int32_t(i));
+    texts[name] = json_text(json);
+  };
+  if (tokens.empty()) {
+  } else if (texts.contains("tokenizer.json")) {
+    change("tokenizer.json", [](nlohmann::json& json, const std::string& token, int32_t id) {
+      json["added_tokens"].push_back({{"id", id},
+                                      {"content", token},
+                                      {"single_word", false},
+                                      {"lstrip", false},
+                                      {"rstrip", false},
+                                      {"normalized", false},
+                                      {"special", true}});
+    });
+  } else {
+    change("added_tokens.json",
+           [](nlohmann::json& json, const std::string& token, int32_t id) { json[token] = id; });
+    change("special_tokens_map.json", [](nlohmann::json& json, const std::string& token, int32_t) {
+      json["additional_special_tokens"].push_back(token);
+    });
+  }
+  for (const auto& [name, text] : texts) write_file(to / name, text);
 }
 
 bool same_tokenizer(const Path& a, const Path& b) {

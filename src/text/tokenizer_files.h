@@ -2,15 +2,23 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <span>
 
-#include "base/file.h"
+#include <string>
+#include <vector>
+
+#include "base/file_set.h"
 
 namespace revenant {
 
 std::span<const char* const> tokenizer_file_names();
 // Copies those that exist; returns how many.
 size_t copy_tokenizer(const Path& from, const Path& to);
+// The same with more special tokens, whose ids follow each other from `first_id` on: in
+// tokenizer.json, or where there is none in added_tokens.json and special_tokens_map.json.
+void write_tokenizer(const FileSet& from, const Path& to, const std::vector<std::string>& tokens,
+                     int32_t first_id);
 // Whether the two directories hold the same of them, byte for byte.
 bool same_tokenizer(const Path& a, const Path& b);
 

@@ -8,11 +8,6 @@
 #include "train/fresh.h"
 
 namespace revenant {
-TensorSpecs unique_tensors(const Config& config) {
-  TensorSpecs specs;
-  for (const TensorSpec& spec : tensor_table(config)) specs.emplace(spec.name, spec);
-  return specs;
-}
 
 torch::Dtype TorchModel::dtype() const {
   torch::Dtype widest = torch::kBFloat16;
@@ -41,20 +36,10 @@ void move_to(TorchModel& model, torch::Device device) {
 
 namespace {
 
-// A tensor as a checkpoint stores it, of its weights.
 std::vector<float> stored_floats(const ModelFiles& files, const TensorSpecs& specs,
                                  const std::string& stored) {
-  std::vector<float> all;
-  for (const auto& [name, spec] : specs) {
-    if (spec.stored != stored) continue;
-    all.resize(size_t(TensorSpec::count(spec.stored_shape)));
-    const std::vector<float> own = floats_of(files.weight(spec), spec);
-    const size_t columns = own.size() / size_t(spec.shape[0]);
-    for (int64_t r = 0; r < spec.shape[0]; ++r)
-      std::copy_n(own.begin() + r * int64_t(columns), columns,
-                  all.begin() + (spec.whole() ? r : spec.rows(r)) * int64_t(columns));
-  }
-  return all;
+  return stored_floats(specs, stored,
+                       [&](const TensorSpec& spec) { return floats_of(files.weight(spec), spec); });
 }
 
 // Of a quantised base, each stored tensor once for all its weights.

@@ -17,6 +17,7 @@
 #include "model/step.h"
 #include "model/weights.h"
 #include "store/adapter.h"
+#include "store/fused.h"
 #include "store/model_files.h"
 #include "store/quantized_base.h"
 #include "train/executor.h"
@@ -24,7 +25,6 @@
 
 namespace revenant {
 
-using TensorSpecs = std::map<std::string, TensorSpec>;  // by canonical name, each weight once
 using NamedTensors = std::map<std::string, torch::Tensor>;
 
 // Which matrices have an adapter beside them.
@@ -54,8 +54,6 @@ struct TorchModel {
   torch::TensorOptions options() const;  // both
   Weights<TorchWeight> weights() const;
 };
-
-TensorSpecs unique_tensors(const Config& config);
 
 // The part of a stored tensor that is the weight: a view, [..., block, columns] where its rows are
 // interleaved with others', else of the weight's shape.

@@ -3,6 +3,8 @@
 
 #include "base/error.h"
 #include "small_tokenizers.h"
+#include "text/tokenizer_files.h"
+#include "text/train_bpe.h"
 
 namespace revenant {
 namespace {
@@ -136,6 +138,31 @@ TEST(Tokenizer, SideFiles) {
   EXPECT_EQ(t.encode("<x> <img>plain", Specials::as_tokens), (Ids{271, 269, 270}));
   EXPECT_EQ(t.with_token("<img>").size(), 272);
   EXPECT_EQ(t.with_token("<image>").id_of("<image>"), 272);
+}
+
+// Where Hugging Face's tools look for them, beside what stands there.
+TEST(Tokenizer, TokensAreWrittenIntoItsFiles) {
+  const Json bytes = Json::parse(train_byte_bpe({}, 256, {}));
+  const std::map<std::string, std::string, std::less<>>
+      one = {{"tokenizer.json", small::sentencepiece().dump()}},
+      two = {{"vocab.json", bytes["model"]["vocab"].dump()},
+             {"merges.txt", ""},
+             {"added_tokens.json", R"({"<x>": 256})"},
+             {"special_tokens_map.json", R"({"additional_special_tokens": ["<x>"]})"},
+             {"tokenizer_config.json", R"({"tokenizer_class": "Qwen2Tokenizer"})"}};
+  for (const auto& contents : {one, two}) {
+    const Temporary place;
+    const FileSet from("m.gguf", contents);
+    const int32_t size = Tokenizer::open(from).size();
+    write_tokenizer(from, place.path, {"<img>", "</img>"}, size);
+    const Tokenizer t = Tokenizer::open(place.path);
+    EXPECT_EQ(t.size(), size + 2);
+    EXPECT_EQ(t.encode("<img></img>", Specials::as_tokens), (Ids{size, size + 1}));
+    EXPECT_TRUE(t.is_special(size));
+    EXPECT_TRUE(t.is_special(size - 1) || contents.contains("tokenizer.json"));
+    for (const auto& [name, text] : contents)
+      EXPECT_TRUE(std::filesystem::exists(place.path / name));
+  }
 }
 
 // The flags of tokenizer_config.json count more than those of tokenizer.json, as in transformers.
