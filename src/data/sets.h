@@ -11,6 +11,7 @@ void make_easy_vqa(const Path& sources, const MakeOptions& options, SetWriter& w
 void make_fashion_mnist(const Path& sources, const MakeOptions& options, SetWriter& writer);
 void make_emoji(const Path& sources, const MakeOptions& options, SetWriter& writer);
 void make_flags(const Path& sources, const MakeOptions& options, SetWriter& writer);
+void make_facts(const Path& sources, const MakeOptions& options, SetWriter& writer);
 void make_scenes(const Path& sources, const MakeOptions& options, SetWriter& writer);
 
 }  // namespace revenant

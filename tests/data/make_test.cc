@@ -154,6 +154,47 @@ TEST_F(Make, TestStylesNeverReachTraining) {
   EXPECT_NE(tested, read_file(file("emoji", "images/test_noto/000/000000.png")));
 }
 
+// Facts are asked about what is drawn: an octopus drawn otherwise shows where it should, and there
+// alone.
+TEST_F(Make, FactsAreAboutTheirPictures) {
+  const auto made = [&] {
+    std::filesystem::remove_all(options.directory / "facts");
+    make_dataset("facts", options);
+    std::vector<std::pair<Row, std::string>> all;
+    for (const Row& row : read_rows(file("facts", "test.json")))
+      all.emplace_back(row, read_file(row.images[0].file));
+    return all;
+  };
+  options.limit = 0;
+  const auto before = made();
+  EXPECT_EQ(splits("facts"), (std::vector<std::string>{"test", "test_unseen_style"}));
+  size_t octopus = 0;
+  while (made_up::labels()[octopus] != "octopus") ++octopus;
+  made_up::write_drawing(options.directory / ".sources/emoji/twemoji" /
+                             ("1f" + std::to_string(400 + octopus) + ".png"),
+                         "another");
+  const auto after = made();
+  ASSERT_EQ(before.size(), after.size());
+  std::map<std::string, std::map<std::string, int>> asked, changed;  // by task and answer
+  for (size_t i = 0; i < before.size(); ++i) {
+    const Row& row = before[i].first;
+    ++asked[row.task][row.answer];
+    changed[row.task][row.answer] += before[i].second != after[i].second;
+  }
+  // Elephant, octopus and butterfly, in two styles; of the two that do not fly one is asked about.
+  EXPECT_EQ(asked["flies"], (std::map<std::string, int>{{"yes", 2}, {"no", 2}}));
+  EXPECT_EQ(changed["flies"]["yes"], 0);
+  EXPECT_EQ(asked["lives in water"], (std::map<std::string, int>{{"yes", 2}, {"no", 2}}));
+  EXPECT_EQ(changed["lives in water"], (std::map<std::string, int>{{"yes", 1}, {"no", 0}}));
+  EXPECT_EQ(asked["which flies"], (std::map<std::string, int>{{"butterfly", 2}}));
+  EXPECT_EQ(asked["which lives in water"], (std::map<std::string, int>{{"octopus", 2}}));
+  EXPECT_EQ(changed["which flies"]["butterfly"], 1);
+  EXPECT_EQ(changed["is eaten"], (std::map<std::string, int>{{"yes", 0}, {"no", 0}}));
+  EXPECT_EQ(asked["is eaten"]["yes"], 6);
+  EXPECT_EQ(asked["carries people"], (std::map<std::string, int>{{"yes", 4}, {"no", 4}}));
+  EXPECT_FALSE(asked.contains("makes music"));  // none is drawn
+}
+
 // Not every emoji has a drawing in them.
 TEST_F(Make, FurtherTrainingStylesReachEmojiOnly) {
   options.limit = 24 * 6;  // once in every style that draws it
@@ -246,9 +287,9 @@ TEST_F(Make, ErrorsSayWhatIsWrong) {
     }
     return "no error";
   };
-  EXPECT_EQ(
-      error_of("mnist"),
-      "[data] set: expected one of easy-vqa, fashion-mnist, scenes, emoji, flags, found mnist");
+  EXPECT_EQ(error_of("mnist"),
+            "[data] set: expected one of easy-vqa, fashion-mnist, scenes, emoji, facts, flags, "
+            "found mnist");
   const Path sources = options.directory / ".sources";
   const Path labels = sources / "fashion-mnist/t10k-labels-idx1-ubyte";
   std::filesystem::resize_file(labels, 20);

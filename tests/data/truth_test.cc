@@ -588,6 +588,7 @@ TEST_F(Truth, WhatIsMadeIsPinnedToItsVersion) {
             "fashion-mnist fab58fdc82bdd296 eed71dbc531cb4a1\n"
             "scenes 1331bc98a5c093bf da74483987890dcf\n"
             "emoji 2e7a633a72d63aaa 6ab99b037b69e087\n"
+            "facts f1ef3d36f08f6dde 219c2bb56e4f2eb5\n"
             "flags 2aa94b79e371065f e34c2b088d4b7a83\n");
 }
 
