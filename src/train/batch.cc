@@ -51,6 +51,16 @@ Image augmented(Image image, const RecipeData& recipe, Random& random) {
   return shifted(image, dx, dy);
 }
 
+void keep_tasks(std::vector<Row>& rows, const RecipeData& entry) {
+  for (const std::string& task : entry.tasks)
+    if (std::ranges::find(rows, task, &Row::task) == rows.end())
+      throw Error("train", entry.path.string() + ": tasks", "a task that rows have", task);
+  if (entry.tasks.empty()) return;
+  std::erase_if(rows, [&](const Row& row) {
+    return std::ranges::find(entry.tasks, row.task) == entry.tasks.end();
+  });
+}
+
 // How many tokens end an answer.
 int end_tokens(const Tokenizer& tokenizer, const PromptRule& rule) {
   const std::vector<Piece> end = {{Piece::template_text, rule.answer_end}};
@@ -70,6 +80,7 @@ TrainingData read_training_data(const std::vector<RecipeData>& entries, bool pai
   for (const RecipeData& entry : entries) {
     TrainingSet set{
         read_rows(entry.path, {.fields = entry.fields}), {}, entry, digest_of_rows(entry.path)};
+    keep_tasks(set.rows, entry);
     set.groups = group_rows(set.rows);
     if (set.groups.empty()) throw Error("train", entry.path.string(), "at least one row", "none");
     const auto lacks = std::ranges::find(set.rows, "", &Row::rejected);

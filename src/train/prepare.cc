@@ -95,6 +95,7 @@ Json identity_of(const Recipe& recipe, const TrainingData& data) {
                     {"mirror", set.recipe.mirror},
                     {"shift", set.recipe.shift}});
     if (!set.recipe.fields.empty()) sets.back()["fields"] = set.recipe.fields;
+    if (!set.recipe.tasks.empty()) sets.back()["tasks"] = set.recipe.tasks;
   }
   identity["data"] = std::move(sets);
   if (recipe.lora.on()) {  // checkpoints hold only what differs from it

@@ -72,6 +72,11 @@ Field names(std::vector<std::string>& place) {
           [&place] { return YAML::Node(place); }};
 }
 
+// The same where an empty list is as if the key were absent.
+Field some_names(std::vector<std::string>& place) {
+  return {names(place).set, [&place] { return place.empty() ? YAML::Node() : YAML::Node(place); }};
+}
+
 // Names by names; nothing (~) is an empty name.
 Field mapping(std::map<std::string, std::string>& place) {
   const auto read = [&place](const YAML::Node& node) {
@@ -160,9 +165,10 @@ Field group(T& place, const std::string& subject, Fields (*fields_of)(T&)) {
 }
 
 Fields fields_of_data(RecipeData& data) {
-  return {{"path", path(data.path)},      {"fields", mapping(data.fields)},
-          {"make", value(data.make)},     {"weight", value(data.weight)},
-          {"mirror", value(data.mirror)}, {"shift", value(data.shift)}};
+  return {{"path", path(data.path)},         {"fields", mapping(data.fields)},
+          {"tasks", some_names(data.tasks)}, {"make", value(data.make)},
+          {"weight", value(data.weight)},    {"mirror", value(data.mirror)},
+          {"shift", value(data.shift)}};
 }
 
 Fields fields_of_group(ParameterGroup& group) {

@@ -23,6 +23,7 @@ struct RecipeData {
   bool mirror = false;  // every second picture, drawn anew each time: left and right swapped
   double shift = 0;     // moved by up to this share of its sides, drawn anew each time
   std::map<std::string, std::string> fields = {};  // by our name of a field, the file's
+  std::vector<std::string> tasks = {};             // rows of these tasks alone; empty: all
 };
 
 // Settings of their own for some of the weights; train/parameters.h says what a pattern may be.

@@ -5,6 +5,7 @@
 
 #include "image/encoders.h"
 #include "noise.h"
+#include "support/reason.h"
 #include "train/objective.h"
 
 namespace revenant {
@@ -319,6 +320,27 @@ TEST_F(BatchTest, RowsOfOtherFormsUnderOtherNames) {
   const Row& row = data.sets[0].rows[0];
   EXPECT_EQ(row.question + row.answer + row.rejected, "<image>\nWhat is it?a cata dog");
   EXPECT_EQ(row.images.at(0).file, root_ / "images/0.png");
+}
+
+TEST_F(BatchTest, RowsOfSomeTasks) {
+  std::string rows;
+  for (const char* task : {"name", "capital", "name", "colour"})
+    rows +=
+        std::string(R"({"image":"images/0.png","task":")") + task +
+        R"(","conversations":[{"from":"human","value":"<image>\nWhat?"},{"from":"gpt","value":")" +
+        task + "\"}]}\n";
+  write_file(root_ / "tasks.jsonl", rows);
+  RecipeData entry;
+  entry.path = root_ / "tasks.jsonl";
+  EXPECT_EQ(read_training_data({entry}, false).sets[0].rows.size(), 4u);
+  entry.tasks = {"name", "colour"};
+  const TrainingData data = read_training_data({entry}, false);
+  ASSERT_EQ(data.sets.at(0).rows.size(), 3u);
+  EXPECT_EQ(data.sets[0].rows[2].answer, "colour");
+  EXPECT_EQ(data.sets[0].groups.size(), 1u);
+  entry.tasks = {"size"};
+  EXPECT_PRED2(has, reason_of([&] { read_training_data({entry}, false); }),
+               "tasks: expected a task that rows have, found size");
 }
 
 TEST_F(BatchTest, EvaluationTakesEveryGroupOnceInOrder) {

@@ -159,6 +159,7 @@ TEST_F(GoingOn, GoesOnOnlyAsTheSameRun) {
                "parameter_groups");
   EXPECT_PRED2(has, other([](Recipe& r) { r.learning_rate = 0.5; }), "learning_rate");
   EXPECT_PRED2(has, other([](Recipe& r) { r.data[0].mirror = true; }), "data: expected");
+  EXPECT_PRED2(has, other([](Recipe& r) { r.data[0].tasks = {""}; }), "data: expected");
   EXPECT_PRED2(has, other([&](Recipe& r) {
                  Json wide = small_config();
                  wide["llm_config"]["rms_norm_eps"] = 1e-5;

@@ -86,7 +86,7 @@ const std::map<std::string, std::string> other_values = {
     {"tokenizer_vocab", "77"},
     {"data",
      "[{fields: {chosen: a, messages: \"\"}, make: emoji, mirror: true, path: e.json, shift: 0.25, "
-     "weight: 2}]"},
+     "tasks: [a, b], weight: 2}]"},
     {"eval_data", "[{make: flags, mirror: false, path: f.json, shift: 0, weight: 1}]"},
     {"objective", "po"},
     {"beta", "3.5"},
