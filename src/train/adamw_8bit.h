@@ -16,6 +16,11 @@ class Moment8 {
   Moment8(const torch::Tensor& values, bool has_sign);  // rounded to the nearest
   torch::Tensor floats(at::IntArrayRef shape) const;
 
+  static constexpr int64_t kBlock = 256;
+  // On the CPU: the values of a block, and in their place new ones; the same numbers.
+  void unpack(int64_t block, float* values) const;
+  void pack(int64_t block, const float* values);
+
  private:
   torch::Tensor places_;   // uint8 [blocks, 256]
   torch::Tensor largest_;  // float32 [blocks, 1], with its sign
@@ -46,6 +51,12 @@ class AdamW8bit {
     Moment8 first, second;
     int64_t steps = 0;
   };
+  // What a step is made of, but for the values.
+  struct Update {
+    float beta1, beta2, kept, root, epsilon, rate;
+  };
+  void step_by_blocks(Moments& moments, const torch::Tensor& parameter, const Update& update);
+  void step_composed(Moments& moments, const torch::Tensor& parameter, const Update& update);
   std::map<std::string, Moments> moments_;
   double beta1_, beta2_;
 };

@@ -49,6 +49,29 @@ TEST(Moment8, RoundsToTheNearest) {
   EXPECT_TRUE(torch::equal(Moment8(torch::zeros(300), true).floats(300), torch::zeros(300)));
 }
 
+// Block by block as by torch's operators, to the bit; ties and the map's ends too.
+TEST(Moment8, PacksAsTorchDoes) {
+  torch::manual_seed(3);
+  Tensor values = torch::randn({40, 256}) * torch::randn({40, 1}).mul(6).exp();
+  values[1] = 0;
+  values[2][9] = -1e15f;
+  for (const bool has_sign : {true, false}) {
+    const auto& map = has_sign ? signed_dynamic_map() : unsigned_dynamic_map();
+    Tensor x = has_sign ? values.clone() : values * values;
+    for (int64_t i = 0; i < 255; ++i) x[3][i] = (map[size_t(i)] + map[size_t(i) + 1]) / 2;
+    x[3][255] = 1;
+    const Moment8 expected(x, has_sign);
+    Moment8 found(torch::zeros_like(x), has_sign);
+    for (int64_t block = 0; block < 40; ++block) {
+      found.pack(block, x[block].contiguous().const_data_ptr<float>());
+      Tensor unpacked = torch::empty({256});
+      found.unpack(block, unpacked.data_ptr<float>());
+      EXPECT_TRUE(torch::equal(unpacked, expected.floats(x.sizes())[block])) << block;
+    }
+    EXPECT_TRUE(torch::equal(found.floats(x.sizes()), expected.floats(x.sizes())));
+  }
+}
+
 // The first step is AdamW's own; later ones stay near it. Small weights have whole moments.
 TEST(AdamW8bit, StaysNearAdamW) {
   Recipe recipe;
