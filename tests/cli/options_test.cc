@@ -12,6 +12,7 @@
 #include "image/encoders.h"
 #include "io/safetensors.h"
 #include "store/adapter.h"
+#include "support/plain_model.h"
 
 namespace revenant {
 namespace {
@@ -73,6 +74,8 @@ class Options : public Cli {
   std::vector<OptionRow> synth_rows() const;
   std::vector<OptionRow> quantize_rows() const;
   std::vector<OptionRow> merge_rows() const;
+  std::vector<OptionRow> graft_rows() const;
+  std::vector<OptionRow> perplexity_rows() const;
   std::vector<OptionRow> bench_rows() const;
   std::vector<OptionRow> serve_rows() const;
   std::vector<OptionRow> triples_rows() const;
@@ -547,6 +550,59 @@ std::vector<OptionRow> Options::merge_rows() const {
           {"merge", "-t,--threads", {}, {}, out, "", "Adapter.MergesIntoWhatIsAskedFor"}};
 }
 
+std::vector<OptionRow> Options::graft_rows() const {
+  const std::string llama = write_plain_model(place_ / "llama", "llama", true).string(),
+                    qwen2 = write_plain_model(place_ / "qwen2", "qwen2", true).string();
+  const Words tail = {"--tower", model_, "-o", at("grafted")},
+              words = joined({"graft", llama}, tail), phantom = joined(words, {"--phantom"});
+  const Shown files = [this](const Outcome&) {
+    std::string bytes;
+    for (const char* name : {"config.json", "model.safetensors"})
+      if (const Path file = place_ / "grafted" / name; std::filesystem::exists(file))
+        bytes += read_file(file);
+    std::filesystem::remove_all(place_ / "grafted");
+    return bytes;
+  };
+  return {
+      {"graft", "BACKBONE", words, joined({"graft", qwen2}, tail), files},
+      {"graft", "--tower", words, {"graft", llama, "--tower", other_, "-o", at("grafted")}, files},
+      {"graft", "-o,--output", {}, {}, out, "", "every row here: it is where they look"},
+      {"graft", "--phantom", words, phantom, files},
+      {"graft", "--trol", words, joined(words, {"--trol"}), files},
+      {"graft", "--config-set", phantom,
+       joined(phantom, {"--config-set", "revenant.phantom_eta=0.5"}), files},
+      {"graft", "--dtype", words, joined(words, {"--dtype", "f16"}), files},
+      {"graft", "-s,--seed", words, joined(words, {"-s", "7"}), files}};
+}
+
+std::vector<OptionRow> Options::perplexity_rows() const {
+  std::string text;
+  for (int i = 0; i < 900; ++i) text += "what is in picture " + std::to_string(i) + "\n";
+  write_file(place_ / "long.txt", text);
+  write_file(place_ / "text.txt", text.substr(0, 400));
+  write_file(place_ / "text2.txt", text.substr(9, 400));
+  const Words plain = {"perplexity", "-m", model_, at("text.txt"), "-c", "16"},
+              words = joined(plain, {"--json"});
+  const auto with = [&](const char* option, const Words& more) {
+    return OptionRow{"perplexity", option, words, joined(words, more)};
+  };
+  return {
+      {"perplexity", "-m,--model", plain, {"perplexity", "-m", other_, at("text.txt"), "-c", "16"}},
+      {"perplexity", "FILE", plain, {"perplexity", "-m", model_, at("text2.txt"), "-c", "16"}},
+      {"perplexity",
+       "-c,--context",
+       plain,
+       {"perplexity", "-m", model_, at("text.txt"), "-c", "8"}},
+      {"perplexity", "--json", plain, words},
+      with("--config-set", {"--config-set", "revenant.phantom=false"}),
+      with("--traverse", {"--traverse", "off"}),
+      with("--passes", {"--passes", "4"}),
+      with("--weights", {"--weights", "q4_0"}),
+      with("--cache-type", {"--cache-type", "bf16"}),
+      {"perplexity", "--cache-memory", {}, {}, out, "", "run's row"},
+      threads_row(place_, "perplexity", {"perplexity", "-m", model_, at("long.txt")}, "")};
+}
+
 void Options::check(const OptionRow& row) const {
   if (!row.elsewhere.empty()) return;
   const auto shown = [&](const Words& words) {
@@ -672,6 +728,8 @@ TEST_F(Options, EveryOptionHasARow) {
   add(synth_rows());
   add(quantize_rows());
   add(merge_rows());
+  add(graft_rows());
+  add(perplexity_rows());
   add(bench_rows());
   add(serve_rows());
   add(triples_rows());
@@ -691,7 +749,8 @@ TEST_F(Options, EveryOptionHasARow) {
   for (const std::string& option : found)
     EXPECT_TRUE(rows.contains(option)) << option << ": no row";
   for (const std::string& row : rows)
-    EXPECT_TRUE(found.contains(row) || row.starts_with("train ")) << row << ": no such option";
+    EXPECT_TRUE(found.contains(row) || row.starts_with("train ") || row.starts_with("graft "))
+        << row << ": no such option";
 }
 
 TEST_F(Options, OfQuantizeArrive) {
@@ -699,6 +758,14 @@ TEST_F(Options, OfQuantizeArrive) {
 }
 TEST_F(Options, OfMergeArrive) {
   for (const OptionRow& row : merge_rows()) check(row);
+}
+TEST_F(Options, OfGraftArrive) {
+  if (run({"graft", "--help"}).err.find("revenant-train") != std::string::npos)
+    GTEST_SKIP() << "revenant-train is not built";
+  for (const OptionRow& row : graft_rows()) check(row);
+}
+TEST_F(Options, OfPerplexityArrive) {
+  for (const OptionRow& row : perplexity_rows()) check(row);
 }
 TEST_F(Options, OfBenchArrive) {
   for (const OptionRow& row : bench_rows()) check(row);
