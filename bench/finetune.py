@@ -125,14 +125,20 @@ def peer(work, bf16, steps):
     print(BATCH / statistics.median(seconds[2:]), peak)
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--work", type=Path, default=HERE / "build/finetune")
+def options(doc, work, steps):
+    """Of a benchmark beside a peer, which is a process of its own (--peer)."""
+    parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--work", type=Path, default=HERE / work)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--steps", type=int, default=6)
-    parser.add_argument("--settings", nargs="*", default=[], help="of the recipe, key=value")
+    parser.add_argument("--steps", type=int, default=steps)
     parser.add_argument("--only", choices=["f32", "bf16"])
     parser.add_argument("--peer", type=int, help=argparse.SUPPRESS)
+    return parser
+
+
+def main():
+    parser = options(__doc__, "build/finetune", steps=6)
+    parser.add_argument("--settings", nargs="*", default=[], help="of the recipe, key=value")
     args = parser.parse_args()
     args.work = args.work.resolve()
     if args.peer is not None:

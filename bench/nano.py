@@ -7,7 +7,6 @@
 PyTorch's is written as one would write it: sequences padded to a rectangle, the tower once a picture, scaled_dot_product_attention,
 logits of the answers alone, pictures ready as tensors. Both get sequences of the same lengths. In turn; medians over the rounds.
 """
-import argparse
 import contextlib
 import json
 import random
@@ -17,7 +16,7 @@ import sys
 import time
 from pathlib import Path
 
-from finetune import BIN, HERE, png
+from finetune import BIN, HERE, options, png
 
 PICTURES, QUESTIONS, BATCH = 480, 2, 48
 
@@ -58,7 +57,7 @@ output_dir: {work}/run
 
 
 def ours(work, bf16, steps):
-    """Pictures a second, and the tokens of a picture's questions."""
+    """Pictures a second."""
     subprocess.run(["rm", "-rf", work / "run"])
     subprocess.run([BIN / "revenant-train", "train", recipe(work, bf16, steps)], check=True, stderr=subprocess.DEVNULL)
     lines = [json.loads(line) for line in (work / "run/speed.jsonl").read_text().splitlines()][2:]
@@ -205,13 +204,7 @@ def peer(work, bf16, steps):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--work", type=Path, default=HERE / "build/nano")
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--steps", type=int, default=12)
-    parser.add_argument("--only", choices=["f32", "bf16"])
-    parser.add_argument("--peer", type=int, help=argparse.SUPPRESS)
-    args = parser.parse_args()
+    args = options(__doc__, "build/nano", steps=12).parse_args()
     args.work = args.work.resolve()
     if args.peer is not None:
         return peer(args.work, bool(args.peer), args.steps)

@@ -22,7 +22,7 @@ void add_conformance(CLI::App& app);
 void add_synth(CLI::App& app);
 void add_quantize(CLI::App& app);
 void add_merge(CLI::App& app);
-void add_graft(CLI::App& app);  // in revenant a stub, in revenant-train the command
+void add_graft(CLI::App& app);  // revenant hands it to revenant-train
 void add_view(CLI::App& app);
 void add_serve(CLI::App& app);
 void add_bench(CLI::App& app);

@@ -4,21 +4,19 @@
 #include <cstdio>
 
 #include "cli/commands.h"
+#include "cli/options.h"
 #include "cli/program.h"
 
 namespace revenant {
 namespace {
 
 struct Args {
-  std::string backbone, tower, output, dtype;
+  std::string backbone, tower, output;
   GraftOptions options;
 };
 
 void run(Args& args) {
   catch_signals();
-  if (args.dtype == "f32") args.options.dtype = DType::f32;
-  if (args.dtype == "f16") args.options.dtype = DType::f16;
-  if (args.dtype == "bf16") args.options.dtype = DType::bf16;
   Progress progress("grafting", "MB");
   args.options.on_progress = show_megabytes(progress);
   const Graft told = graft(args.backbone, args.tower, through_links(args.output), args.options);
@@ -59,11 +57,9 @@ void add_graft(CLI::App& app) {
       ->add_option("--config-set", args->options.settings,
                    "key=value over the new config.json (revenant.phantom_eta=1); may repeat")
       ->allow_extra_args(false);
-  command
-      ->add_option("--dtype", args->dtype,
-                   "of all weights; without it as the backbone has them, f32 where those are "
-                   "quantised")
-      ->check(CLI::IsMember({"f32", "f16", "bf16"}));
+  add_type_option<DType>(*command, "--dtype", args->options.dtype,
+                         "of all weights; without it as the backbone has them, f32 where those are "
+                         "quantised");
   command->add_option("-s,--seed", args->options.seed, "of what is fresh")->capture_default_str();
   command->footer(
       "Of a text the new model says what the backbone said; of pictures it knows nothing until it "

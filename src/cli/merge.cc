@@ -13,7 +13,7 @@ namespace revenant {
 namespace {
 
 struct Args {
-  std::string adapter, model, output, dtype;
+  std::string adapter, model, output;
   MergeOptions options;
 };
 
@@ -22,9 +22,6 @@ void run(Args& args) {
   if (args.model.empty()) args.model = AdapterFiles::open(args.adapter).base();
   if (args.model.empty())
     throw Error("cli", "-m", "the model that the adapter was trained on", "none, here or in it");
-  if (args.dtype == "f32") args.options.dtype = DType::f32;
-  if (args.dtype == "f16") args.options.dtype = DType::f16;
-  if (args.dtype == "bf16") args.options.dtype = DType::bf16;
   Progress progress("merging", "MB");
   args.options.on_progress = show_megabytes(progress);
   const Path output = through_links(args.output);
@@ -52,8 +49,8 @@ void add_merge(CLI::App& app) {
   command->add_option("-o,--output", args->output, "directory to write; new or empty")
       ->required()
       ->transform(at_home);
-  command->add_option("--dtype", args->dtype, "of the weights; without it as the model has them")
-      ->check(CLI::IsMember({"f32", "f16", "bf16"}));
+  add_type_option<DType>(*command, "--dtype", args->options.dtype,
+                         "of the weights; without it as the model has them");
   command->add_option("-t,--threads", args->options.threads, "0: as many as the machine has")
       ->check(CLI::Range(0, 1024))
       ->capture_default_str();

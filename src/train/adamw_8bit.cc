@@ -48,16 +48,48 @@ const Places& places_of(bool has_sign) {
   return has_sign ? with : without;
 }
 
+// What a step is made of, but for the values.
+struct Update {
+  float beta1, beta2, kept, root, epsilon, rate;
+};
+
 // torch's formula, of `n` values.
 EACH_ISA void update_values(const float* gradient, float* weight, float* first, float* second,
-                            int64_t n, float beta1, float beta2, float kept, float root,
-                            float epsilon, float rate) {
+                            int64_t n, const Update& u) {
   for (int64_t i = 0; i < n; ++i) {
     const float g = gradient[i];
-    first[i] += (1 - beta1) * (g - first[i]);
-    second[i] = beta2 * second[i] + (1 - beta2) * g * g;
-    weight[i] = kept * weight[i] - rate * first[i] / (std::sqrt(second[i]) * root + epsilon);
+    first[i] += (1 - u.beta1) * (g - first[i]);
+    second[i] = u.beta2 * second[i] + (1 - u.beta2) * g * g;
+    weight[i] =
+        u.kept * weight[i] - u.rate * first[i] / (std::sqrt(second[i]) * u.root + u.epsilon);
   }
+}
+
+void step_by_blocks(Moment8& firsts, Moment8& seconds, const Tensor& parameter, const Update& u) {
+  const Tensor gradient = parameter.grad().contiguous();
+  const auto* g = gradient.const_data_ptr<float>();
+  auto* const w = static_cast<float*>(parameter.data_ptr());
+  const int64_t count = parameter.numel(), blocks = (count + Moment8::kBlock - 1) / Moment8::kBlock;
+  at::parallel_for(0, blocks, 64, [&](int64_t begin, int64_t end) {
+    float first[Moment8::kBlock], second[Moment8::kBlock];
+    for (int64_t block = begin; block < end; ++block) {
+      const int64_t at = block * Moment8::kBlock;
+      firsts.unpack(block, first), seconds.unpack(block, second);
+      update_values(g + at, w + at, first, second, std::min(Moment8::kBlock, count - at), u);
+      firsts.pack(block, first), seconds.pack(block, second);
+    }
+  });
+}
+
+void step_composed(Moment8& firsts, Moment8& seconds, const Tensor& parameter, const Update& u) {
+  const Tensor& gradient = parameter.grad();
+  const Tensor first = firsts.floats(parameter.sizes()), second = seconds.floats(parameter.sizes());
+  first.lerp_(gradient, 1 - u.beta1);
+  second.mul_(u.beta2).addcmul_(gradient, gradient, 1 - u.beta2);
+  parameter.detach().mul_(u.kept);
+  parameter.detach().addcdiv_(first, (second.sqrt() * u.root).add_(u.epsilon), -u.rate);
+  firsts = Moment8(first, true);
+  seconds = Moment8(second, false);
 }
 
 Tensor map_on(bool has_sign, torch::Device device) {
@@ -123,38 +155,9 @@ void AdamW8bit::step(const std::string& name, const Tensor& parameter,
                       float(settings.adam_epsilon),
                       float(rate / correction1)};
   if (parameter.is_cpu() && parameter.is_contiguous())
-    step_by_blocks(moments, parameter, update);
+    step_by_blocks(moments.first, moments.second, parameter, update);
   else
-    step_composed(moments, parameter, update);
-}
-
-void AdamW8bit::step_by_blocks(Moments& moments, const Tensor& parameter, const Update& u) {
-  const Tensor gradient = parameter.grad().contiguous();
-  const auto* g = gradient.const_data_ptr<float>();
-  auto* const w = static_cast<float*>(parameter.data_ptr());
-  const int64_t count = parameter.numel(), blocks = (count + Moment8::kBlock - 1) / Moment8::kBlock;
-  at::parallel_for(0, blocks, 64, [&](int64_t begin, int64_t end) {
-    float first[Moment8::kBlock], second[Moment8::kBlock];
-    for (int64_t block = begin; block < end; ++block) {
-      const int64_t at = block * Moment8::kBlock;
-      moments.first.unpack(block, first), moments.second.unpack(block, second);
-      update_values(g + at, w + at, first, second, std::min(Moment8::kBlock, count - at), u.beta1,
-                    u.beta2, u.kept, u.root, u.epsilon, u.rate);
-      moments.first.pack(block, first), moments.second.pack(block, second);
-    }
-  });
-}
-
-void AdamW8bit::step_composed(Moments& moments, const Tensor& parameter, const Update& u) {
-  const Tensor& gradient = parameter.grad();
-  const Tensor first = moments.first.floats(parameter.sizes()),
-               second = moments.second.floats(parameter.sizes());
-  first.lerp_(gradient, 1 - u.beta1);
-  second.mul_(u.beta2).addcmul_(gradient, gradient, 1 - u.beta2);
-  parameter.detach().mul_(u.kept);
-  parameter.detach().addcdiv_(first, (second.sqrt() * u.root).add_(u.epsilon), -u.rate);
-  moments.first = Moment8(first, true);
-  moments.second = Moment8(second, false);
+    step_composed(moments.first, moments.second, parameter, update);
 }
 
 AdamW8bit::State AdamW8bit::state(const std::string& name, const Tensor& parameter) const {

@@ -51,12 +51,6 @@ class AdamW8bit {
     Moment8 first, second;
     int64_t steps = 0;
   };
-  // What a step is made of, but for the values.
-  struct Update {
-    float beta1, beta2, kept, root, epsilon, rate;
-  };
-  void step_by_blocks(Moments& moments, const torch::Tensor& parameter, const Update& update);
-  void step_composed(Moments& moments, const torch::Tensor& parameter, const Update& update);
   std::map<std::string, Moments> moments_;
   double beta1_, beta2_;
 };

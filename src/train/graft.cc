@@ -255,9 +255,8 @@ Graft graft(const Path& backbone_path, const Path& tower_path, const Path& outpu
   told.tokens = growth.tokens;
   const Config config = parse_config(json, "graft");
   const Maker maker(backbone, std::move(tower), config, growth, options);
-  fs::create_directories(output);
-  write_tokenizer(backbone.small(), output, growth.tokens, growth.first);
   write_checkpoint(output, json, maker.sources());
+  write_tokenizer(backbone.small(), output, growth.tokens, growth.first);
   return told;
 }
 
