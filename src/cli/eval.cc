@@ -2,18 +2,14 @@
 #include <cstdio>
 #include <nlohmann/json.hpp>
 
-#include "base/clock.h"
 #include "base/error.h"
 #include "base/json.h"
-#include "base/progress.h"
 #include "cli/commands.h"
 #include "cli/options.h"
+#include "cli/predicting.h"
 #include "cli/program.h"
-#include "eval/answers_file.h"
-#include "eval/predict.h"
 #include "eval/report.h"
 #include "image/orientation.h"
-#include "io/checkpoint.h"
 
 namespace revenant {
 namespace {
@@ -28,72 +24,20 @@ struct Args {
   Path answers;
 };
 
-std::vector<Row> rows_of(const std::vector<Path>& files, const RowOptions& options) {
-  std::vector<Row> rows;
-  for (const Path& file : files) {
-    std::vector<Row> more = read_rows(file, options);
-    std::move(more.begin(), more.end(), std::back_inserter(rows));
-  }
-  if (rows.empty()) throw Error("eval", files.front().string(), "at least one row", "none");
-  return rows;
-}
-
 Shown shown_to(const Args& args) {
   return args.blank ? Shown::blank : args.shuffle ? Shown::shuffled : Shown::own;
 }
 
-// What the answers depend on.
-nlohmann::json run_of(const Args& args, const Model& model) {
-  const ModelOptions& o = args.model.options;
-  nlohmann::json data = nlohmann::json::array();
-  for (const Path& file : args.data) data.push_back(digest_of_rows(file));
-  const ModelFiles& files = model.files();
-  return {{"model", digest_of_weights(files.weight_files(), files.config_json())},
-          {"weights", o.weights ? o.weights->name : "as stored"},
-          {"cache_type", int(model.cache_type())},
-          {"data", data},
-          {"fields", args.rows.fields},
-          {"limit", args.rows.limit},
-          {"pictures", name_of(shown_to(args))},
-          {"seed", args.shuffle ? args.predict.seed : 0},
-          {"exif", int(args.predict.reading.exif)},
-          {"max_new_tokens", args.predict.max_new_tokens},
-          {"beams", std::max(1, args.predict.beams)}};
-}
-
-std::vector<Prediction> predict_with_progress(const Args& args, const std::vector<Row>& rows) {
+std::vector<Prediction> predict_rows(const Args& args, const std::vector<Row>& rows) {
   const Model model(args.model.directory, args.model.options);
-  tell_warnings(model.warnings());
-  model.speech();
   PredictOptions options = args.predict;
   options.shown = shown_to(args);
-  std::optional<AnswersFile> answers;
+  nlohmann::json run;
   if (!args.answers.empty()) {
-    answers.emplace(through_links(args.answers), run_of(args, model), rows);
-    options.known = answers->known();
-    options.on_answer = [&](size_t row, const Prediction& p) { answers->add(row, p); };
+    run = run_of(args.model, args.data, model, options);
+    run.update({{"fields", args.rows.fields}, {"limit", args.rows.limit}});
   }
-  catch_signals();
-  options.go_on = [] { return caught_signal() == 0; };
-  Progress progress("eval", "rows");
-  options.progress = [&, watch = Stopwatch()](size_t done, size_t total) {
-    char rate[32];
-    std::snprintf(rate, sizeof rate, "%.1f rows/s", double(done) / std::max(watch.seconds(), 1e-9));
-    progress.show(done, total, rate);
-  };
-  std::vector<Prediction> predictions;
-  try {
-    predictions = predict(model, rows, options);
-  } catch (const Stopped&) {
-    if (answers)
-      std::fprintf(stderr, "stopped; the same command goes on from %s\n", args.answers.c_str());
-    exit_if_signalled();
-  }
-  int longest = 0;
-  for (const Prediction& p : predictions) longest = std::max(longest, p.tokens);
-  const std::string warning = length_warning(model.config(), longest);
-  if (!warning.empty()) tell_warnings({warning});
-  return predictions;
+  return predict_with_progress("eval", model, rows, options, args.answers, run);
 }
 
 nlohmann::json names_of(const std::vector<Path>& files) {
@@ -103,11 +47,11 @@ nlohmann::json names_of(const std::vector<Path>& files) {
 }
 
 void eval(const Args& args) {
-  const std::vector<Row> rows = rows_of(args.data, args.rows);
-  const Majorities majorities = args.train.empty()
-                                    ? majority_answers(rows)
-                                    : majority_answers(rows_of(args.train, {args.rows.fields}));
-  const std::vector<Prediction> predictions = predict_with_progress(args, rows);
+  const std::vector<Row> rows = rows_of("eval", args.data, args.rows);
+  const Majorities majorities =
+      args.train.empty() ? majority_answers(rows)
+                         : majority_answers(rows_of("eval", args.train, {args.rows.fields}));
+  const std::vector<Prediction> predictions = predict_rows(args, rows);
   const auto groups = tally(rows, predictions, majorities);
   const char* shown = name_of(shown_to(args));
   const nlohmann::json report = {

@@ -2,6 +2,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <filesystem>
+#include <map>
 #include <utility>
 
 #include "cli/commands.h"
@@ -14,7 +15,7 @@ namespace {
 
 struct Args {
   ModelArgs model;  // but for its directory
-  std::vector<std::string> models;
+  std::vector<std::string> models, abstain;
   ApiOptions api;
   HttpOptions http;
   std::string alias;
@@ -50,34 +51,76 @@ size_t bytes_of(const Path& path) {
 }
 
 // PATH, or NAME=PATH where no file is called so and no / stands in the name.
-// Whether the first failure to load it is told: that of the first model ends the program, which
-// tells it.
-ModelToServe model_to_serve(const std::string& text, const ModelOptions& options, bool told) {
+struct Named {
+  std::string name;  // empty: none was given
+  Path path;
+};
+Named named_path(const char* option, const std::string& text) {
   std::error_code error;
   const size_t equals = text.find('=');
   const bool named = equals != text.npos && equals > 0 && text.find('/') > equals &&
                      !std::filesystem::exists(text, error);
-  const Path path = expand_home(named ? text.substr(equals + 1) : text);
-  if (path.empty()) throw Error("serve", "-m", "a path", text);
-  const std::string name = named ? text.substr(0, equals) : name_of(path);
-  return {.name = name, .bytes = bytes_of(path), .load = [path, name, options, told]() mutable {
-            const bool tells = std::exchange(told, true);
-            try {
-              auto model = std::make_shared<const Model>(path, options);
-              tell_warnings(model->warnings());
-              return model;
-            } catch (const std::exception& error) {
-              if (tells) tell_warnings({"model " + name + ": " + reason_of(error)});
-              throw;
-            }
-          }};
+  Named made{named ? text.substr(0, equals) : "",
+             expand_home(named ? text.substr(equals + 1) : text)};
+  if (made.path.empty()) throw Error("serve", option, "a path", text);
+  return made;
+}
+
+struct Abstention {
+  Path file;
+  std::shared_ptr<const Calibration> calibration;  // null: it abstains from nothing
+};
+
+std::shared_ptr<const Model> open_model(const Path& path, const ModelOptions& options,
+                                        const Abstention& abstention) {
+  auto model = std::make_shared<const Model>(path, options);
+  if (abstention.calibration && model->files().digest() != abstention.calibration->model)
+    throw Error("serve", abstention.file.string(),
+                "the calibration of " + path.string() + " as it is",
+                "one of other weights or settings");
+  tell_warnings(model->warnings());
+  return model;
+}
+
+// `told`: whether the first failure to load it is told already: that of the first model ends the
+// program, which tells it.
+ModelToServe model_to_serve(const Named& model, const ModelOptions& options,
+                            const Abstention& abstention, bool told) {
+  return {.name = model.name,
+          .bytes = bytes_of(model.path),
+          .load =
+              [model, options, abstention, told]() mutable {
+                const bool tells = std::exchange(told, true);
+                try {
+                  return open_model(model.path, options, abstention);
+                } catch (const std::exception& error) {
+                  if (tells) tell_warnings({"model " + model.name + ": " + reason_of(error)});
+                  throw;
+                }
+              },
+          .abstain = abstention.calibration};
 }
 
 std::vector<ModelToServe> models_to_serve(const Args& args) {
+  std::map<std::string, Abstention> abstentions;  // by model; "": the first one
+  for (const std::string& text : args.abstain) {
+    const auto [name, file] = named_path("--abstain", text);
+    abstentions[name] = {file, std::make_shared<const Calibration>(read_calibration(file))};
+  }
   std::vector<ModelToServe> models;
-  for (const std::string& text : args.models)
-    models.push_back(model_to_serve(text, args.model.options, !models.empty()));
-  if (!args.alias.empty()) models.front().name = args.alias;
+  for (const std::string& text : args.models) {
+    Named model = named_path("-m", text);
+    const bool first = models.empty();
+    if (model.name.empty()) model.name = name_of(model.path);
+    if (first && !args.alias.empty()) model.name = args.alias;
+    auto found = abstentions.extract(model.name);
+    if (found.empty() && first) found = abstentions.extract("");
+    const Abstention abstention = found.empty() ? Abstention() : found.mapped();
+    models.push_back(model_to_serve(model, args.model.options, abstention, !first));
+  }
+  if (!abstentions.empty())
+    throw Error("serve", "--abstain", "the name of a model of this server",
+                abstentions.begin()->first);
   return models;
 }
 
@@ -195,6 +238,12 @@ void add_serve(CLI::App& app) {
                                       "its private key in PEM, which others cannot read")
                          ->transform(at_home);
   certificate->needs(key), key->needs(certificate);
+  command
+      ->add_option("--abstain", args->abstain,
+                   "a file of `revenant calibrate`: no answer about pictures that is less sure;\n"
+                   "NAME=FILE is of another model than the first; may repeat")
+      ->allow_extra_args(false)
+      ->type_name("FILE");
   command->add_option("--alias", args->alias,
                       "the (first) model's name for clients; else its file's or directory's");
   command

@@ -268,7 +268,7 @@ void ChatChunks::event(const std::string& data) {
 void ChatChunks::choice(const json& choice) {
   if (choice.value("index", 0) != 0) throw NoChat(subject_ + ": expected one choice, found more");
   const json delta = choice.value("delta", json::object());
-  for (const char* field : {"content", "reasoning_content"}) tell(delta, field);
+  for (const char* field : {"content", "refusal", "reasoning_content"}) tell(delta, field);
   const json finish = choice.value("finish_reason", json());
   if (finish.is_null()) return;
   finished_ = true;
@@ -279,7 +279,7 @@ void ChatChunks::tell(const json& delta, const char* field) {
   const json text = delta.value(field, json());
   if (text.is_null() || text == "") return;
   if (finished_) throw NoChat(subject_ + ": expected no text after the last, found some");
-  const bool thought = std::string_view(field) != "content";
+  const bool thought = std::string_view(field) == "reasoning_content";
   const std::string told = text;
   if (!thought) reply_.text += told;
   if (on_text_) on_text_({told, thought});

@@ -4,7 +4,7 @@
 #include <cmath>
 #include <utility>
 
-#include "base/error.h"
+#include "engine/sampling.h"
 
 namespace revenant {
 namespace {
@@ -20,21 +20,9 @@ bool before(const Candidate& a, const Candidate& b) {
   return a.beam != b.beam ? a.beam < b.beam : a.id < b.id;
 }
 
-double log_of_sum(std::span<const float> logits) {
-  const double top = *std::max_element(logits.begin(), logits.end());
-  double sum = 0;
-  for (size_t i = 0; i < logits.size(); ++i) {
-    if (!std::isfinite(logits[i]))
-      throw Error("beams", "logit of token " + std::to_string(i), "a finite number",
-                  std::to_string(logits[i]));
-    sum += std::exp(logits[i] - top);
-  }
-  return top + std::log(sum);
-}
-
 void add_candidates(const BeamSearch::Beam& beam, int index, std::span<const float> logits,
                     double penalty, std::vector<Candidate>& all) {
-  const double log_sum = log_of_sum(logits);
+  const double log_sum = log_sum_exp(logits);
   const size_t first = all.size();
   for (size_t id = 0; id < logits.size(); ++id)
     all.push_back({beam.sum + (logits[id] - log_sum), index, int(id)});

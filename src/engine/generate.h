@@ -38,6 +38,8 @@ struct GenerateOptions {
   OnChoice on_choice = {};                // neither with beams
   Allowed allowed = {};
   bool keep_state = false;  // Generated::state is wanted
+  // The answer begins with these, which are said rather than chosen: not with beams.
+  std::vector<int> said = {};
 };
 
 struct Timings {
@@ -60,9 +62,9 @@ struct Request {
   // New, or with an earlier part of the same history. Holds the answer afterwards, or after beams
   // the prompt alone. Null: one of its own, which goes with the answer (not of `generate`).
   Session* session = nullptr;
-  std::vector<int> ids;  // the whole prompt
-  Tensor features;       // a row for each of its picture tokens
-  GenerateOptions options;
+  std::vector<int> ids = {};  // the whole prompt
+  Tensor features = {};       // a row for each of its picture tokens
+  GenerateOptions options = {};
   // No prompt will follow: what only one that goes on would need is given back before the answer.
   bool last = false;
   // Of a session of its own: beginnings are shared only with requests of the same one.

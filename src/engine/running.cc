@@ -42,10 +42,11 @@ Running::Running(const Model& model, Request request)
   check(o.sampling);
   if (o.beams > 1 && o.sampling.temperature > 0)
     throw Error("generate", "beams", "temperature 0", std::to_string(o.sampling.temperature));
-  if (o.beams > 1 && (o.on_choice || o.allowed || !o.sampling.bias.empty()))
+  if (o.beams > 1 && (o.on_choice || o.allowed || !o.sampling.bias.empty() || !o.said.empty()))
     throw Error("generate", "beams", "no choice of single tokens", "one");
   if (!o.stop_strings.empty() && !o.speech)
     throw Error("generate", "stop strings", "a tokenizer", "none");
+  if (!o.said.empty()) model.check_ids("generate", o.said);
   if (o.speech) decoder_.emplace(o.speech->tokenizer, false);
 }
 
@@ -103,9 +104,15 @@ bool Running::stopping() {
 void Running::choose(const Tensor& logits, int row) {
   const std::span<const float> mine = {logits.row(row), size_t(logits.width)};
   const GenerateOptions& o = request_.options;
-  const std::span<const uint8_t> allowed =
-      o.allowed ? o.allowed(made_.ids) : std::span<const uint8_t>();
-  const int id = pick(o.sampling, mine, made_.ids, random_, allowed);
+  const size_t at = made_.ids.size();
+  int id = 0;
+  if (at < o.said.size()) {
+    id = o.said[at];
+  } else {
+    const std::span<const uint8_t> allowed =
+        o.allowed ? o.allowed(made_.ids) : std::span<const uint8_t>();
+    id = pick(o.sampling, mine, made_.ids, random_, allowed);
+  }
   if (o.on_choice) o.on_choice(id, mine);
   accept(id);
   if (!done_) request_.session->put(made_.ids.back());

@@ -16,12 +16,16 @@ struct Candidate {
 };
 using Candidates = std::vector<Candidate>;
 
+void check_logit(std::span<const float> logits, size_t i) {
+  if (!std::isfinite(logits[i]))
+    throw Error("sampling", "logit of token " + std::to_string(i), "a finite number",
+                std::to_string(logits[i]));
+}
+
 Candidates candidates(std::span<const float> logits) {
   Candidates all(logits.size());
   for (size_t i = 0; i < logits.size(); ++i) {
-    if (!std::isfinite(logits[i]))
-      throw Error("sampling", "logit of token " + std::to_string(i), "a finite number",
-                  std::to_string(logits[i]));
+    check_logit(logits, i);
     all[i] = {int(i), double(logits[i])};
   }
   return all;
@@ -127,13 +131,20 @@ int pick(const Sampling& s, std::span<const float> logits, std::span<const int> 
   return draw(all, random);
 }
 
-std::vector<TokenLogprob> logprobs(std::span<const float> logits, int id, int top) {
-  CHECK(id >= 0 && size_t(id) < logits.size());
-  Candidates all = candidates(logits);
+double log_sum_exp(std::span<const float> logits) {
   const double most = double(*std::max_element(logits.begin(), logits.end()));
   double sum = 0;
-  for (const Candidate& c : all) sum += std::exp(c.score - most);
-  const double whole = most + std::log(sum);
+  for (size_t i = 0; i < logits.size(); ++i) {
+    check_logit(logits, i);
+    sum += std::exp(double(logits[i]) - most);
+  }
+  return most + std::log(sum);
+}
+
+std::vector<TokenLogprob> logprobs(std::span<const float> logits, int id, int top) {
+  CHECK(id >= 0 && size_t(id) < logits.size());
+  const double whole = log_sum_exp(logits);
+  Candidates all = candidates(logits);
   std::vector<TokenLogprob> made = {{id, double(logits[size_t(id)]) - whole}};
   const size_t count = std::min(all.size(), size_t(std::max(top, 0)));
   std::partial_sort(all.begin(), all.begin() + std::ptrdiff_t(count), all.end(), before);

@@ -31,6 +31,10 @@ void check(const Sampling& sampling);  // throws Error on values that mean nothi
 int pick(const Sampling& sampling, std::span<const float> logits, std::span<const int> seen,
          Random& random, std::span<const uint8_t> allowed = {});
 
+// log(sum of exp(logit)): what is taken from a logit to make it a log-probability. Throws Error on
+// logits that are not numbers.
+double log_sum_exp(std::span<const float> logits);
+
 // Tokens with their log-probabilities under the logits as they are, whatever the sampling.
 using TokenLogprob = std::pair<int, double>;
 // Of the token `id`, then of the `top` likeliest, the likeliest first, the lowest id among equals.

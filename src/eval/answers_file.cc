@@ -18,6 +18,10 @@ void AnswersFile::take(const json& line, const Place& place) {
     if (line.contains("failure")) return;
     known_.at(row) = {line.at("prediction").get<std::string>(), line.at("stopped").get<bool>(),
                       line.at("tokens").get<int>()};
+    if (line.contains("log_prob"))
+      known_.at(row)->grounding = {line.at("log_prob").get<double>(),
+                                   line.at("log_prob_grey").get<double>(),
+                                   line.at("answer_tokens").get<int>()};
   } catch (const std::exception&) {
     place.fail("the answer to a row", shown(line));
   }
@@ -29,6 +33,10 @@ void AnswersFile::add(size_t row, const Prediction& p) {
     line.update({{"prediction", p.text}, {"stopped", p.stopped}, {"tokens", p.tokens}});
   else
     line["failure"] = p.failure;
+  if (p.grounding)
+    line.update({{"log_prob", p.grounding->log_prob},
+                 {"log_prob_grey", p.grounding->log_prob_grey},
+                 {"answer_tokens", p.grounding->tokens}});
   journal_.add(line);
 }
 

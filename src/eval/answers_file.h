@@ -12,7 +12,8 @@ namespace revenant {
 
 // A journal (base/journal.h): what the answers depend on; then a line for each row of `rows`, in
 // the order in which they were answered: "row" (counted from 1 over all files), "question",
-// "answer" (as the file has it), and either "prediction", "stopped" and "tokens" or "failure".
+// "answer" (as the file has it), and either "prediction", "stopped" and "tokens" (and of answers
+// with a Grounding "log_prob", "log_prob_grey" and "answer_tokens") or "failure".
 class AnswersFile {
  public:
   // Begins a file or goes on with one.

@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "base/error.h"
+#include "engine/sampling.h"
 
 namespace revenant {
 namespace {
@@ -19,10 +20,7 @@ void add_losses(const Native& native, const Tensor& x, std::span<const int> targ
     const Tensor y = logits(native, take_rows(native, x, rows));
     for (size_t i = 0; i < rows.size(); ++i) {
       const std::span<const float> row(y.data() + i * size_t(y.width), size_t(y.width));
-      const double most = *std::ranges::max_element(row);
-      double sum = 0;
-      for (const float logit : row) sum += std::exp(double(logit) - most);
-      losses.push_back(most + std::log(sum) - double(row[size_t(targets[size_t(rows[i])])]));
+      losses.push_back(log_sum_exp(row) - double(row[size_t(targets[size_t(rows[i])])]));
     }
   }
 }

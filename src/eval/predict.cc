@@ -11,17 +11,15 @@
 namespace revenant {
 namespace {
 
-constexpr uint8_t grey = 128;
-
-Pictures encode_shown(const Model& model, const std::vector<Picture>& pictures,
-                      const PredictOptions& options) {
+std::vector<Image> images_shown(const std::vector<Picture>& pictures,
+                                const PredictOptions& options) {
   std::vector<Image> images;
   for (const Picture& picture : pictures) {
     images.push_back(read_picture(picture, options.reading));
     if (options.shown == Shown::blank)
-      images.back() = blank_image(images.back().width, images.back().height, grey);
+      images.back() = grey_picture(images.back().width, images.back().height);
   }
-  return model.encode(images, options.go_on);
+  return images;
 }
 
 // The pictures that the first question of a row marks; later questions may mark more.
@@ -71,29 +69,38 @@ class Predictor {
   // Answers the rows of the groups together; `shown` has for each the pictures that it is shown.
   void run(std::span<const RowGroup> groups, std::span<const std::vector<Picture>> shown) {
     Engine engine(model_, {.prefixes = true});
-    std::map<Engine::Ticket, size_t> asked;  // to rows
+    std::map<Engine::Ticket, Asked> asked;
     for (size_t g = 0; g < groups.size(); ++g) {
       if (std::ranges::all_of(std::views::iota(groups[g].begin, groups[g].end),
                               [&](size_t row) { return known(row); }))
         continue;
-      Pictures pictures;
-      const std::string broken =
-          failure_of([&] { pictures = encode_shown(model_, shown[g], options_); });
+      Pictures pictures, greys;
+      const std::string broken = failure_of([&] {
+        const std::vector<Image> images = images_shown(shown[g], options_);
+        pictures = model_.encode(images, options_.go_on);
+        if (options_.grounding) greys = greys_for(images);
+      });
       for (size_t row = groups[g].begin; row < groups[g].end; ++row) {
         if (known(row)) continue;
         std::string failure = broken;
         if (failure.empty())
-          failure = failure_of([&] {
-            asked[engine.submit(request_for(model_, rows_[row], pictures, generate_))] = row;
-          });
+          failure = failure_of([&] { ask(engine, row, pictures, greys, asked); });
         if (!failure.empty()) answer(row, {"", false, 0, failure});
       }
     }
     for (bool more = true; more;) {
       const size_t before = done_;
       more = engine.step();
-      std::erase_if(asked,
-                    [&](const auto& one) { return take(engine.result(one.first), one.second); });
+      for (auto at = asked.begin(); at != asked.end();) {
+        std::optional<Generated> made = engine.result(at->first);
+        if (!made) {
+          ++at;
+          continue;
+        }
+        Asked one = std::move(at->second);
+        at = asked.erase(at);
+        more |= !take(std::move(*made), one, engine, asked);
+      }
       stop_unless(options_.go_on);
       if (options_.progress && done_ > before) options_.progress(done_, rows_.size());
     }
@@ -101,16 +108,65 @@ class Predictor {
   std::vector<Prediction> result() && { return std::move(predictions_); }
 
  private:
+  // A row's answer on its way; or, once it is known, how likely it is over grey pictures.
+  struct Asked {
+    size_t row;
+    std::shared_ptr<const double> log_prob = {};
+    std::optional<Request> grey = {};  // which that takes; its answer is still to be put
+    std::optional<Prediction> known = {};
+  };
+
   bool known(size_t row) const { return !options_.known.empty() && options_.known[row]; }
-  bool take(const std::optional<Generated>& made, size_t row) {
-    if (!made) return false;
-    if (made->finish_reason == Finish::cancelled) return true;  // it will be asked again
-    answer(row, {made->failure ? "" : filter_output(model_.speech().rule, made->text),
-                 made->finish_reason == Finish::stop,
-                 made->timings.prompt_tokens + made->timings.generated_tokens,
-                 made->failure ? made->failure->what() : ""});
+
+  void ask(Engine& engine, size_t row, const Pictures& pictures, const Pictures& greys,
+           std::map<Engine::Ticket, Asked>& asked) {
+    Request request = request_for(model_, rows_[row], pictures, generate_);
+    Asked one{row};
+    if (options_.grounding) {
+      one.grey = request_for(model_, rows_[row], greys, generate_);
+      if (one.grey->features.empty()) throw Error("eval", "grounding", "a picture", "none");
+      one.log_prob = watch_log_prob(request.options);
+    }
+    asked.emplace(engine.submit(std::move(request)), std::move(one));
+  }
+
+  // Whether that was all: an answer may have to be said once more, over grey pictures.
+  bool take(Generated made, Asked& one, Engine& engine, std::map<Engine::Ticket, Asked>& asked) {
+    if (made.finish_reason == Finish::cancelled) return true;  // it will be asked again
+    Prediction prediction = one.known ? std::move(*one.known) : prediction_of(made);
+    if (made.failure) {
+      prediction = {"", false, prediction.tokens, made.failure->what()};
+    } else if (one.known) {
+      prediction.grounding->log_prob_grey = *one.log_prob;
+    } else if (one.grey) {
+      prediction.grounding = {*one.log_prob, 0, int(made.ids.size())};
+      one.known = std::move(prediction);
+      Request again = said_again(*one.grey, std::move(made.ids));
+      one.log_prob = watch_log_prob(again.options);
+      asked.emplace(engine.submit(std::move(again)), std::move(one));
+      return false;
+    }
+    answer(one.row, std::move(prediction));
     return true;
   }
+  Prediction prediction_of(const Generated& made) const {
+    return {filter_output(model_.speech().rule, made.text), made.finish_reason == Finish::stop,
+            made.timings.prompt_tokens + made.timings.generated_tokens};
+  }
+
+  // Grey pictures of these sizes: encoded once.
+  const Pictures& greys_for(std::span<const Image> images) {
+    std::vector<std::pair<int, int>> sizes;
+    std::vector<Image> greys;
+    for (const Image& image : images) {
+      sizes.emplace_back(image.width, image.height);
+      greys.push_back(grey_picture(image.width, image.height));
+    }
+    const auto at = greys_.find(sizes);
+    if (at != greys_.end()) return at->second;
+    return greys_[sizes] = model_.encode(greys, options_.go_on);
+  }
+
   void answer(size_t row, Prediction prediction) {
     ++done_;
     predictions_[row] = std::move(prediction);
@@ -122,6 +178,7 @@ class Predictor {
   const PredictOptions& options_;
   GenerateOptions generate_;
   std::vector<Prediction> predictions_;
+  std::map<std::vector<std::pair<int, int>>, Pictures> greys_;  // by sizes
   size_t done_ = 0;
 };
 

@@ -9,6 +9,7 @@
 
 #include "data/dataset.h"
 #include "engine/generate.h"
+#include "engine/grounding.h"
 
 namespace revenant {
 
@@ -23,6 +24,7 @@ struct Prediction {
   bool stopped = false;      // by a stop token, not by the limit
   int tokens = 0;            // of prompt and answer
   std::string failure = {};  // what was wrong with the row; empty: it has been answered
+  std::optional<Grounding> grounding = {};  // where it was wanted
 };
 
 struct PredictOptions {
@@ -32,8 +34,9 @@ struct PredictOptions {
   // their way at once is also what the model's cache memory allows. Never shows in answers.
   size_t batch = 16;
   Shown shown = Shown::own;
-  ReadOptions reading;  // EXIF orientation ignored: as the published numbers were made
-  uint64_t seed = 1;    // of the shuffle
+  bool grounding = false;  // of every answer; rows without a picture fail; not with beams
+  ReadOptions reading;     // EXIF orientation ignored: as the published numbers were made
+  uint64_t seed = 1;       // of the shuffle
   std::function<void(size_t done, size_t total)> progress;
   // What is known already, by row (AnswersFile), is not asked again; empty: nothing is.
   std::span<const std::optional<Prediction>> known = {};

@@ -17,15 +17,14 @@ void add(Tally& tally, const Row& row, const Prediction& prediction, const Major
     ++tally.failed;
     return;
   }
-  const std::string right = normalised(row.answer), given = normalised(prediction.text);
   ++tally.rows;
-  tally.right += given == right;
-  tally.unparsed += given.empty() || !prediction.stopped;
+  tally.right += is_right(row, prediction);
+  tally.unparsed += normalised(prediction.text).empty() || !prediction.stopped;
   const auto majority = majorities.find({row.source, row.task});
   if (majority == majorities.end())
     tally.majority.reset();
   else if (tally.majority)
-    *tally.majority += majority->second == right;
+    *tally.majority += majority->second == normalised(row.answer);
 }
 
 std::string percent(double share) {
@@ -69,6 +68,10 @@ std::string line(const Cells& row, const std::vector<size_t>& widths) {
 }
 
 }  // namespace
+
+bool is_right(const Row& row, const Prediction& prediction) {
+  return normalised(prediction.text) == normalised(row.answer);
+}
 
 Majorities majority_answers(std::span<const Row> rows) {
   std::map<std::pair<std::string, std::string>, std::map<std::string, int64_t>> counts;

@@ -18,6 +18,9 @@ namespace revenant {
 using Majorities = std::map<std::pair<std::string, std::string>, std::string>;
 Majorities majority_answers(std::span<const Row> rows);
 
+// Without regard to case, white space around and a final period.
+bool is_right(const Row& row, const Prediction& prediction);
+
 struct Tally {
   int64_t rows = 0, right = 0;         // answered ones
   int64_t failed = 0;                  // left out of all the other numbers: they have no answer

@@ -33,7 +33,25 @@ json token_json(const Tokenizer& tokenizer, const TokenLogprob& one) {
   return {{"token", repaired(bytes)}, {"logprob", one.second}, {"bytes", bytes_json(bytes)}};
 }
 
+// What is said instead of an answer that is not given.
+constexpr const char* abstention = "The model is not sure enough of its answer to give it.";
+
+json judgement_json(const Judgement& of) {
+  json made = json::object();
+  if (of.abstained) made["abstained"] = *of.abstained;
+  if (of.grounding)
+    made["grounding"] = {{"value", of.grounding->value()},
+                         {"log_prob", of.grounding->log_prob},
+                         {"log_prob_grey", of.grounding->log_prob_grey},
+                         {"tokens", of.grounding->tokens}};
+  return made;
+}
+
 }  // namespace
+
+bool ended(const Generated& made) {
+  return made.finish_reason == Finish::stop || made.finish_reason == Finish::length;
+}
 
 Failure failure_of(const Generated& made) {
   if (made.finish_reason == Finish::cancelled)
@@ -110,8 +128,22 @@ void Answer::token(size_t index, std::string_view text) {
   measure_token(choice);
   const std::string more = told_.chat ? choice.trimmed.push(text) : std::string(text);
   choice.text += more;
+  if (told_.abstains) return;
   if (told_.stream && (!more.empty() || !choice.fresh.empty())) send_chunk(index, more, nullptr);
   std::ranges::move(choice.fresh, std::back_inserter(choice.logprobs));
+  choice.fresh.clear();
+}
+
+// All of it at once, or that it is not given.
+void Answer::send_held(size_t index) {
+  Choice& choice = choices_[index];
+  if (choice.judgement.abstained.value_or(false)) {
+    metrics_.count("answers_abstained_total");
+    choice.text.clear();
+    choice.fresh.clear();
+  }
+  if (told_.stream) send_chunk(index, choice.text, nullptr);
+  choice.logprobs = std::move(choice.fresh);
   choice.fresh.clear();
 }
 
@@ -125,7 +157,7 @@ void Answer::measure_token(Choice& choice) {
 }
 
 json Answer::logprobs_json(const Choice& choice, const std::vector<json>& of) const {
-  if (told_.top_logprobs < 0) return nullptr;
+  if (told_.top_logprobs < 0 || choice.judgement.abstained.value_or(false)) return nullptr;
   if (told_.chat) return {{"content", of}, {"refusal", nullptr}};
   json lists = {{"tokens", json::array()},
                 {"token_logprobs", json::array()},
@@ -150,9 +182,13 @@ void Answer::send_chunk(size_t index, const std::string& text, const char* finis
                  {"logprobs", finish ? json() : logprobs_json(of, of.fresh)},
                  {"finish_reason", finish ? json(finish) : json()}};
   if (told_.chat)
-    choice["delta"] = finish ? json::object() : json{{"content", text}};
+    choice["delta"] = finish                                   ? json::object()
+                      : of.judgement.abstained.value_or(false) ? json{{"refusal", abstention}}
+                                                               : json{{"content", text}};
   else
     choice["text"] = text;
+  if (const json judged = judgement_json(of.judgement); finish && !judged.empty())
+    choice["revenant"] = judged;
   json chunk = head(true);
   chunk["choices"] = {choice};
   if (told_.usage_chunk) chunk["usage"] = nullptr;
@@ -165,14 +201,19 @@ void Answer::looked(json look) {
   look_ = std::move(look);
 }
 
+void Answer::judged(size_t index, const Judgement& judgement) {
+  const std::lock_guard lock(mutex_);
+  choices_[index].judgement = judgement;
+}
+
 void Answer::done(size_t index, Generated made) {
   open();
   const std::lock_guard lock(mutex_);
-  const bool ended = made.finish_reason == Finish::stop || made.finish_reason == Finish::length;
+  const bool whole = ended(made);
   metrics_.count(
       "request_success_total", 1,
-      "finished_reason=\"" + std::string(ended ? name_of(made.finish_reason) : "abort") + "\"");
-  if (!ended && !failure_) failure_ = failure_of(made);
+      "finished_reason=\"" + std::string(whole ? name_of(made.finish_reason) : "abort") + "\"");
+  if (!whole && !failure_) failure_ = failure_of(made);
   choices_[index].finish = name_of(made.finish_reason);
   timings_.prompt_seconds += made.timings.prompt_seconds;
   timings_.generate_seconds += made.timings.generate_seconds;
@@ -182,7 +223,8 @@ void Answer::done(size_t index, Generated made) {
   metrics_.count("prompt_tokens_total", made.timings.prompt_tokens);
   metrics_.observe("request_prefill_time_seconds", made.timings.prompt_seconds);
   metrics_.observe("request_decode_time_seconds", made.timings.generate_seconds);
-  if (told_.stream && ended) send_chunk(index, "", choices_[index].finish.c_str());
+  if (told_.abstains && whole) send_held(index);
+  if (told_.stream && whole) send_chunk(index, "", choices_[index].finish.c_str());
   if (--left_ == 0) finish();
 }
 
@@ -208,10 +250,16 @@ json Answer::choice_json(size_t index) const {
   const Choice& of = choices_[index];
   json choice = {
       {"index", index}, {"logprobs", logprobs_json(of, of.logprobs)}, {"finish_reason", of.finish}};
-  if (told_.chat)
-    choice["message"] = {{"role", "assistant"}, {"content", of.text}, {"refusal", nullptr}};
-  else
+  if (!told_.chat) {
     choice["text"] = of.text;
+    return choice;
+  }
+  const bool given = !of.judgement.abstained.value_or(false);
+  choice["message"] = {{"role", "assistant"},
+                       {"content", given ? json(of.text) : json()},
+                       {"refusal", given ? json() : json(abstention)}};
+  if (const json judged = judgement_json(of.judgement); !judged.empty())
+    choice["revenant"] = judged;
   return choice;
 }
 

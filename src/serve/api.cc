@@ -8,6 +8,7 @@
 #include "base/json.h"
 #include "engine/running.h"
 #include "model/rope.h"
+#include "serve/judge.h"
 #include "serve/members.h"
 #include "serve/page.h"
 
@@ -78,8 +79,13 @@ json parameters_json(const Ask& ask, int max_tokens) {
   if (ask.ignore_eos) all["ignore_eos"] = true;
   if (ask.look) all["look"] = true;
   if (ask.beams > 1) all["beams"] = ask.beams;
+  if (ask.grounding) all["grounding"] = true;
   if (ask.top_logprobs >= 0) all["top_logprobs"] = ask.top_logprobs;
   return all;
+}
+
+json abstain_json(const Calibration& c) {
+  return {{"by", name_of(c.by)}, {"threshold", c.threshold}, {"risk", c.risk}};
 }
 
 }  // namespace
@@ -253,6 +259,7 @@ void Api::props(const Call&, const Client& client) {
                   {"parallel", options_.schedule.parallel},
                   {"n_ctx", context()},
                   {"modalities", {{"vision", c.vision.kind != Tower::none}, {"audio", false}}},
+                  {"abstain", options_.abstain ? abstain_json(*options_.abstain) : json()},
                   {"default_parameters", parameters_json(defaults, options_.max_tokens)},
                   {"limits",
                    {{"n", options_.ask.choices},
@@ -407,12 +414,20 @@ void Api::submit(const Call& call, const Client& client, Ask ask, std::vector<Pr
       told.echo.push_back(ask.echo ? speech.tokenizer.decode(ids, true) : "");
   }
   told.parameters = parameters_json(ask, max_tokens);
+  told.abstains = abstains(ask);
+  if (told.abstains) told.parameters["abstain"] = abstain_json(*options_.abstain);
   told.choices_each = size_t(ask.choices);
   told.choices = told.echo.size();
   if (!ask.ignore_eos) told.stop_ids = speech.stop_ids;
   const auto answer = std::make_shared<Answer>(std::move(told), client, speech, metrics_);
   Work work{.sender = call.sender, .pictures = {}, .choices = {}, .gone = client.gone, .done = {}};
-  work.done = [answer](size_t choice, Generated made) { answer->done(choice, std::move(made)); };
+  const std::shared_ptr<Judge> judge = this->judge(ask, prompts[0], answer);
+  work.done = [answer, judge, sender = call.sender, gone = client.gone](
+                  size_t choice, Generated made) -> std::unique_ptr<Work> {
+    if (judge) return judge->done(sender, gone, choice, std::move(made));
+    answer->done(choice, std::move(made));
+    return nullptr;
+  };
   const auto masks =
       ask.grammar ? std::make_shared<Masks>(vocabulary(), ask.grammar->grammar, ask.grammar->start)
                   : nullptr;
@@ -434,6 +449,7 @@ void Api::submit(const Call& call, const Client& client, Ask ask, std::vector<Pr
         request.options.allowed = [one = std::make_shared<Constraint>(masks)](
                                       std::span<const int> made) { return one->allowed(made); };
       check_memory(request);
+      if (judge) judge->watch(request);
       work.choices.push_back(std::move(request));
     }
   if (ask.look) {
@@ -447,6 +463,31 @@ void Api::submit(const Call& call, const Client& client, Ask ask, std::vector<Pr
   work.pictures = prompts[0].pictures;
   scheduler()->submit(std::move(work));
   answer->open();
+}
+
+// Examples are of pictures: what is said without one is always given.
+bool Api::abstains(const Ask& ask) const {
+  if (!options_.abstain && ask.abstain == true)
+    throw invalid("revenant.abstain", "this server was started without --abstain",
+                  "unsupported_value");
+  if (!options_.abstain || !ask.abstain.value_or(true) || ask.talk.pictures.empty()) return false;
+  if (ask.beams > 1)
+    throw invalid("revenant.beams", "only where revenant.abstain is false: this server abstains",
+                  "unsupported_value");
+  return true;
+}
+
+// Null: all that is to be known of an answer is itself.
+std::shared_ptr<Judge> Api::judge(const Ask& ask, const Prompt& prompt,
+                                  const std::shared_ptr<Answer>& answer) const {
+  const std::shared_ptr<const Calibration> abstain = abstains(ask) ? options_.abstain : nullptr;
+  if (!abstain && !ask.grounding) return nullptr;
+  std::vector<std::shared_ptr<const TiledPicture>> greys;
+  if (ask.grounding || abstain->by == Score::grounding)
+    for (const auto& picture : prompt.pictures)
+      greys.push_back(
+          std::make_shared<TiledPicture>(grey_tiles(*model_, picture->width, picture->height)));
+  return std::make_shared<Judge>(answer, abstain, std::move(greys));
 }
 
 std::shared_ptr<const Vocabulary> Api::vocabulary() const {
@@ -520,7 +561,10 @@ void Api::embeddings(const Call& call, const Client& client) {
   const auto answer = std::make_shared<EmbeddingAnswer>(
       options_.model, ask.base64, hidden, ask.ignored, tokens, works.size(), client, metrics_);
   for (size_t i = 0; i < works.size(); ++i)
-    works[i].done = [answer, i](size_t, Generated made) { answer->done(i, std::move(made)); };
+    works[i].done = [answer, i](size_t, Generated made) -> std::unique_ptr<Work> {
+      answer->done(i, std::move(made));
+      return nullptr;
+    };
   scheduler()->submit_all(std::move(works));
 }
 

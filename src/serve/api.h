@@ -8,6 +8,7 @@
 #include <string_view>
 #include <vector>
 
+#include "engine/calibration.h"
 #include "serve/answer.h"
 #include "serve/constraint.h"
 #include "serve/embedding.h"
@@ -28,6 +29,7 @@ struct ApiOptions {
   PictureLimits pictures = {};
   ScheduleOptions schedule = {};
   size_t json_levels = 64;
+  std::shared_ptr<const Calibration> abstain = {};  // of answers about pictures; null: never
 };
 
 // What the head of a request says.
@@ -50,6 +52,8 @@ struct Admission {
 };
 
 constexpr char metrics_type[] = "text/plain; version=0.0.4";
+
+class Judge;
 
 class Api {
  public:
@@ -108,6 +112,9 @@ class Api {
   void check_traverse(const std::string& name) const;
   int room_for_look(const Ask& ask, int prompt_tokens, int max_tokens) const;
   int room_for_answer(const Ask& ask, int prompt_tokens) const;
+  bool abstains(const Ask& ask) const;
+  std::shared_ptr<Judge> judge(const Ask& ask, const Prompt& prompt,
+                               const std::shared_ptr<Answer>& answer) const;
   std::shared_ptr<const Vocabulary> vocabulary() const;
   GenerateOptions options_for(const Ask& ask, uint64_t choice, int max_tokens) const;
   void submit(const Call& call, const Client& client, Ask ask, std::vector<Prompt> prompts,

@@ -205,12 +205,18 @@ void read_own(Members& body, Ask& ask, const AskLimits& limits) {
   ask.look = members.flag("look").value_or(false);
   ask.beams = int(members.whole("beams", 1, limits.beams).value_or(1));
   ask.traverse = members.text("traverse").value_or("");
+  ask.grounding = members.flag("grounding").value_or(false);
+  ask.abstain = members.flag("abstain");
   members.refuse_others();
   const auto refuse = [&](const char* name, const std::string& message) {
     throw invalid(members.at(name), message, "unsupported_value");
   };
   if (ask.look && (ask.choices > 1 || ask.beams > 1))
     refuse("look", "only of one answer, and without beams");
+  if (ask.grounding && ask.talk.pictures.empty())
+    refuse("grounding", "only of an answer about pictures");
+  if ((ask.grounding || ask.abstain == true) && ask.beams > 1)
+    refuse("beams", "not with grounding or abstain");
   if (ask.beams == 1) return;
   if (ask.stream) refuse("beams", "not where stream is true: the answer is known at its end only");
   if (ask.sampling.temperature > 0) refuse("beams", "only where temperature is 0");

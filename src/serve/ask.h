@@ -57,6 +57,8 @@ struct Ask {
   std::string format = "text";  // response_format
   bool look = false;            // revenant.look, and so on
   int beams = 1;
+  bool grounding = false;
+  std::optional<bool> abstain;                 // nothing: as the server does
   std::string traverse;                        // empty: the server's
   std::shared_ptr<const JsonGrammar> grammar;  // of the answer; null: any text
   std::vector<std::string> ignored;            // paths of what was sent and changes nothing

@@ -75,6 +75,7 @@ Models::Models(const ApiOptions& options, std::vector<ModelToServe> models, size
                   std::to_string(model.bytes));
     ApiOptions own = options;
     own.model = model.name;
+    own.abstain = model.abstain;
     entries_.push_back(std::make_unique<Entry>(
         Entry{.model = std::move(model), .api = std::make_unique<Api>(std::move(own))}));
   }

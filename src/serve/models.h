@@ -19,6 +19,7 @@ struct ModelToServe {
   std::string name;
   size_t bytes = 0;  // of memory while it is loaded, about
   std::function<std::shared_ptr<const Model>()> load = {};
+  std::shared_ptr<const Calibration> abstain = {};  // as ApiOptions::abstain
 };
 
 class Models {

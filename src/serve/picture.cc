@@ -6,6 +6,7 @@
 #include "base/ascii.h"
 #include "base/base64.h"
 #include "base/sha256.h"
+#include "engine/grounding.h"
 
 namespace revenant {
 namespace {
@@ -25,6 +26,12 @@ std::string bytes_of_uri(const PictureAsked& asked) {
   std::optional<std::string> bytes = bytes_of_base64(uri.substr(comma + 1));
   if (!bytes) throw invalid(asked.param, "what follows the comma is no base64", "invalid_image");
   return std::move(*bytes);
+}
+
+TiledPicture tiled(const Model& model, const Image& image, const std::string& salt) {
+  const TileRule rule = model.tile_rule();
+  return {picture_key(image, rule, model.files().path().string(), salt), tile(image, rule).tiles,
+          image.width, image.height};
 }
 
 }  // namespace
@@ -65,10 +72,11 @@ TiledPicture tiled_picture(const Model& model, const PictureAsked& asked,
   if (model.config().vision.kind == Tower::none)
     throw invalid(asked.param, "this model is a language model alone: it sees no pictures",
                   "unsupported_value");
-  const Image image = decoded_picture(asked, limits);
-  const TileRule rule = model.tile_rule();
-  return {picture_key(image, rule, model.files().path().string(), salt), tile(image, rule).tiles,
-          image.width, image.height};
+  return tiled(model, decoded_picture(asked, limits), salt);
+}
+
+TiledPicture grey_tiles(const Model& model, int width, int height) {
+  return tiled(model, grey_picture(width, height), "");
 }
 
 std::optional<Tensor> PictureCache::find(const std::string& key) {

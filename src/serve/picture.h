@@ -33,6 +33,9 @@ Image decoded_picture(const PictureAsked& asked, const PictureLimits& limits);
 TiledPicture tiled_picture(const Model& model, const PictureAsked& asked,
                            const PictureLimits& limits, const std::string& salt);
 
+// What is shown instead of a picture of this size (engine/grounding.h); of all senders.
+TiledPicture grey_tiles(const Model& model, int width, int height);
+
 // SHA-256 of the decoded pixels, their shape, how they become tiles, the model and the salt.
 std::string picture_key(const Image& image, const TileRule& rule, const std::string& model,
                         const std::string& salt);

@@ -167,7 +167,7 @@ void Scheduler::tend() {
     }
   }
   for (Waiting& waiting : leavers)
-    for (size_t i = 0; i < waiting.work.choices.size(); ++i) waiting.work.done(i, cancelled());
+    for (size_t i = 0; i < waiting.work.choices.size(); ++i) tell(waiting.work, i, cancelled());
   while (admit_next()) continue;
 }
 
@@ -190,8 +190,13 @@ bool Scheduler::admit_next() {
     queue->second.pop_front();
     if (queue->second.empty()) queues_.erase(queue);
   }
-  Active& active = active_.back();
-  metrics_.observe("request_queue_time_seconds", active.since.seconds());
+  metrics_.observe("request_queue_time_seconds", active_.back().since.seconds());
+  enter(active_.back());
+  return true;
+}
+
+// Its pictures are looked for; if all are there, it starts.
+void Scheduler::enter(Active& active) {
   active.features.resize(active.work.pictures.size());
   for (size_t i = 0; i < active.features.size(); ++i)
     active.features[i] = cache_.find(active.work.pictures[i]->key);
@@ -200,7 +205,6 @@ bool Scheduler::admit_next() {
     if (found) metrics_.count("mm_cache_hits");
   }
   start(active);
-  return true;
 }
 
 // The first picture that somebody waits for; null: none.
@@ -295,11 +299,11 @@ void Scheduler::step_looking() {
   if (!active || !engine_.has_room()) return;
   active->looked = !active->looking->step(looking_rows);
   if (!active->looked) return;
-  const Generated& made = active->looking->made();
+  const Generated made = active->looking->made();
   if (!made.failure && made.finish_reason != Finish::cancelled)
     active->work.looked(active->looking->look());
-  active->work.done(0, made);
   active->looking.reset();
+  tell(active->work, 0, made);
 }
 
 void Scheduler::step() {
@@ -321,17 +325,30 @@ void Scheduler::collect() {
       if (!made) return false;
       metrics_.count("prefix_cache_queries", made->timings.prompt_tokens);
       metrics_.count("prefix_cache_hits", made->timings.reused_tokens);
-      active.work.done(one.second, std::move(*made));
+      tell(active.work, one.second, std::move(*made));
       return true;
     });
     if (active.submitted && active.tickets.empty() && !active.looking) finish(active, {});
   }
 }
 
+// What is still to be done for it comes in at once, without a place in the queue.
+void Scheduler::tell(Work& work, size_t choice, Generated made) {
+  const std::unique_ptr<Work> more = work.done(choice, std::move(made));
+  if (!more) return;
+  CHECK(more->choices.size() == 1 && more->gone && more->done);
+  active_.emplace_back(std::move(*more), Stopwatch());
+  {
+    const std::lock_guard lock(mutex_);
+    ++running_;
+  }
+  enter(active_.back());
+}
+
 // Leaves the list; choices that the engine never had are told `made`.
 void Scheduler::finish(Active& active, Generated made) {
   if (!active.submitted || made.failure)
-    for (size_t i = 0; i < active.work.choices.size(); ++i) active.work.done(i, made);
+    for (size_t i = 0; i < active.work.choices.size(); ++i) tell(active.work, i, made);
   const double took = active.since.seconds();
   {
     const std::lock_guard lock(mutex_);

@@ -40,8 +40,9 @@ struct Work {
   std::vector<std::shared_ptr<const TiledPicture>> pictures;
   std::vector<Request> choices;  // without a session and without features
   Gone gone;
-  // Of each choice, once, within a turn.
-  std::function<void(size_t choice, Generated made)> done;
+  // Of each choice, once, within a turn. Where it is not the last that its client wants to know of
+  // it, more work (of one choice), which is done next, in its place.
+  std::function<std::unique_ptr<Work>(size_t choice, Generated made)> done;
   // Its one choice is watched; this is told before `done`. Null: nobody looks.
   std::function<void(const Look& look)> looked = {};
 };
@@ -90,7 +91,9 @@ class Scheduler {
   bool left(const Gone& gone) const { return *gone || cancelling_; }
   void tend();
   bool admit_next();
+  void enter(Active& active);
   void start(Active& active);
+  void tell(Work& work, size_t choice, Generated made);
   void encode(const Shared& picture);
   bool waits_for(const Active& active, const std::string& key) const;
   void give(const std::string& key, const std::variant<Tensor, Error>& made);

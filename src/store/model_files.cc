@@ -262,6 +262,8 @@ std::vector<Path> ModelFiles::weight_files() const {
   return parts_->gguf ? std::vector{path()} : parts_->checkpoint->files();
 }
 
+std::string ModelFiles::digest() const { return digest_of_weights(weight_files(), config_json()); }
+
 FileSet small_files_of(const Path& model) {
   if (is_gguf(model)) return files_in(Gguf(model));
   return model;

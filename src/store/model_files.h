@@ -64,6 +64,7 @@ class ModelFiles {
   const std::vector<std::string>& unused() const { return unused_; }
   TensorView unused(const std::string& name) const;
   std::vector<Path> weight_files() const;
+  std::string digest() const;  // SHA-256 of config_json and the weights' files: reads them all
 
  private:
   struct Parts;

@@ -98,10 +98,8 @@ Json identity_of(const Recipe& recipe, const TrainingData& data) {
     if (!set.recipe.tasks.empty()) sets.back()["tasks"] = set.recipe.tasks;
   }
   identity["data"] = std::move(sets);
-  if (recipe.lora.on()) {  // checkpoints hold only what differs from it
-    const ModelFiles base = ModelFiles::open(recipe.model);
-    identity["base"] = digest_of_weights(base.weight_files(), base.config_json());
-  }
+  if (recipe.lora.on())  // checkpoints hold only what differs from it
+    identity["base"] = ModelFiles::open(recipe.model).digest();
   return identity;
 }
 

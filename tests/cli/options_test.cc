@@ -67,6 +67,7 @@ class Options : public Cli {
 
   std::vector<OptionRow> speak_rows(const std::string& command) const;
   std::vector<OptionRow> eval_rows();
+  std::vector<OptionRow> calibrate_rows();
   std::vector<OptionRow> model_rows(const std::string& command, const Words& words) const;
   std::vector<OptionRow> other_rows();
   std::vector<OptionRow> check_rows();
@@ -262,6 +263,64 @@ std::vector<OptionRow> Options::eval_rows() {
   rows.push_back({"eval", "--cache-type", long_ones, joined(long_ones, {"--cache-type", "bf16"}),
                   counts});  // within 300 tokens another one becomes the likeliest
   return rows;
+}
+
+std::vector<OptionRow> Options::calibrate_rows() {
+  const auto about = [&](const char* picture, const std::string& question, const std::string& as) {
+    return json{
+        {"question", "<image>\n" + question}, {"answer", as}, {"image", picture}, {"x", "A"}};
+  };
+  std::string lines, turned;
+  for (int i = 0; i < 24; ++i) {
+    const std::string question = "what is number " + std::to_string(i) + "?";
+    const std::string said =
+        run({"run", "-m", model_, "-n", "12", "--image", picture_, "-p", question}).out;
+    lines += about("picture.png", question, i % 3 ? said.substr(0, said.size() - 1) : "no").dump() +
+             "\n";
+    turned += about("turned.png", question, i % 2 ? "no" : "none").dump() + "\n";
+  }
+  write_file(place_ / "labelled.jsonl", lines);
+  write_file(place_ / "less.jsonl", lines.substr(0, lines.find("number 23") - 40) + "\n");
+  write_file(place_ / "turned.jsonl", turned);
+  const auto words = [&](const std::string& model, const Words& more, const char* examples = "12") {
+    return joined({"calibrate", "-m", model, "-o", at("made.json"), "--examples", examples, "-n",
+                   "12", "--risk", "0.6", "--json"},
+                  more);
+  };
+  const Words data = {"--data", at("labelled.jsonl")}, least = words(model_, data);
+  const auto with = [&](const char* option, const Words& more) {
+    return OptionRow{"calibrate", option, least, joined(least, more)};
+  };
+  Words plain = least, risk = least, tokens = least, file = least;
+  std::erase(plain, "--json");
+  *(std::ranges::find(risk, "0.6")) = "0.2";
+  *(std::ranges::find(tokens, "-n") + 1) = "3";
+  *(std::ranges::find(file, "-o") + 1) = "/none/made.json";
+  const Words seen = words(model_, {"--data", at("turned.jsonl"), "--risk", "0.99"});
+  return {
+      {"calibrate", "-m,--model", least, words(other_, joined(data, {"--risk", "0.99"}))},
+      {"calibrate", "--data", least, words(model_, {"--data", at("less.jsonl")})},
+      {"calibrate", "-o,--output", {}, {}, out, "", "calibrate_test.cc"},
+      {"calibrate", "--risk", least, risk},
+      with("--by", {"--by", "grounding"}),
+      {"calibrate", "--examples", least, words(model_, data, "20")},
+      with("--others", {"--others", "9"}),
+      with("-s,--seed", {"-s", "2"}),
+      {"calibrate", "-n,--predict", {}, {}, out, "", "calibrate_test.cc"},
+      {"calibrate", "--batch", least, joined(least, {"--batch", "1"}), told("calibrate [0-9]+/")},
+      {"calibrate", "--fields", least, joined(least, {"--fields", "answer=x"})},
+      {"calibrate", "--exif", {}, {}, out, "", "eval's row"},
+      {"calibrate", "--max-pixels", least, joined(least, {"--max-pixels", "99"}),
+       told("1 to 99 pixels")},
+      {"calibrate", "--answers", {}, {}, out, "", "calibrate_test.cc"},
+      {"calibrate", "--json", plain, least},
+      with("--config-set", {"--config-set", "revenant.phantom=false"}),
+      with("--traverse", {"--traverse", "off"}),
+      with("--passes", {"--passes", "4"}),
+      with("--weights", {"--weights", "q4_0"}),
+      with("--cache-type", {"--cache-type", "bf16"}),
+      {"calibrate", "--cache-memory", {}, {}, out, "", "eval's row"},
+      {"calibrate", "-t,--threads", {}, {}, out, "", "eval's row"}};
 }
 
 std::vector<OptionRow> Options::check_rows() {
@@ -668,7 +727,7 @@ std::vector<OptionRow> Options::serve_rows() const {
                              "--max-images",     "--max-pixels",
                              "--image-memory",   "--cache-dir",
                              "--cache-dir-size", "--max-connections",
-                             "--drain"})
+                             "--drain",          "--abstain"})
     rows.push_back({"serve", option, {}, {}, out, "", "tests/serve/options.py"});
   return rows;
 }
@@ -722,6 +781,7 @@ TEST_F(Options, EveryOptionHasARow) {
   };
   for (const char* command : {"run", "ask", "chat", "view"}) add(speak_rows(command));
   add(eval_rows());
+  add(calibrate_rows());
   add(check_rows());
   add(other_rows());
   add(golden_rows());
@@ -788,6 +848,9 @@ TEST_F(Options, OfDataCheckArrive) {
 
 TEST_F(Options, OfEvalArrive) {
   for (const OptionRow& row : eval_rows()) check(row);
+}
+TEST_F(Options, OfCalibrateArrive) {
+  for (const OptionRow& row : calibrate_rows()) check(row);
 }
 TEST_F(Options, OfTraceAndConformanceArrive) {
   for (const OptionRow& row : golden_rows()) check(row);

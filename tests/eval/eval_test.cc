@@ -310,6 +310,45 @@ TEST_F(Predict, StoppedOnlyByAStopToken) {
   EXPECT_EQ(ended.tokens, cut.tokens);
 }
 
+// In any batch, and without another answer.
+TEST_F(Predict, GroundingOfEveryAnswer) {
+  const Model model(directory_ / "model", {{}, 1});
+  PredictOptions options, alone;
+  options.grounding = alone.grounding = true;
+  options.max_new_tokens = alone.max_new_tokens = 7;
+  alone.batch = 1;
+  const auto made = predict(model, rows_, options), again = predict(model, rows_, alone);
+  EXPECT_NE(made[5].failure.find("grounding: expected a picture, found none"), std::string::npos);
+  options.grounding = false;
+  const auto plain = predict(model, rows_, options);
+  for (size_t i = 0; i < 5; ++i) {
+    ASSERT_TRUE(made[i].grounding) << made[i].failure;
+    EXPECT_EQ(made[i].text, plain[i].text);
+    EXPECT_EQ(made[i].tokens, plain[i].tokens);
+    EXPECT_FALSE(plain[i].grounding);
+    EXPECT_EQ(made[i].grounding->log_prob, again[i].grounding->log_prob);
+    EXPECT_EQ(made[i].grounding->log_prob_grey, again[i].grounding->log_prob_grey);
+    // By hand: the answer, then the same over grey.
+    const Image own = read_image(rows_[i].images[0].file),
+                grey = grey_picture(own.width, own.height);
+    GenerateOptions said;
+    said.max_new_tokens = 7;
+    said.stop_ids = model.speech().stop_ids;
+    const auto likely = watch_log_prob(said);
+    const std::string question = rows_[i].question.substr(8);
+    const Generated answered = answer(model, std::span(&own, 1), question, said);
+    EXPECT_EQ(*likely, made[i].grounding->log_prob);
+    EXPECT_EQ(int(answered.ids.size()), made[i].grounding->tokens);
+    GenerateOptions blind;
+    blind.said = answered.ids;
+    blind.max_new_tokens = int(answered.ids.size());
+    const auto likely_blind = watch_log_prob(blind);
+    answer(model, std::span(&grey, 1), question, blind);
+    EXPECT_EQ(*likely_blind, made[i].grounding->log_prob_grey);
+    EXPECT_NE(made[i].grounding->value(), 0);
+  }
+}
+
 // The first 3 rows have pictures of 1 and 2 rows: in batches of one picture each row's own is used.
 TEST_F(Predict, EachRowIsShownItsOwnPicture) {
   const Model model(directory_ / "model", {{}, 1});

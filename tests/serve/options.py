@@ -1,7 +1,10 @@
 """options.py REVENANT MODEL: every option of `serve`, set to another value than its default, shows."""
-import json, os, re, signal, socket, subprocess, sys, tempfile, threading, time, urllib.error, urllib.request
+import base64, json, os, re, signal, socket, subprocess, sys, tempfile, threading, time, urllib.error, urllib.request
 
 program, model = sys.argv[1], sys.argv[2]
+picture = os.path.abspath(model) + "/examples/red_triangle.png"
+with open(picture, "rb") as file:
+    uri = "data:image/png;base64," + base64.b64encode(file.read()).decode()
 DEFAULTS = ["-m", model, "--port", "0", "-t", "2"]
 
 
@@ -144,6 +147,29 @@ for memory, both in ("0", True), ("12", False):  # the model has 10
 refused = subprocess.run([program, "serve", "-m", model, "-m", f"x={model}", "--model-memory", "1"],
                          capture_output=True, text=True)
 assert refused.returncode == 1 and "expected at most 1048576 bytes" in refused.stderr, refused
+
+# --abstain: nothing is sure enough, of the first model or of the one that is named.
+with tempfile.TemporaryDirectory() as place:
+    rows = [{"question": f"<image>\nwhat is number {i}?", "answer": "x", "image": picture}
+            for i in range(2)]
+    with open(place + "/rows.json", "w") as file:
+        json.dump(rows, file)
+    made = subprocess.run([program, "calibrate", "-m", model, "--data", place + "/rows.json", "-o",
+                           place + "/made.json", "--examples", "2", "--risk", "0.99"],
+                          capture_output=True, text=True)
+    assert made.returncode == 0, made
+    with open(place + "/made.json") as file:
+        strict = dict(json.load(file), threshold=0)
+    with open(place + "/made.json", "w") as file:
+        json.dump(strict, file)
+    seen = {"messages": [{"role": "user", "content": [
+        {"type": "text", "text": "what?"}, {"type": "image_url", "image_url": {"url": uri}}]}]}
+    for name, abstain in ("phantom-nano", "/made.json"), ("second", "second=" + place + "/made.json"):
+        with Server("-m", model, "-m", f"second={model}", "--port", "0", "--abstain",
+                    abstain if "=" in abstain else place + abstain) as server:
+            for asked in "phantom-nano", "second":
+                answer = server.ask("/v1/chat/completions", dict(seen, model=asked))[1]
+                assert (answer["choices"][0]["message"]["content"] is None) == (asked == name), answer
 
 # TLS itself: tests/serve/tls_test.cc.
 for options, code, told in ((["--ssl-cert-file", "/none.pem"], 2, "--ssl-key-file"),

@@ -185,12 +185,14 @@ TEST(Leaving, EndsAStepWithinAProduct) {
   request.ids.assign(300, 7);
   request.options.go_on = [&] { return *gone = ++asked == 3, true; };
   std::vector<Finish> finishes;
-  scheduler.submit(
-      {.sender = "",
-       .pictures = {},
-       .choices = {request},
-       .gone = gone,
-       .done = [&](size_t, Generated made) { finishes.push_back(made.finish_reason); }});
+  scheduler.submit({.sender = "",
+                    .pictures = {},
+                    .choices = {request},
+                    .gone = gone,
+                    .done = [&](size_t, Generated made) -> std::unique_ptr<Work> {
+                      finishes.push_back(made.finish_reason);
+                      return nullptr;
+                    }});
   EXPECT_TRUE(scheduler.turn());
   EXPECT_EQ(asked, 3);
   EXPECT_EQ(finishes, std::vector{Finish::cancelled});

@@ -65,7 +65,7 @@ export interface Usage { prompt_tokens: number; completion_tokens: number; promp
 export interface Told { parameters?: Record<string, unknown>; }
 export interface Chunk {
   error?: { message: string };
-  choices: { index: number; delta: { content?: string }; finish_reason: string | null }[];
+  choices: { index: number; delta: { content?: string; refusal?: string }; finish_reason: string | null }[];
   usage?: Usage | null; revenant?: Told;
 }
 

@@ -161,11 +161,12 @@ export class Chats {
       if (chunk.usage) usage = chunk.usage;
       const choice = chunk.choices.find(one => one.index === 0);
       if (choice?.finish_reason === 'length') state = 'length';
-      if (choice?.delta.content) {
+      const more = choice?.delta.content || choice?.delta.refusal;
+      if (more) {
         last = performance.now();
         first ||= last;
         ++m.tokens;
-        m.text += choice.delta.content;
+        m.text += more;
         this.changed_soon();
       }
     }
