@@ -52,7 +52,7 @@ std::vector<Scored> scored(std::span<const Row> rows, std::span<const Prediction
 
 double share(int part, int whole) { return whole > 0 ? double(part) / whole : 0; }
 
-json outcome_json(const Outcome& o) {
+json coverage_json(const Coverage& o) {
   const Interval wrong = wilson(o.wrong, o.answered);
   return {{"questions", o.questions},
           {"answered", o.answered},
@@ -64,7 +64,7 @@ json outcome_json(const Outcome& o) {
           {"wrong_of_all", share(o.wrong, o.questions)}};
 }
 
-void print(const char* of, const Outcome& o) {
+void print(const char* of, const Coverage& o) {
   const Interval wrong = wilson(o.wrong, o.answered);
   std::printf("%-18s %6.1f %% answered, of these %5.2f %% wrong (%.2f to %.2f), %.2f %% of all\n",
               of, 100 * share(o.answered, o.questions), 100 * share(o.wrong, o.answered),
@@ -78,9 +78,9 @@ json curves(std::span<const Row> rows, std::span<const Prediction> predictions, 
     const std::vector<Scored> of = scored(rows, predictions, by);
     json curve = json::array();
     if (told) std::printf("by %s: AUROC %.3f\n", name_of(by), separation(of));
-    for (const double coverage : {1.0, 0.9, 0.8, 0.7, 0.5}) {
-      const Outcome o = outcome_at(of, coverage);
-      curve.push_back(outcome_json(o));
+    for (const double part : {1.0, 0.9, 0.8, 0.7, 0.5}) {
+      const Coverage o = coverage_at(of, part);
+      curve.push_back(coverage_json(o));
       if (told) print("  surest", o);
     }
     all[name_of(by)] = {{"auroc", separation(of)}, {"surest", curve}};
@@ -89,8 +89,9 @@ json curves(std::span<const Row> rows, std::span<const Prediction> predictions, 
 }
 
 void calibrate(const Args& args) {
-  const Model model(args.model.directory, args.model.options);
+  most_wrong(args.examples, args.risk);  // throws while nothing is lost
   const std::vector<Row> rows = drawn(args);
+  const Model model(args.model.directory, args.model.options);
   PredictOptions options = args.predict;
   options.grounding = true;
   json run;
@@ -112,9 +113,9 @@ void calibrate(const Args& args) {
   const auto [other_rows, others] = part(args.examples, args.others);
   const std::vector<Scored> examples = scored(own_rows, own, args.by);
   Calibration made{model.files().digest(), args.by, threshold_for(examples, args.risk), args.risk};
-  made.examples = outcome(examples, made.threshold);
+  made.examples = coverage(examples, made.threshold);
   write_calibration(through_links(args.out), made);
-  const Outcome on_others = outcome(scored(other_rows, others, args.by), made.threshold);
+  const Coverage on_others = coverage(scored(other_rows, others, args.by), made.threshold);
   const auto [curve_rows, curve_of] =
       args.others > 0 ? std::pair(other_rows, others) : std::pair(own_rows, own);
   if (!args.json) {
@@ -130,9 +131,9 @@ void calibrate(const Args& args) {
   json report = {{"by", name_of(made.by)},
                  {"threshold", made.threshold},
                  {"risk", made.risk},
-                 {"examples", outcome_json(made.examples)},
+                 {"examples", coverage_json(made.examples)},
                  {"curves", curves(curve_rows, curve_of, false)}};
-  if (args.others > 0) report["others"] = outcome_json(on_others);
+  if (args.others > 0) report["others"] = coverage_json(on_others);
   std::printf("%s\n", json_text(report, 1).c_str());
 }
 

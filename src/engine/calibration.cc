@@ -30,20 +30,24 @@ double score_of(const Grounding& answer, Score by) {
 }
 
 // With n examples of which w are answered wrongly, (w + 1) / (n + 1) bounds the next one's chance.
-double threshold_for(std::span<const Scored> examples, double risk) {
+double most_wrong(size_t examples, double risk) {
   CHECK(risk > 0 && risk < 1);
-  const double most_wrong = risk * double(examples.size() + 1) - 1 + 1e-9;
-  if (most_wrong < 0)
-    throw Error("calibrate", "examples",
-                "at least " + std::to_string(int(std::ceil(1 / risk)) - 1) + " for a risk of " +
-                    shown(json(risk)),
-                std::to_string(examples.size()));
+  const double most = risk * double(examples + 1) - 1 + 1e-9;
+  if (most >= 0) return most;
+  throw Error("calibrate", "examples",
+              "at least " + std::to_string(int(std::ceil(1 / risk)) - 1) + " for a risk of " +
+                  shown(json(risk)),
+              std::to_string(examples));
+}
+
+double threshold_for(std::span<const Scored> examples, double risk) {
+  const double most = most_wrong(examples.size(), risk);
   const std::vector<Scored> all = surest_first(examples);
   std::optional<double> lowest;
   int wrong = 0;
   for (size_t i = 0; i < all.size(); ++i) {
     wrong += !all[i].right;
-    if (wrong > most_wrong) break;
+    if (wrong > most) break;
     if (i + 1 == all.size() || all[i + 1].score < all[i].score) lowest = all[i].score;
   }
   if (!lowest)
@@ -52,8 +56,8 @@ double threshold_for(std::span<const Scored> examples, double risk) {
   return *lowest;
 }
 
-Outcome outcome(std::span<const Scored> examples, double threshold) {
-  Outcome made{int(examples.size())};
+Coverage coverage(std::span<const Scored> examples, double threshold) {
+  Coverage made{int(examples.size())};
   for (const Scored& one : examples) {
     if (one.score < threshold) continue;
     ++made.answered;
@@ -62,10 +66,10 @@ Outcome outcome(std::span<const Scored> examples, double threshold) {
   return made;
 }
 
-Outcome outcome_at(std::span<const Scored> examples, double coverage) {
+Coverage coverage_at(std::span<const Scored> examples, double share) {
   std::vector<Scored> all = surest_first(examples);
-  Outcome made{int(all.size())};
-  all.resize(size_t(std::lround(coverage * double(all.size()))));
+  Coverage made{int(all.size())};
+  all.resize(size_t(std::lround(share * double(all.size()))));
   made.answered = int(all.size());
   made.wrong = int(std::ranges::count(all, false, &Scored::right));
   return made;

@@ -21,18 +21,21 @@ struct Scored {
   bool right = false;
 };
 
+// How many of so many examples may be answered wrongly. Throws Error where they are too few.
+double most_wrong(size_t examples, double risk);
+
 // The lowest threshold under which at most the share `risk` of all questions is answered, and
 // wrongly: on average over such sets of examples, for questions drawn as they were. Throws Error
-// where there are too few of them for it, or their surest answers are wrong too often.
+// where they are too few, or their surest answers are wrong too often.
 double threshold_for(std::span<const Scored> examples, double risk);
 
 // What of some questions is answered under a threshold.
-struct Outcome {
+struct Coverage {
   int questions = 0, answered = 0, wrong = 0;  // wrong: of those that were answered
 };
-Outcome outcome(std::span<const Scored> examples, double threshold);
+Coverage coverage(std::span<const Scored> examples, double threshold);
 // The same where the surest are answered, as many as are nearest to a share of them.
-Outcome outcome_at(std::span<const Scored> examples, double coverage);
+Coverage coverage_at(std::span<const Scored> examples, double share);
 // How well the score tells right from wrong: how often a right one's is the higher one (AUROC); 0.5
 // where there are none of a kind.
 double separation(std::span<const Scored> examples);
@@ -42,7 +45,7 @@ struct Calibration {
   Score by = Score::probability;
   double threshold = 0;  // an answer whose score is lower is not given
   double risk = 0;
-  Outcome examples = {};  // under the threshold
+  Coverage examples = {};  // under the threshold
 };
 // A JSON file. Throw Error naming file and field.
 Calibration read_calibration(const Path& file);

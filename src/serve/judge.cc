@@ -13,7 +13,7 @@ std::unique_ptr<Work> Judge::done(const std::string& sender, const Gone& gone, s
     return nullptr;
   }
   Watched& watched = choices_[choice];
-  const Grounding grounding{*watched.log_prob, 0, int(made.ids.size())};
+  Grounding grounding{*watched.log_prob, 0, int(made.ids.size())};
   if (greys_.empty()) {
     conclude(choice, grounding, std::move(made));
     return nullptr;

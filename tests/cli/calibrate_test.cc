@@ -40,6 +40,10 @@ class Calibrate : public Cli {
     all.insert(all.end(), more.begin(), more.end());
     return all;
   }
+  static Words changed(Words words, const char* option, const std::string& value) {
+    *(std::ranges::find(words, option) + 1) = value;
+    return words;
+  }
   Path file_() const { return place_ / "made.json"; }
 };
 
@@ -71,20 +75,17 @@ TEST_F(Calibrate, GoesOnWithItsAnswers) {
   write_file(place_ / "answers.jsonl", lines.substr(0, lines.size() / 2));
   EXPECT_EQ(run(kept).out, whole.out);
   EXPECT_EQ(read_file(place_ / "answers.jsonl").size(), lines.size());
-  Words shorter = kept;
-  *(std::ranges::find(shorter, "-n") + 1) = "5";
-  EXPECT_NE(run(shorter).err.find("max_new_tokens: expected 5, as now, found 8"),
+  EXPECT_NE(run(changed(kept, "-n", "5")).err.find("max_new_tokens: expected 5, as now, found 8"),
             std::string::npos);
 }
 
 TEST_F(Calibrate, WhatCannotBe) {
   expect_failure(words({"--others", "11"}), "rows.jsonl: expected 31 rows, found 30");
-  expect_failure(words({"--risk", "0.02"}),
+  expect_failure(changed(words(), "--risk", "0.02"),
                  "examples: expected at least 49 for a risk of 0.02, found 20");
   write_file(place_ / "text.jsonl", R"({"question": "what?", "answer": "x"})");
-  Words text = words({"--examples", "1"});
-  *(std::ranges::find(text, "--data") + 1) = (place_ / "text.jsonl").string();
-  const Outcome none = run(text);
+  const Outcome none =
+      run(changed(changed(words(), "--examples", "1"), "--data", (place_ / "text.jsonl").string()));
   EXPECT_EQ(none.code, 1);
   EXPECT_NE(none.err.find("grounding: expected a picture, found none"), std::string::npos)
       << none.err;

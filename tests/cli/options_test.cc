@@ -266,61 +266,71 @@ std::vector<OptionRow> Options::eval_rows() {
 }
 
 std::vector<OptionRow> Options::calibrate_rows() {
-  const auto about = [&](const char* picture, const std::string& question, const std::string& as) {
-    return json{
-        {"question", "<image>\n" + question}, {"answer", as}, {"image", picture}, {"x", "A"}};
-  };
-  std::string lines, turned;
+  std::string lines, less;
   for (int i = 0; i < 24; ++i) {
     const std::string question = "what is number " + std::to_string(i) + "?";
     const std::string said =
         run({"run", "-m", model_, "-n", "12", "--image", picture_, "-p", question}).out;
-    lines += about("picture.png", question, i % 3 ? said.substr(0, said.size() - 1) : "no").dump() +
+    lines += json{{"question", "<image>\n" + question},
+                  {"answer", i % 3 ? said.substr(0, said.size() - 1) : "no"},
+                  {"image", "picture.png"},
+                  {"x", said.substr(0, said.size() - 1)}}
+                 .dump() +
              "\n";
-    turned += about("turned.png", question, i % 2 ? "no" : "none").dump() + "\n";
+    if (i == 19) less = lines;
   }
   write_file(place_ / "labelled.jsonl", lines);
-  write_file(place_ / "less.jsonl", lines.substr(0, lines.find("number 23") - 40) + "\n");
-  write_file(place_ / "turned.jsonl", turned);
-  const auto words = [&](const std::string& model, const Words& more, const char* examples = "12") {
-    return joined({"calibrate", "-m", model, "-o", at("made.json"), "--examples", examples, "-n",
-                   "12", "--risk", "0.6", "--json"},
-                  more);
-  };
-  const Words data = {"--data", at("labelled.jsonl")}, least = words(model_, data);
+  write_file(place_ / "less.jsonl", less);
+  const Words least = {"calibrate",
+                       "-m",
+                       model_,
+                       "--data",
+                       at("labelled.jsonl"),
+                       "-o",
+                       at("made.json"),
+                       "--examples",
+                       "12",
+                       "-n",
+                       "12",
+                       "--risk",
+                       "0.6",
+                       "--json"};
   const auto with = [&](const char* option, const Words& more) {
     return OptionRow{"calibrate", option, least, joined(least, more)};
   };
-  Words plain = least, risk = least, tokens = least, file = least;
+  const auto other = [&](const char* option, const char* name, const std::string& value) {
+    OptionRow row{"calibrate", option, least, least};
+    *(std::ranges::find(row.set, name) + 1) = value;
+    return row;
+  };
+  const auto elsewhere = [](const char* option, const char* where) {
+    return OptionRow{"calibrate", option, {}, {}, out, "", where};
+  };
+  Words plain = least;
   std::erase(plain, "--json");
-  *(std::ranges::find(risk, "0.6")) = "0.2";
-  *(std::ranges::find(tokens, "-n") + 1) = "3";
-  *(std::ranges::find(file, "-o") + 1) = "/none/made.json";
-  const Words seen = words(model_, {"--data", at("turned.jsonl"), "--risk", "0.99"});
-  return {
-      {"calibrate", "-m,--model", least, words(other_, joined(data, {"--risk", "0.99"}))},
-      {"calibrate", "--data", least, words(model_, {"--data", at("less.jsonl")})},
-      {"calibrate", "-o,--output", {}, {}, out, "", "calibrate_test.cc"},
-      {"calibrate", "--risk", least, risk},
-      with("--by", {"--by", "grounding"}),
-      {"calibrate", "--examples", least, words(model_, data, "20")},
-      with("--others", {"--others", "9"}),
-      with("-s,--seed", {"-s", "2"}),
-      {"calibrate", "-n,--predict", {}, {}, out, "", "calibrate_test.cc"},
-      {"calibrate", "--batch", least, joined(least, {"--batch", "1"}), told("calibrate [0-9]+/")},
-      {"calibrate", "--fields", least, joined(least, {"--fields", "answer=x"})},
-      {"calibrate", "--exif", {}, {}, out, "", "eval's row"},
-      {"calibrate", "--max-pixels", least, joined(least, {"--max-pixels", "99"}),
-       told("1 to 99 pixels")},
-      {"calibrate", "--answers", {}, {}, out, "", "calibrate_test.cc"},
-      {"calibrate", "--json", plain, least},
-      with("--config-set", {"--config-set", "revenant.phantom=false"}),
-      with("--traverse", {"--traverse", "off"}),
-      with("--passes", {"--passes", "4"}),
-      with("--weights", {"--weights", "q4_0"}),
-      with("--cache-type", {"--cache-type", "bf16"}),
-      {"calibrate", "--cache-memory", {}, {}, out, "", "eval's row"},
-      {"calibrate", "-t,--threads", {}, {}, out, "", "eval's row"}};
+  return {with("--config-set", {"--config-set", "revenant.phantom=false"}),
+          with("--traverse", {"--traverse", "off"}),
+          with("--passes", {"--passes", "4"}),
+          with("--weights", {"--weights", "q4_0"}),
+          with("--cache-type", {"--cache-type", "bf16"}),
+          with("--by", {"--by", "grounding"}),
+          with("--others", {"--others", "9"}),
+          with("-s,--seed", {"-s", "2"}),
+          with("--fields", {"--fields", "answer=x"}),
+          other("--data", "--data", at("less.jsonl")),
+          other("--risk", "--risk", "0.3"),
+          other("--examples", "--examples", "20"),
+          {"calibrate", "--json", plain, least},
+          {"calibrate", "--max-pixels", least, joined(least, {"--max-pixels", "99"}),
+           told("1 to 99 pixels")},
+          elsewhere("-m,--model", "calibrate_test.cc"),
+          elsewhere("-o,--output", "calibrate_test.cc"),
+          elsewhere("-n,--predict", "calibrate_test.cc"),
+          elsewhere("--answers", "calibrate_test.cc"),
+          elsewhere("--batch", "eval's row"),
+          elsewhere("--exif", "eval's row"),
+          elsewhere("--cache-memory", "eval's row"),
+          elsewhere("-t,--threads", "eval's row")};
 }
 
 std::vector<OptionRow> Options::check_rows() {

@@ -57,7 +57,7 @@ TEST_F(Grounded, AnAnswerSaidAgainIsAsLikely) {
 
 // Whatever is said: token by token, by hand.
 TEST_F(Grounded, OfAnyWordsOverOtherPictures) {
-  const std::vector<int> words = {7, 300, 7, 12};
+  const std::vector<int> words = {7, 200, 7, 12};
   const Image grey = grey_picture(60, 60);
   EXPECT_EQ(std::set(grey.rgb.begin(), grey.rgb.end()), std::set<uint8_t>{128});
   const Tensor features = model_->encode(std::span(&grey, 1)).features;
@@ -165,14 +165,14 @@ TEST(Calibrated, TheRiskIsKeptOnAverage) {
 
 TEST(Calibrated, CountsWhatIsAnswered) {
   const auto some = examples({{1, false}, {3, true}, {2, true}, {2, false}, {5, true}});
-  const Outcome at_two = outcome(some, 2);
+  const Coverage at_two = coverage(some, 2);
   EXPECT_EQ(at_two.questions, 5);
   EXPECT_EQ(at_two.answered, 4);
   EXPECT_EQ(at_two.wrong, 1);
-  const Outcome surest = outcome_at(some, 0.4);
+  const Coverage surest = coverage_at(some, 0.4);
   EXPECT_EQ(surest.answered, 2);
   EXPECT_EQ(surest.wrong, 0);
-  EXPECT_EQ(outcome_at(some, 1).wrong, 2);
+  EXPECT_EQ(coverage_at(some, 1).wrong, 2);
   // Of 3 x 2 pairs one is tied, all others are in order.
   EXPECT_DOUBLE_EQ(separation(some), 5.5 / 6);
   EXPECT_EQ(separation(examples({{1, true}})), 0.5);
