@@ -83,9 +83,10 @@ TEST_F(Calibrate, WhatCannotBe) {
   expect_failure(words({"--others", "11"}), "rows.jsonl: expected 31 rows, found 30");
   expect_failure(changed(words(), "--risk", "0.02"),
                  "examples: expected at least 49 for a risk of 0.02, found 20");
-  write_file(place_ / "text.jsonl", R"({"question": "what?", "answer": "x"})");
-  const Outcome none =
-      run(changed(changed(words(), "--examples", "1"), "--data", (place_ / "text.jsonl").string()));
+  const std::string text = "{\"question\": \"what?\", \"answer\": \"x\"}\n";
+  write_file(place_ / "text.jsonl", text + text + text);
+  const Outcome none = run(changed(changed(words({"--json"}), "--examples", "3"), "--data",
+                                   (place_ / "text.jsonl").string()));
   EXPECT_EQ(none.code, 1);
   EXPECT_NE(none.err.find("grounding: expected a picture, found none"), std::string::npos)
       << none.err;
