@@ -21,7 +21,7 @@ KNOWS = {
     "native": "store",
     "engine": "native text image trace",
     "data": "text image",
-    "serve": "engine",
+    "serve": "engine client",  # client: pictures of requests that lie elsewhere
     "eval": "engine data",
     "triples": "client data",
     "train": "store data trace",

@@ -21,6 +21,7 @@ struct Args {
   std::string alias;
   std::vector<std::string> keys;
   std::vector<Path> key_files;
+  MediaOptions media;
   Path cache_directory;  // empty: none
   size_t cache_megabytes = 4096;
   size_t body_megabytes = 32, picture_megabytes = 256, model_megabytes = 0;
@@ -133,6 +134,11 @@ ApiOptions api_options(const Args& args) {
   if (is_loopback(args.http.host) && api.keys.empty())
     api.hosts = {"localhost", "127.0.0.1", "[::1]", args.http.host};
   api.schedule.picture_bytes = args.picture_megabytes << 20;
+  if (!args.media.domains.empty() || !args.media.folder.empty()) {
+    MediaOptions media = args.media;
+    media.limits.request_bytes = args.body_megabytes << 20;
+    api.media = std::make_shared<Media>(std::move(media));
+  }
   if (!args.cache_directory.empty())
     api.schedule.disk = std::make_shared<DiskCache>(
         DiskCacheOptions{.directory = args.cache_directory,
@@ -145,6 +151,8 @@ void serve(const Args& args) {
   HttpOptions http = args.http;
   http.body_bytes = args.body_megabytes << 20;
   http.drain = HttpOptions::Seconds(args.drain_seconds);
+  // Who waits for somebody else's server does not keep the others waiting.
+  if (!args.media.domains.empty()) http.readers += args.media.limits.at_once;
   const ApiOptions api = api_options(args);
   Server server(api, http, models_to_serve(args), args.model_megabytes << 20);
   if (!is_loopback(http.host) && api.keys.empty())
@@ -177,6 +185,15 @@ void add_limits(CLI::App& command, Args& args) {
                   "larger pictures are refused before they are decoded")
       ->check(CLI::Range(int64_t(1), most_pixels))
       ->capture_default_str();
+  command
+      .add_option("--allow-media-domain", args.media.domains,
+                  "pictures may be fetched from https://NAME/...: NAME, or NAME:PORT; may repeat")
+      ->allow_extra_args(false);
+  command
+      .add_option("--media-path", args.media.folder,
+                  "pictures may be read from this folder: file:///PATH")
+      ->transform(at_home)
+      ->check(CLI::ExistingDirectory);
   command
       .add_option("--image-memory", args.picture_megabytes,
                   "MiB of encoded pictures that are kept for who asks about them again")

@@ -46,15 +46,23 @@ ssl::context trusting_the_system() {
   return context;
 }
 
+tcp::endpoint endpoint_of(const Address& address, const std::string& port) {
+  const auto number = net::ip::port_type(std::stoi(port));
+  if (address.v6) return {net::ip::address_v6(address.bytes), number};
+  const auto& b = address.bytes;
+  return {net::ip::address_v4({b[0], b[1], b[2], b[3]}), number};
+}
+
 std::string reason_of(const boost::system::system_error& error) {
   return error.code() == beast::error::timeout ? "it took too long" : error.code().message();
 }
 
 }  // namespace
 
-std::string Url::text() const {
-  const bool usual = port == (tls ? "443" : "80");
-  return (tls ? "https://" : "http://") + written_host() + (usual ? "" : ":" + port) + path;
+std::string Url::text() const { return (tls ? "https://" : "http://") + authority() + path; }
+
+std::string Url::authority() const {
+  return written_host() + (port == (tls ? "443" : "80") ? "" : ":" + port);
 }
 
 std::string Url::written_host() const {
@@ -119,10 +127,17 @@ struct HttpClient::Connection {
     return stream.index() == 1 ? work(std::get<1>(stream)) : work(std::get<2>(stream));
   }
 
-  void open(const Url& url, const HttpLimits& limits) {
+  std::vector<tcp::endpoint> resolve(const Url& url) {
     tcp::resolver resolver(io);
     const auto found =
         wait([&](auto then) { return resolver.async_resolve(url.host, url.port, then); });
+    return {found.begin(), found.end()};
+  }
+
+  void open(const Url& url, const HttpLimits& limits, const std::vector<Address>& addresses) {
+    std::vector<tcp::endpoint> found;
+    for (const Address& address : addresses) found.push_back(endpoint_of(address, url.port));
+    if (found.empty()) found = resolve(url);
     if (url.tls)
       stream.emplace<2>(io, *context);
     else
@@ -140,9 +155,10 @@ struct HttpClient::Connection {
   using Request = http::request<http::string_body>;
   using Parser = http::response_parser<http::string_body>;
 
-  HttpAnswer exchange(const Request& request, const HttpLimits& limits, const Part& part) {
+  HttpAnswer exchange(const Request& request, const HttpLimits& limits, const Part& part,
+                      bool files_only) {
     lowest().expires_after(span_of(limits.whole));
-    answering = false;
+    answering = kept = false;
     on_stream([&](auto& s) {
       return wait([&](auto then) { return http::async_write(s, request, then); });
     });
@@ -153,6 +169,10 @@ struct HttpClient::Connection {
       return wait([&](auto then) { return http::async_read_header(s, buffer, parser, then); });
     });
     answering = true;
+    std::string encoding = lower_ascii(parser.get()[http::field::content_encoding]);
+    if (encoding == "identity") encoding.clear();
+    if (files_only && (parser.get().result_int() != 200 || !encoding.empty()))
+      return {int(parser.get().result_int()), "", "", "", encoding};
     if (part && parser.get().result_int() == 200)
       give_parts(parser, limits, part);
     else
@@ -164,7 +184,7 @@ struct HttpClient::Connection {
     kept = message.keep_alive();
     return {int(message.result_int()), std::move(message.body()),
             std::string(message[http::field::location]),
-            std::string(message[http::field::retry_after])};
+            std::string(message[http::field::retry_after]), encoding};
   }
 
   void give_parts(Parser& parser, const HttpLimits& limits, const Part& part) {
@@ -188,7 +208,8 @@ struct HttpClient::Connection {
   bool answering = false;  // something of the answer has come
 };
 
-HttpClient::HttpClient(Url url, const HttpLimits& limits) : url_(std::move(url)), limits_(limits) {}
+HttpClient::HttpClient(Url url, const HttpLimits& limits, std::vector<Address> addresses)
+    : url_(std::move(url)), limits_(limits), addresses_(std::move(addresses)) {}
 HttpClient::~HttpClient() = default;
 
 struct HttpClient::Ask {
@@ -198,6 +219,7 @@ struct HttpClient::Ask {
   const std::string& body;
   const Part& part;
   const GoOn& go_on;
+  bool files_only = false;
 };
 
 HttpAnswer HttpClient::get(const std::string& path, const Headers& headers, const GoOn& go_on) {
@@ -209,6 +231,10 @@ HttpAnswer HttpClient::post(const std::string& path, const Headers& headers,
   return send({http::verb::post, path, headers, body, {}, go_on});
 }
 
+HttpAnswer HttpClient::fetch(const GoOn& go_on) {
+  return send({http::verb::get, "", {{"Accept-Encoding", "identity"}}, "", {}, go_on, true});
+}
+
 HttpAnswer HttpClient::stream(const std::string& path, const Headers& headers,
                               const std::string& body, const Part& part, const GoOn& go_on) {
   return send({http::verb::post, path, headers, body, part, go_on});
@@ -216,7 +242,7 @@ HttpAnswer HttpClient::stream(const std::string& path, const Headers& headers,
 
 HttpAnswer HttpClient::send(const Ask& ask) {
   Connection::Request request{ask.verb, url_.path + ask.path, 11};
-  request.set(http::field::host, url_.written_host() + ":" + url_.port);
+  request.set(http::field::host, url_.authority());
   request.set(http::field::user_agent, "revenant");
   if (ask.verb == http::verb::post) request.set(http::field::content_type, "application/json");
   for (const auto& [name, value] : ask.headers) request.set(name, value);
@@ -227,8 +253,8 @@ HttpAnswer HttpClient::send(const Ask& ask) {
     try {
       if (fresh) connection_ = std::make_unique<Connection>(url_.tls);
       connection_->go_on = ask.go_on ? &ask.go_on : nullptr;
-      if (fresh) connection_->open(url_, limits_);
-      HttpAnswer answer = connection_->exchange(request, limits_, ask.part);
+      if (fresh) connection_->open(url_, limits_, addresses_);
+      HttpAnswer answer = connection_->exchange(request, limits_, ask.part, ask.files_only);
       if (!connection_->kept) connection_.reset();
       return answer;
     } catch (const boost::system::system_error& error) {

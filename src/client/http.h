@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "base/stop.h"
+#include "client/address.h"
 
 namespace revenant {
 
@@ -21,6 +22,7 @@ struct Url {
 
   std::string text() const;
   std::string written_host() const;  // in brackets where it is an address of IPv6
+  std::string authority() const;     // with the port, unless it is the scheme's own
   bool loopback() const;             // what is sent there stays on this machine
   bool operator==(const Url&) const = default;
 };
@@ -37,6 +39,7 @@ struct HttpLimits {
 struct HttpAnswer {
   int status = 0;
   std::string body, location, retry_after;  // header fields; empty: absent
+  std::string encoding;                     // Content-Encoding; empty: none, or identity
 };
 
 // No answer came: nobody listens, the connection broke, it took too long, or it was no HTTP.
@@ -51,7 +54,8 @@ class HttpClient {
  public:
   using Headers = std::vector<std::pair<std::string, std::string>>;
 
-  explicit HttpClient(Url url, const HttpLimits& limits = {});
+  // `addresses`: where it connects to; without any to those that the system knows of the host.
+  explicit HttpClient(Url url, const HttpLimits& limits = {}, std::vector<Address> addresses = {});
   ~HttpClient();
 
   // `path` is added to the URL's. Throw NoAnswer, and Stopped if `go_on` says so; the connection
@@ -59,6 +63,9 @@ class HttpClient {
   HttpAnswer get(const std::string& path, const Headers& headers, const GoOn& go_on = {});
   HttpAnswer post(const std::string& path, const Headers& headers, const std::string& body,
                   const GoOn& go_on = {});
+  // The file at the URL itself, as it is. Of what is no 200, and of what is encoded, only the head
+  // is read, and the connection closed.
+  HttpAnswer fetch(const GoOn& go_on = {});
   // The body of a 200 goes to `part` as it comes, and is not in what is returned. HttpLimits::whole
   // is the longest silence.
   using Part = std::function<void(std::string_view)>;
@@ -72,6 +79,7 @@ class HttpClient {
 
   Url url_;
   HttpLimits limits_;
+  std::vector<Address> addresses_;
   std::unique_ptr<Connection> connection_;
 };
 

@@ -292,14 +292,13 @@ int Api::context() const {
   return made_for > 0 ? made_for : default_context;
 }
 
-Api::Prompt Api::chat_prompt(const Talk& talk, const std::string& sender) const {
+Api::Prompt Api::chat_prompt(const Talk& talk, const std::string& sender,
+                             MediaReader& media) const {
   Prompt prompt;
+  prompt.pictures = tiled_pictures(*model_, talk.pictures, options_.pictures, sender, media);
   std::vector<int> tokens;
-  for (const PictureAsked& asked : talk.pictures) {
-    auto picture = tiled_picture(*model_, asked, options_.pictures, sender);
-    tokens.push_back(int(picture.tiles.size()) * model_->config().tokens_per_tile());
-    prompt.pictures.push_back(std::make_shared<TiledPicture>(std::move(picture)));
-  }
+  for (const auto& picture : prompt.pictures)
+    tokens.push_back(int(picture->tiles.size()) * model_->config().tokens_per_tile());
   const Speech& speech = model_->speech();
   const EncodedPrompt encoded =
       encode_prompt(speech.tokenizer, speech.rule, chat_pieces(speech.rule, talk.turns), tokens);
@@ -314,7 +313,8 @@ void Api::chat(const Call& call, const Client& client) {
   check_model(ask.model);
   check_traverse(ask.traverse);
   std::vector<Prompt> prompts;
-  prompts.push_back(chat_prompt(ask.talk, call.sender));
+  MediaReader media(options_.media.get(), client.gone);
+  prompts.push_back(chat_prompt(ask.talk, call.sender, media));
   submit(call, client, std::move(ask), std::move(prompts), true);
 }
 
@@ -509,11 +509,11 @@ GenerateOptions Api::options_for(const Ask& ask, uint64_t choice, int max_tokens
   return options;
 }
 
-Api::Prompt Api::embedding_prompt(const EmbeddingAsk::Input& input,
-                                  const std::string& sender) const {
+Api::Prompt Api::embedding_prompt(const EmbeddingAsk::Input& input, const std::string& sender,
+                                  MediaReader& media) const {
   Prompt prompt;
   if (const Talk* talk = std::get_if<Talk>(&input.of))
-    prompt = chat_prompt(*talk, sender);
+    prompt = chat_prompt(*talk, sender, media);
   else if (const std::string* text = std::get_if<std::string>(&input.of))
     prompt.ids = ids_of_text(*text, true);
   else
@@ -541,10 +541,13 @@ void Api::embeddings(const Call& call, const Client& client) {
     throw invalid("dimensions",
                   "this model's embeddings have " + std::to_string(hidden) + " numbers",
                   "unsupported_value");
+  MediaReader media(options_.media.get(), client.gone);
+  for (const EmbeddingAsk::Input& input : ask.inputs)
+    if (const Talk* talk = std::get_if<Talk>(&input.of)) check_places(talk->pictures, media);
   std::vector<Work> works;
   int tokens = 0;
   for (const EmbeddingAsk::Input& input : ask.inputs) {
-    Prompt prompt = embedding_prompt(input, call.sender);
+    Prompt prompt = embedding_prompt(input, call.sender, media);
     tokens += int(prompt.ids.size());
     Request request{
         .session = nullptr, .ids = std::move(prompt.ids), .features = {}, .options = {}};
@@ -583,9 +586,10 @@ void Api::tokenize(const Call& call, const Client& client) {
       body.flag("with_pieces").value_or(false) || body.flag("return_token_strs").value_or(false);
   body.refuse_others();
   std::vector<std::string> ignored;
-  const std::vector<int> ids =
-      messages ? chat_prompt(talk_of(*messages, "messages", options_.ask, ignored), call.sender).ids
-               : ids_of_text(prompt ? *prompt : *content, frame);
+  MediaReader media(options_.media.get(), client.gone);
+  const auto talk = [&] { return talk_of(*messages, "messages", options_.ask, ignored); };
+  const std::vector<int> ids = messages ? chat_prompt(talk(), call.sender, media).ids
+                                        : ids_of_text(prompt ? *prompt : *content, frame);
   json reply = {{"tokens", ids}, {"count", ids.size()}, {"max_model_len", context()}};
   if (pieces) {
     reply["token_strs"] = json::array();

@@ -30,6 +30,7 @@ struct ApiOptions {
   ScheduleOptions schedule = {};
   size_t json_levels = 64;
   std::shared_ptr<const Calibration> abstain = {};  // of answers about pictures; null: never
+  std::shared_ptr<Media> media = nullptr;           // of pictures by URL; null: there are none
 };
 
 // What the head of a request says.
@@ -105,8 +106,9 @@ class Api {
 
   nlohmann::json body_of(const Call& call) const;
   void check_model(const std::string& name) const;
-  Prompt embedding_prompt(const EmbeddingAsk::Input& input, const std::string& sender) const;
-  Prompt chat_prompt(const Talk& talk, const std::string& sender) const;
+  Prompt embedding_prompt(const EmbeddingAsk::Input& input, const std::string& sender,
+                          MediaReader& media) const;
+  Prompt chat_prompt(const Talk& talk, const std::string& sender, MediaReader& media) const;
   int context() const;
   std::vector<int> ids_of_text(const std::string& text, bool frame) const;
   void check_traverse(const std::string& name) const;

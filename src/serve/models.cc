@@ -305,6 +305,7 @@ void Models::drain() {
 }
 
 void Models::cancel_all() {
+  if (const auto& media = first().options().media) media->stop();
   {
     const std::lock_guard lock(mutex_);  // nobody unloads
     for (const auto& entry : entries_)

@@ -14,13 +14,12 @@ namespace {
 // Raise it when the way from pixels to tiles or features changes (image/tiles.h, image/resize.h).
 constexpr const char* preprocessing = "tiles-1";
 
-std::string bytes_of_uri(const PictureAsked& asked) {
+bool is_data(const PictureAsked& asked) { return lower_ascii(asked.uri.substr(0, 5)) == "data:"; }
+
+std::string bytes_of_data(const PictureAsked& asked) {
   const std::string_view uri = asked.uri;
   const size_t comma = uri.find(',');
   const std::string head = lower_ascii(uri.substr(0, std::min(comma, size_t(200))));
-  if (!head.starts_with("data:"))
-    throw invalid(asked.param, "expected a data: URI (this server fetches nothing)",
-                  "unsupported_url");
   if (comma == uri.npos || !head.starts_with("data:image/") || !head.ends_with(";base64"))
     throw invalid(asked.param, "expected data:image/...;base64,...", "invalid_image");
   std::optional<std::string> bytes = bytes_of_base64(uri.substr(comma + 1));
@@ -36,8 +35,8 @@ TiledPicture tiled(const Model& model, const Image& image, const std::string& sa
 
 }  // namespace
 
-Image decoded_picture(const PictureAsked& asked, const PictureLimits& limits) {
-  const std::string bytes = bytes_of_uri(asked);
+Image decoded_picture(const PictureAsked& asked, const PictureLimits& limits, MediaReader& media) {
+  const std::string bytes = is_data(asked) ? bytes_of_data(asked) : media.read(asked);
   const ReadOptions options{.max_pixels = limits.pixels, .exif = Exif::apply};
   try {
     check_image_head(std::as_bytes(std::span(bytes)), asked.param, options);
@@ -67,12 +66,25 @@ std::string picture_key(const Image& image, const TileRule& rule, const std::str
   return digest.digits();
 }
 
-TiledPicture tiled_picture(const Model& model, const PictureAsked& asked,
-                           const PictureLimits& limits, const std::string& salt) {
-  if (model.config().vision.kind == Tower::none)
-    throw invalid(asked.param, "this model is a language model alone: it sees no pictures",
+void check_places(const std::vector<PictureAsked>& asked, const MediaReader& media) {
+  for (const PictureAsked& one : asked)
+    if (!is_data(one)) media.place_of(one);
+}
+
+TiledPictures tiled_pictures(const Model& model, const std::vector<PictureAsked>& asked,
+                             const PictureLimits& limits, const std::string& salt,
+                             MediaReader& media) {
+  if (!asked.empty() && model.config().vision.kind == Tower::none)
+    throw invalid(asked[0].param, "this model is a language model alone: it sees no pictures",
                   "unsupported_value");
-  return tiled(model, decoded_picture(asked, limits), salt);
+  check_places(asked, media);
+  TiledPictures pictures(asked.size());
+  for (const bool data : {true, false})
+    for (size_t i = 0; i < asked.size(); ++i)
+      if (is_data(asked[i]) == data)
+        pictures[i] = std::make_shared<TiledPicture>(
+            tiled(model, decoded_picture(asked[i], limits, media), salt));
+  return pictures;
 }
 
 TiledPicture grey_tiles(const Model& model, int width, int height) {

@@ -10,7 +10,7 @@
 
 #include "base/disk_cache.h"
 #include "engine/model.h"
-#include "serve/ask.h"
+#include "serve/media.h"
 
 namespace revenant {
 
@@ -27,11 +27,18 @@ struct TiledPicture {
   size_t bytes() const;
 };
 
-// Throw Failure, 400. Nothing is ever fetched: what is no data: URI is refused. What a decoder
+using TiledPictures = std::vector<std::shared_ptr<const TiledPicture>>;
+
+// Throw Failure: 400, or as MediaReader::read, which reads what is no data: URI. What a decoder
 // says of a picture stays here.
-Image decoded_picture(const PictureAsked& asked, const PictureLimits& limits);
-TiledPicture tiled_picture(const Model& model, const PictureAsked& asked,
-                           const PictureLimits& limits, const std::string& salt);
+Image decoded_picture(const PictureAsked& asked, const PictureLimits& limits, MediaReader& media);
+// In the order of `asked`. What stands in the request is looked at first, so that nothing is read
+// elsewhere for one that is refused.
+TiledPictures tiled_pictures(const Model& model, const std::vector<PictureAsked>& asked,
+                             const PictureLimits& limits, const std::string& salt,
+                             MediaReader& media);
+// Only whether each is a data: URI, or may be read where it lies.
+void check_places(const std::vector<PictureAsked>& asked, const MediaReader& media);
 
 // What is shown instead of a picture of this size (engine/grounding.h); of all senders.
 TiledPicture grey_tiles(const Model& model, int width, int height);

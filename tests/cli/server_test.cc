@@ -23,7 +23,7 @@ std::string chunk(const json& delta, const json& finish = nullptr) {
 }
 
 // The answer to "x" is "re: x".
-Told echo(const Asked& asked) {
+Sent echo(const Asked& asked) {
   if (asked.head.starts_with("GET /v1/models"))
     return http_reply(200, R"({"data": [{"id": "one"}]})");
   return http_reply(200, chunk({{"content", " re: "}}) + chunk({{"content", asked.text()}}) +
@@ -146,7 +146,7 @@ TEST_F(WithServer, FailuresAreTold) {
       [](const Asked&) { return http_reply(200, R"({"data": [{"id": "a"}, {"id": "b"}]})"); });
   expect_part(run_program(place_, {"chat", "--server", two.url()}, "hello\n").err,
               "expected one model (-m NAME chooses), found a, b");
-  StandIn slow([](const Asked&) { return Told{"", 8}; });
+  StandIn slow([](const Asked&) { return Sent{"", 8}; });
   const Stopwatch watch;
   expect_part(run_program(place_, {"chat", "--server", slow.url(), "-m", "x", "--timeout", "0.2"},
                           "hello\n")
@@ -241,7 +241,7 @@ TEST_F(WithServer, BenchTellsWhoHadNoAnswer) {
 }
 
 TEST_F(WithServer, BenchIsStopped) {
-  StandIn slow([](const Asked&) { return Told{"", 8}; });
+  StandIn slow([](const Asked&) { return Sent{"", 8}; });
   const Stopwatch watch;
   const pid_t child = start_program(place_, {"bench", "--server", slow.url(), "-m", "x"});
   while (slow.asked().empty() && watch.seconds() < 10)

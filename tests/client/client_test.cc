@@ -79,7 +79,7 @@ TEST(Chat, WithoutAKeyNoneIsSent) {
 // Whatever fails for a while is asked again, and comes to the same.
 TEST(Chat, PassingFailuresAreAskedAgain) {
   const std::string good = completion("fine");
-  const std::vector<Told> failures = {
+  const std::vector<Sent> failures = {
       http_reply(429, "{}"),
       http_reply(500, "oops"),
       http_reply(502, "<html>"),
@@ -93,7 +93,7 @@ TEST(Chat, PassingFailuresAreAskedAgain) {
       http_reply(200, "[]"),
       http_reply(200, "{\"choices\": [{\"message\": {\"content\": 3}}]}"),
       http_reply(200, "{\"choices\": [{\"message\": null}]}")};
-  for (const Told& failure : failures) {
+  for (const Sent& failure : failures) {
     std::atomic<int> calls{0};
     StandIn server([&](const Asked&) { return calls++ < 2 ? failure : http_reply(200, good); });
     ChatServer shared(quick(server));
@@ -188,7 +188,7 @@ TEST(Chat, RetryAfterIsSecondsOrADate) {
 // A server that says nothing, or never ends, is given up.
 TEST(Chat, StallsEndAfterATime) {
   const std::string good = http_reply(200, completion("late")).bytes;
-  for (const Told& stall : {Told{good, 12}, Told{good.substr(0, 140)}, Told{good.substr(0, 30)}}) {
+  for (const Sent& stall : {Sent{good, 12}, Sent{good.substr(0, 140)}, Sent{good.substr(0, 30)}}) {
     std::atomic<int> calls{0};
     StandIn server(
         [&](const Asked&) { return calls++ == 0 ? stall : http_reply(200, completion("fine")); });
@@ -206,7 +206,7 @@ TEST(Chat, StallsEndAfterATime) {
 TEST(Chat, NobodyListens) {
   ChatOptions options;
   {
-    StandIn gone([](const Asked&) { return Told{}; });
+    StandIn gone([](const Asked&) { return Sent{}; });
     options = quick(gone);
   }
   options.retries = 1;
@@ -217,7 +217,7 @@ TEST(Chat, NobodyListens) {
 // A connection that was kept and is closed meanwhile costs no retry.
 TEST(Chat, AClosedConnectionIsOpenedAgain) {
   StandIn server([](const Asked&) {
-    Told told = http_reply(200, completion("x"));  // says nothing of the close that follows
+    Sent told = http_reply(200, completion("x"));  // says nothing of the close that follows
     told.close = true;
     return told;
   });

@@ -59,7 +59,7 @@ const std::string begin = chunk({{"role", "assistant"}, {"content", ""}}),
 std::string say(const std::string& text) { return chunk({{"content", text}}); }
 
 // With a length, or in chunks of HTTP of so many bytes.
-Told stream_reply(const std::string& body, size_t chunk = 0) {
+Sent stream_reply(const std::string& body, size_t chunk = 0) {
   if (chunk == 0) return http_reply(200, body);
   std::string out = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n";
   for (size_t at = 0; at < body.size(); at += chunk) {
@@ -71,7 +71,7 @@ Told stream_reply(const std::string& body, size_t chunk = 0) {
   return {out + "0\r\n\r\n"};
 }
 
-ChatReply streamed(const Told& told, std::string* heard = nullptr) {
+ChatReply streamed(const Sent& told, std::string* heard = nullptr) {
   StandIn server([&](const Asked&) { return told; });
   ChatServer shared(options_for(server));
   const ChatReply reply = ChatClient(shared).stream(hello, [&](const ChatClient::Told& part) {
@@ -125,7 +125,7 @@ TEST(Stream, AsksForOneWithItsUsage) {
 
 // Half an answer is none.
 TEST(Stream, WhatIsNoWholeStreamIsRefused) {
-  const auto why = [](const Told& told) { return reason_of([&] { streamed(told); }); };
+  const auto why = [](const Sent& told) { return reason_of([&] { streamed(told); }); };
   const auto of = [&](const std::string& body) { return why(stream_reply(body, 13)); };
   expect_part(of(say("a") + end), "one that was cut");
   expect_part(of(say("a") + end + "data: [DONE]\n"), "one that was cut");
@@ -151,7 +151,7 @@ TEST(Stream, WhatIsNoWholeStreamIsRefused) {
 // A long answer may take long; a silence may not.
 TEST(Stream, SilenceEndsAfterATime) {
   const std::string whole = stream_reply(say("a") + end + done, 10).bytes;
-  StandIn server([&](const Asked&) { return Told{whole.substr(0, 120)}; });
+  StandIn server([&](const Asked&) { return Sent{whole.substr(0, 120)}; });
   ChatOptions options = options_for(server);
   options.limits.whole = Seconds(0.3);
   ChatServer shared(options);
@@ -163,7 +163,7 @@ TEST(Stream, SilenceEndsAfterATime) {
 
 TEST(Stream, StopsAtOnce) {
   StandIn server([&](const Asked&) {
-    return Told{stream_reply(say("a") + end + done, 10).bytes.substr(0, 200)};
+    return Sent{stream_reply(say("a") + end + done, 10).bytes.substr(0, 200)};
   });
   ChatServer shared(options_for(server));
   const Stopwatch watch;
@@ -250,7 +250,7 @@ TEST(Load, AWrongKeyEndsIt) {
 }
 
 TEST(Load, StopsAtOnce) {
-  StandIn server([&](const Asked&) { return Told{"", 8}; });
+  StandIn server([&](const Asked&) { return Sent{"", 8}; });
   const Stopwatch watch;
   EXPECT_THROW(run_load({.server = options_for(server),
                          .clients = 2,

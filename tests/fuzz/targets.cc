@@ -218,6 +218,7 @@ void answered(const F& read) {
 
 void ask(std::string_view bytes) {
   const nlohmann::json body = parse_json(bytes, {"serve", subject}, 64);
+  MediaReader media;
   answered([&] {
     if (body.is_object() && body.contains("prompt"))
       completion_ask(body, {});
@@ -225,8 +226,26 @@ void ask(std::string_view bytes) {
       embedding_ask(body, {});
     else
       for (const PictureAsked& picture : chat_ask(body, {}).talk.pictures)
-        decoded_picture(picture, {.pixels = 10'000});
+        decoded_picture(picture, {.pixels = 10'000}, media);
   });
+}
+
+// A URL of a picture. What is accepted names a host in one way only, or a path without a way up;
+// and written again it is read again as the same.
+void media_url(std::string_view text) {
+  const MediaUrl read = parse_media_url(text);
+  CHECK(read.url.host.find_first_not_of("abcdefghijklmnopqrstuvwxyz0123456789-_.") == text.npos);
+  CHECK(read.url.path.find_first_of("\\ #\r\n") == text.npos &&
+        read.url.path.find('\0') == text.npos);
+  if (read.file) {
+    CHECK(!read.path.empty() && read.path.find('\0') == text.npos && read.url.host.empty());
+    for (const Path& part : Path(read.path)) CHECK(!part.empty() && part != ".." && part != ".");
+  } else {
+    CHECK(read.url.tls && read.url.path.starts_with('/') && !parse_address(read.url.host));
+    CHECK(parse_media_url(read.url.text()).url == read.url);
+    const Url domain = parse_media_domain(read.url.host + ":" + read.url.port);
+    CHECK(domain.host == read.url.host && domain.port == read.url.port);
+  }
 }
 
 // A schema, a line break, and what is read by it. What is read to its end is JSON.
@@ -320,6 +339,7 @@ constexpr Target all[] = {
     {"vocab_and_merges", vocab_and_merges},
     {"prompt", prompt},
     {"ask", ask},
+    {"media_url", media_url},
     {"schema", schema},
     {"dataset", dataset},
     {"chat_reply", chat_reply},

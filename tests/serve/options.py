@@ -1,5 +1,5 @@
 """options.py REVENANT MODEL: every option of `serve`, set to another value than its default, shows."""
-import base64, json, os, re, signal, socket, subprocess, sys, tempfile, threading, time, urllib.error, urllib.request
+import base64, json, os, re, shutil, signal, socket, subprocess, sys, tempfile, threading, time, urllib.error, urllib.request
 
 program, model = sys.argv[1], sys.argv[2]
 picture = os.path.abspath(model) + "/examples/red_triangle.png"
@@ -170,6 +170,29 @@ with tempfile.TemporaryDirectory() as place:
             for asked in "phantom-nano", "second":
                 answer = server.ask("/v1/chat/completions", dict(seen, model=asked))[1]
                 assert (answer["choices"][0]["message"]["content"] is None) == (asked == name), answer
+
+# --media-path, --allow-media-domain: what of a picture by URL is wrong is another thing then.
+with tempfile.TemporaryDirectory() as place:
+    name = next(name for name in os.listdir(model + "/examples") if name.endswith(".png"))
+    shutil.copy(f"{model}/examples/{name}", place)
+    see = lambda url: {"max_tokens": 1, "messages": [{"role": "user", "content": [
+        {"type": "text", "text": "what?"}, {"type": "image_url", "image_url": {"url": url}}]}]}
+    urls = f"file://{place}/{name}", f"file://{name}", "https://pictures.invalid:8443/a.png"
+    told = lambda server: [(status, answer.get("error", {}).get("code")) for status, answer, _ in (
+        server.ask("/v1/chat/completions", see(url)) for url in urls)]
+    with Server(*DEFAULTS) as plain, Server(*DEFAULTS, "--media-path", place) as files, Server(
+            *DEFAULTS, "--allow-media-domain", "pictures.invalid:8443",
+            "--allow-media-domain", "pictures.example") as hosts:
+        no, there = (400, "unsupported_url"), (200, None)
+        assert told(plain) == [no, no, no]
+        assert told(files) == [there, there, no]
+        assert told(hosts) == [no, no, (400, "image_unavailable")]
+for options, code, told in ((["--media-path", "/none"], 2, "--media-path"),
+                            (["--media-path", "/"], 1, "all of this machine"),
+                            (["--allow-media-domain", "127.0.0.1"], 1, "no address"),
+                            (["--allow-media-domain", "*.example"], 1, "no address")):
+    refused = subprocess.run([program, "serve", *DEFAULTS, *options], capture_output=True, text=True)
+    assert refused.returncode == code and told in refused.stderr, refused
 
 # TLS itself: tests/serve/tls_test.cc.
 for options, code, told in ((["--ssl-cert-file", "/none.pem"], 2, "--ssl-key-file"),

@@ -11,10 +11,11 @@
 
 namespace revenant {
 
-// A key and a certificate of localhost that vouches for itself.
+// A key and a certificate of a host that vouches for itself.
 class OwnCertificate {
  public:
-  OwnCertificate() : key_(::EVP_RSA_gen(2048)), certificate_(::X509_new()) {
+  explicit OwnCertificate(const std::string& host = "localhost")
+      : key_(::EVP_RSA_gen(2048)), certificate_(::X509_new()) {
     ::X509_set_version(certificate_, 2);
     ::ASN1_INTEGER_set(::X509_get_serialNumber(certificate_), 1);
     ::X509_gmtime_adj(::X509_getm_notBefore(certificate_), -3600);
@@ -22,10 +23,10 @@ class OwnCertificate {
     ::X509_set_pubkey(certificate_, key_);
     X509_NAME* name = ::X509_get_subject_name(certificate_);
     ::X509_NAME_add_entry_by_txt(name, "CN", MBSTRING_ASC,
-                                 reinterpret_cast<const unsigned char*>("localhost"), -1, -1, 0);
+                                 reinterpret_cast<const unsigned char*>(host.c_str()), -1, -1, 0);
     ::X509_set_issuer_name(certificate_, name);
     X509_EXTENSION* names =
-        ::X509V3_EXT_conf_nid(nullptr, nullptr, NID_subject_alt_name, "DNS:localhost");
+        ::X509V3_EXT_conf_nid(nullptr, nullptr, NID_subject_alt_name, ("DNS:" + host).c_str());
     ::X509_add_ext(certificate_, names, -1);
     ::X509_EXTENSION_free(names);
     ::X509_sign(certificate_, key_, ::EVP_sha256());

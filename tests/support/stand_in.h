@@ -9,6 +9,7 @@
 
 #include <atomic>
 #include <chrono>
+#include <csignal>
 #include <functional>
 #include <mutex>
 #include <nlohmann/json.hpp>
@@ -40,13 +41,13 @@ struct Asked {
   }
 };
 
-struct Told {
+struct Sent {
   std::string bytes;  // as they go
   double wait = 0;    // seconds before them, unless the server ends
   bool close = false;
 };
 
-inline Told http_reply(int status, const std::string& body, const std::string& fields = "") {
+inline Sent http_reply(int status, const std::string& body, const std::string& fields = "") {
   return {"HTTP/1.1 " + std::to_string(status) + " X\r\n" + fields +
           "Content-Type: application/json\r\nContent-Length: " + std::to_string(body.size()) +
           "\r\n\r\n" + body};
@@ -63,10 +64,11 @@ inline std::string completion(const std::string& text, int prompt = 10, int toke
 
 class StandIn {
  public:
-  using Answer = std::function<Told(const Asked&)>;
+  using Answer = std::function<Sent(const Asked&)>;
 
   explicit StandIn(Answer answer, const OwnCertificate* certificate = nullptr)
       : answer_(std::move(answer)), tls_(certificate ? certificate->context() : nullptr) {
+    if (tls_) std::signal(SIGPIPE, SIG_IGN);  // OpenSSL writes to who has left
     listener_ = ::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
     sockaddr_in address{};
     address.sin_family = AF_INET;
@@ -163,7 +165,7 @@ class StandIn {
         const std::lock_guard lock(mutex_);
         asked_.push_back(asked);
       }
-      const Told told = answer_(asked);
+      const Sent told = answer_(asked);
       using namespace std::chrono;
       const auto until = steady_clock::now() + duration<double>(told.wait);
       while (!over_ && steady_clock::now() < until) std::this_thread::sleep_for(milliseconds(5));

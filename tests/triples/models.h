@@ -29,7 +29,7 @@ inline std::string candidate_of(const Asked& asked) {
 }
 
 // "QUESTION" is answered by "not it: QUESTION", which the judge accepts.
-inline Told usual_answer(const Asked& asked) {
+inline Sent usual_answer(const Asked& asked) {
   return http_reply(200, asks_for_verdict(asked)
                              ? completion("Yes", 7, 1)
                              : completion("not it: " + question_of(asked), 20, 5));
@@ -38,7 +38,7 @@ inline Told usual_answer(const Asked& asked) {
 // The same, so many seconds later.
 inline auto slow_answer(double seconds) {
   return [seconds](const Asked& asked) {
-    Told told = usual_answer(asked);
+    Sent told = usual_answer(asked);
     told.wait = seconds;
     return told;
   };

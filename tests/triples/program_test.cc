@@ -52,7 +52,7 @@ void expect_part(const std::string& text, const std::string& part) {
   EXPECT_NE(text.find(part), text.npos) << text;
 }
 
-Told unless_yes(const Asked& asked, const std::string& verdict) {
+Sent unless_yes(const Asked& asked, const std::string& verdict) {
   return asks_for_verdict(asked) ? http_reply(200, completion(verdict, 7, 1)) : usual_answer(asked);
 }
 
@@ -238,7 +238,7 @@ TEST_F(Program, KilledAtRandomItPaysForNothingTwice) {
   constexpr int rows = 60, at_a_time = 4;
   write_file(place_ / "rows.jsonl", many_rows(rows));
   const auto answer = [](const Asked& asked) {
-    Told told = unless_yes(asked, question_of(asked).back() == '7' ? "Who knows" : "Yes");
+    Sent told = unless_yes(asked, question_of(asked).back() == '7' ? "Who knows" : "Yes");
     told.wait = 0.01;
     return told;
   };
