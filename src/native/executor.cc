@@ -9,13 +9,6 @@
 namespace revenant {
 namespace {
 
-// Multiplications below which waking another thread costs more than it brings.
-constexpr size_t least_work = 1 << 15;
-
-size_t grain_for(size_t work_per_item) {
-  return std::max<size_t>(1, least_work / std::max<size_t>(1, work_per_item));
-}
-
 // A product that is one of several in a job: outputs [first, end) of the job are its.
 struct Term {
   const Packed& w;
@@ -113,7 +106,7 @@ void Executor::linears(std::span<const Linear<Weight>* const> w, const Tensor& x
     });
   } else {
     const size_t tile = outputs_together;
-    threads_.parallel_for(outputs / tile, grain_for(tile * rows * k), [&](size_t b, size_t e) {
+    in_parts(outputs / tile, tile * rows * k, [&](size_t b, size_t e) {
       for (const Term& p : parts) {
         const size_t begin = std::max(b * tile, p.first), end = std::min(e * tile, p.end);
         if (begin < end)

@@ -3,6 +3,7 @@
 // the number of threads, the batch or the way a prompt was cut into pieces.
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <functional>
 #include <optional>
@@ -20,6 +21,13 @@
 
 namespace revenant {
 
+// Multiplications below which waking another thread costs more than it brings.
+constexpr size_t least_work = 1 << 15;
+// Items of `work` multiplications each that are worth a thread.
+inline size_t grain_for(size_t work) {
+  return std::max<size_t>(1, least_work / std::max<size_t>(1, work));
+}
+
 // Sees every value that the forward text notes.
 struct Observer {
   virtual ~Observer() = default;
@@ -28,7 +36,8 @@ struct Observer {
 
 class Executor : public Verbs<Executor> {
  public:
-  // `sequences` are what Span::sequence counts. `go_on` is asked before every product.
+  // `sequences` are what Span::sequence counts. `go_on` is asked before every product, and within
+  // long ones.
   Executor(const Config& config, const Kernels& kernels, Threads& threads,
            std::span<Sequence* const> sequences = {}, Observer* observer = nullptr, GoOn go_on = {})
       : c_(config),
@@ -107,6 +116,19 @@ class Executor : public Verbs<Executor> {
   Sequence& sequence_of(const Span& span) { return *sequences_[size_t(span.sequence)]; }
 
  private:
+  // Items [begin, end) of a loop, `work` multiplications each: in parts, between which `go_on` is
+  // asked, so that nobody who waits for a step of his own waits for the end of a long loop.
+  template <class F>
+  void in_parts(size_t items, size_t work, const F& fn) {
+    constexpr size_t most_work = size_t(1) << 30;  // some 30 ms of two slow cores
+    const size_t together =
+        go_on_ ? std::max<size_t>(1, most_work / std::max<size_t>(1, work)) : items;
+    for (size_t first = 0; first < items; first += together) {
+      if (first > 0) stop_unless(go_on_);
+      threads_.parallel_for(std::min(together, items - first), grain_for(work),
+                            [&](size_t begin, size_t end) { fn(first + begin, first + end); });
+    }
+  }
   using Map = void (*)(const float*, size_t, float*) noexcept;
   Tensor map(const Tensor& x, Map fn);
   template <class F>

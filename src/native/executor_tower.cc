@@ -12,7 +12,9 @@ Tensor Executor::attend_tile(const Qkv<Tensor>& a, int tokens) {
   const size_t stride = a.q.row_size();
   Tensor out(a.q.rows, heads, d);
   const std::vector<int> counts(size_t(tokens), tokens);
-  threads_.parallel_for(size_t(tiles) * size_t(heads), 1, [&](size_t begin, size_t end) {
+  stop_unless(go_on_);
+  const size_t work = 2 * size_t(tokens) * size_t(tokens) * size_t(d);
+  in_parts(size_t(tiles) * size_t(heads), work, [&](size_t begin, size_t end) {
     std::vector<const float*> q(static_cast<size_t>(tokens));
     std::vector<float*> plain(static_cast<size_t>(tokens));
     std::vector<const void*> k, v;

@@ -307,5 +307,44 @@ TEST(Invariants, GoingBackToAPrefixLeavesNoTrace) {
   }
 }
 
+// Who waits for a step of his own, or for a client that has left, does not wait for the end of a
+// long loop; and its parts never show.
+TEST(Invariants, LongLoopsAskWithin) {
+  const auto random = [](int rows, int heads, int width, uint64_t seed) {
+    Tensor x(rows, heads, width);
+    Random from(seed);
+    for (size_t i = 0; i < x.size(); ++i) x.data()[i] = float(from.uniform() - 0.5);
+    return x;
+  };
+  const Config config = random_config({});
+  Threads pool(2);
+  int asked = 0;
+  const GoOn count = [&] { return ++asked > 0; };
+  Executor plain(config, kernels(), pool), asks(config, kernels(), pool, {}, nullptr, count);
+  const auto same = [](const Tensor& a, const Tensor& b) {
+    return a.size() == b.size() && std::memcmp(a.data(), b.data(), a.size() * sizeof(float)) == 0;
+  };
+  // 4.3e9 multiplications in four parts, and the last one's rest.
+  const Tensor x = random(1025, 1, 1024, 1), w = random(4100, 1, 1024, 2);
+  Linear<Weight> linear;
+  linear.weight.packed = quantise(Format::q8_0, w.rows, w.width, pool, [&](int row, float* out) {
+    std::copy_n(w.row(row), w.width, out);
+  });
+  EXPECT_TRUE(same(plain.linear(linear, x), asks.linear(linear, x)));
+  EXPECT_GE(asked, 4);
+  EXPECT_LE(asked, 6);
+  // A tile of 1,025 tokens in 32 heads: 4.3e9 too.
+  const Qkv<Tensor> a{random(1025, 32, 64, 3), random(1025, 32, 64, 4), random(1025, 32, 64, 5)};
+  asked = 0;
+  EXPECT_TRUE(same(plain.attend_tile(a, 1025), asks.attend_tile(a, 1025)));
+  EXPECT_GE(asked, 4);
+  EXPECT_LE(asked, 6);
+  const GoOn stop = [&] { return ++asked < 3; };
+  asked = 0;
+  Executor stops(config, kernels(), pool, {}, nullptr, stop);
+  EXPECT_THROW(stops.linear(linear, x), Stopped);
+  EXPECT_EQ(asked, 3);
+}
+
 }  // namespace
 }  // namespace revenant
