@@ -1,0 +1,175 @@
+#!/usr/bin/env python3
+"""`revenant serve` under load beside llama-server, in turn, on Phantom-0.5B's shapes with random weights.
+
+    bench/load.py --llama LLAMA_SERVER [--types Q8_0,Q4_0] [--clients 1,4,8,16] [--rounds 3] [--work DIR]
+
+with a Python that has `gguf` (pip install gguf), and llama-server as llama-cpp-python's source package builds it
+(vendor/llama.cpp: cmake --build B --target llama-server). Ours answers with the whole Phantom; the peer with its Qwen2 backbone
+alone, of the same shapes, so it has the less to do. 128 words of prompt, no two alike, 64 tokens of answer, greedy.
+Then how much sooner a second question about a picture is answered than the first one (ours).
+"""
+import argparse
+import base64
+import json
+import statistics
+import subprocess
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+from finetune import BIN, png
+
+THREADS, PORT = 2, 18097
+
+
+def run(*words):
+    return subprocess.run([str(word) for word in words], check=True, capture_output=True, text=True).stdout
+
+
+def ours(work, type):
+    model = work / f"phantom-{type}.gguf"
+    if not model.exists():
+        if not (work / "phantom").exists():
+            run(BIN / "revenant", "synth", "--arch", "phantom-0.5b", "-o", work / "phantom")
+        run(BIN / "revenant", "quantize", work / "phantom", "--type", type, "-o", model)
+    return [BIN / "revenant", "serve", "-m", model, "-t", THREADS, "--port", PORT]
+
+
+def peer(work, type, llama):
+    """A Qwen2 of the same shapes and tokenizer, as llama.cpp reads it."""
+    model = work / f"qwen2-{type}.gguf"
+    if not model.exists():
+        import gguf
+        import numpy
+        config = json.loads((work / "phantom/config.json").read_text())["llm_config"]
+        hidden, inner, layers = config["hidden_size"], config["intermediate_size"], config["num_hidden_layers"]
+        heads, groups = config["num_attention_heads"], config["num_key_value_heads"]
+        words = json.loads((work / "phantom/vocab.json").read_text())
+        words.update(json.loads((work / "phantom/added_tokens.json").read_text()))
+        names = sorted(words, key=words.get)
+        names += [f"<|unused{i}|>" for i in range(config["vocab_size"] - len(names))]
+        writer = gguf.GGUFWriter(model, "qwen2")
+        writer.add_context_length(config["max_position_embeddings"])
+        writer.add_embedding_length(hidden)
+        writer.add_block_count(layers)
+        writer.add_feed_forward_length(inner)
+        writer.add_head_count(heads)
+        writer.add_head_count_kv(groups)
+        writer.add_layer_norm_rms_eps(config["rms_norm_eps"])
+        writer.add_rope_freq_base(config["rope_theta"])
+        writer.add_tokenizer_model("gpt2")
+        writer.add_tokenizer_pre("qwen2")
+        writer.add_token_list(names)
+        special = [name.startswith("<|") or name.startswith("<") and name.endswith(">") for name in names]
+        writer.add_token_types([gguf.TokenType.CONTROL if s else gguf.TokenType.NORMAL for s in special])
+        merges = (work / "phantom/merges.txt").read_text().splitlines()
+        writer.add_token_merges([line for line in merges if line and not line.startswith("#version")])
+        writer.add_eos_token_id(config["eos_token_id"])
+        writer.add_chat_template("{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n"
+                                 "{% endfor %}<|im_start|>assistant\n")
+        random, kind = numpy.random.default_rng(1), gguf.GGMLQuantizationType[type]
+
+        def matrix(name, rows, columns):
+            values = random.standard_normal((rows, columns), dtype=numpy.float32) * 0.02
+            writer.add_tensor(name, gguf.quants.quantize(values, kind), raw_dtype=kind)
+
+        matrix("token_embd.weight", len(names), hidden)
+        matrix("output.weight", len(names), hidden)
+        writer.add_tensor("output_norm.weight", numpy.ones(hidden, numpy.float32))
+        size = hidden // heads * groups
+        for i in range(layers):
+            for part in "attn_norm", "ffn_norm":
+                writer.add_tensor(f"blk.{i}.{part}.weight", numpy.ones(hidden, numpy.float32))
+            for part, rows in ("q", hidden), ("k", size), ("v", size):
+                matrix(f"blk.{i}.attn_{part}.weight", rows, hidden)
+                writer.add_tensor(f"blk.{i}.attn_{part}.bias", numpy.zeros(rows, numpy.float32))
+            matrix(f"blk.{i}.attn_output.weight", hidden, hidden)
+            matrix(f"blk.{i}.ffn_gate.weight", inner, hidden)
+            matrix(f"blk.{i}.ffn_up.weight", inner, hidden)
+            matrix(f"blk.{i}.ffn_down.weight", hidden, inner)
+        writer.write_header_to_file()
+        writer.write_kv_data_to_file()
+        writer.write_tensors_to_file()
+        writer.close()
+    return [llama, "-m", model, "-t", THREADS, "--port", PORT, "-np", "16", "-c", str(16 * 512)]
+
+
+class Server:
+    def __init__(self, words):
+        self.process = subprocess.Popen([str(word) for word in words], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        for _ in range(600):
+            try:
+                if urllib.request.urlopen(f"http://127.0.0.1:{PORT}/health").status == 200:
+                    return
+            except (urllib.error.URLError, ConnectionError):
+                pass
+            assert self.process.poll() is None, f"ended: {words}"
+            time.sleep(0.1)
+        raise SystemExit(f"never ready: {words}")
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.process.terminate()
+        self.process.wait()
+
+
+def load(words, clients):
+    """Rows of `revenant bench --server`, by clients."""
+    with Server(words):
+        rows = json.loads(run(BIN / "revenant", "bench", "--server", f"http://127.0.0.1:{PORT}", "--clients", clients, "-p", "128",
+                              "-n", "64", "-r", "2", "--body", '{"ignore_eos": true, "temperature": 0}', "--json"))
+    assert not any(row["failed"] for row in rows), rows
+    return {row["clients"]: row for row in rows}
+
+
+def first_words(model, picture, questions):
+    """Seconds to the first word of each question about a picture."""
+    uri = "data:image/png;base64," + base64.b64encode(picture).decode()
+    times = []
+    with Server(model):
+        for question in questions:
+            body = {"stream": True, "max_tokens": 4, "ignore_eos": True, "messages": [{"role": "user", "content": [
+                {"type": "text", "text": question}, {"type": "image_url", "image_url": {"url": uri}}]}]}
+            request = urllib.request.Request(f"http://127.0.0.1:{PORT}/v1/chat/completions", json.dumps(body).encode())
+            begin = time.time()
+            with urllib.request.urlopen(request) as stream:
+                for line in stream:
+                    if line.startswith(b"data: {") and json.loads(line[6:])["choices"][0]["delta"].get("content"):
+                        times.append(time.time() - begin)
+                        break
+                stream.read()
+    return times
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--llama", required=True)
+    parser.add_argument("--types", default="Q8_0,Q4_0")
+    parser.add_argument("--clients", default="1,4,8,16")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--work", type=Path, default=Path("build/load"))
+    args = parser.parse_args()
+    args.work.mkdir(parents=True, exist_ok=True)
+    print("| format | clients | tokens/s, ours | llama-server | ratio (rounds) | first token p50, ours | llama-server |")
+    print("| --- | --- | --- | --- | --- | --- | --- |")
+    for type in args.types.split(","):
+        own, other = ours(args.work, type), peer(args.work, type, args.llama)
+        rounds = [(load(own, args.clients), load(other, args.clients)) for _ in range(args.rounds)]
+        for clients in map(int, args.clients.split(",")):
+            pairs = [(a[clients], b[clients]) for a, b in rounds]
+            ratios = [a["tokens_per_s"] / b["tokens_per_s"] for a, b in pairs]
+            middle = lambda of, key: statistics.median(pair[of][key] for pair in pairs)
+            print(f"| {type} | {clients} | {middle(0, 'tokens_per_s'):.1f} | {middle(1, 'tokens_per_s'):.1f} | "
+                  f"{statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f}) | {middle(0, 'ttft_ms_p50'):.0f} ms | "
+                  f"{middle(1, 'ttft_ms_p50'):.0f} ms |", flush=True)
+    first, second, third = first_words(ours(args.work, args.types.split(",")[0]), png(448, 1),
+                                       ("What is to be seen here?", "Is there a dog?", "How many are there?"))
+    print(f"\nA picture of one tile: the first question's first word after {first:.2f} s, the next ones' after {second:.3f} and {third:.3f} s: "
+          f"{first / statistics.median((second, third)):.0f} times sooner.")
+
+
+if __name__ == "__main__":
+    main()
