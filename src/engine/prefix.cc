@@ -57,7 +57,7 @@ std::shared_ptr<std::vector<Anchor>> anchors_in(std::string_view bytes, size_t l
       bytes.remove_prefix(sizeof count);
       if (bytes.size() / sizeof(float) < count) return nullptr;
       part->resize(count);
-      std::memcpy(part->data(), bytes.data(), count * sizeof(float));
+      if (count > 0) std::memcpy(part->data(), bytes.data(), count * sizeof(float));
       bytes.remove_prefix(count * sizeof(float));
     }
   return bytes.empty() ? anchors : nullptr;

@@ -137,7 +137,8 @@ void Executor::add_picture_branch(const Linear<Weight>& w, const Tensor& x, cons
 }
 
 Tensor Executor::swiglu(const MlpWeights<Weight>& w, const Tensor& x, const Step& step) {
-  const auto [gate, up] = linears<2>({&w.gate, &w.up}, x, &step);
+  const auto both = linears<2>({&w.gate, &w.up}, x, &step);
+  const Tensor &gate = both[0], &up = both[1];
   Tensor product(gate.rows, 1, gate.width);
   threads_.parallel_for(size_t(gate.rows), grain_for(size_t(gate.width) * 8),
                         [&](size_t begin, size_t end) {

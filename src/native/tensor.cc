@@ -21,6 +21,8 @@ Tensor::Tensor(int r, int h, int w) : rows(r), heads(h), width(w) {
   buffer_ = pool().get(std::max<size_t>(1, size()) * sizeof(float));
 }
 
+size_t pooled_bytes() { return pool().kept(); }
+
 Tensor Tensor::from(const float* values, int rows, int width) {
   Tensor t(rows, 1, width);
   std::memcpy(t.data(), values, t.size() * sizeof(float));

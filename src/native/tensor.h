@@ -31,4 +31,6 @@ class Tensor {
   std::shared_ptr<float> buffer_;
 };
 
+size_t pooled_bytes();  // of all buffers that wait for a next tensor, of all threads
+
 }  // namespace revenant

@@ -100,7 +100,7 @@ void Answer::open() {
     else
       choice["text"] = choices_[i].text;
     json chunk = head(true);
-    chunk["choices"] = {choice};
+    chunk["choices"] = json::array({choice});
     if (i == 0) chunk["revenant"] = {{"parameters", told_.parameters}, {"ignored", told_.ignored}};
     if (told_.usage_chunk) chunk["usage"] = nullptr;
     client_.event(json_text(chunk));
@@ -190,7 +190,7 @@ void Answer::send_chunk(size_t index, const std::string& text, const char* finis
   if (const json judged = judgement_json(of.judgement); finish && !judged.empty())
     choice["revenant"] = judged;
   json chunk = head(true);
-  chunk["choices"] = {choice};
+  chunk["choices"] = json::array({choice});
   if (told_.usage_chunk) chunk["usage"] = nullptr;
   if (finish && !look_.is_null()) chunk["revenant"] = {{"look", look_}};
   client_.event(json_text(chunk));

@@ -218,7 +218,7 @@ json Api::model_json(bool there) const {
 }
 
 void Api::models(const Call&, const Client& client) {
-  client.reply(json_reply({{"object", "list"}, {"data", {model_json(true)}}}));
+  client.reply(json_reply({{"object", "list"}, {"data", json::array({model_json(true)})}}));
 }
 
 void Api::model(const Call& call, const Client& client) {

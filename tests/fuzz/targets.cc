@@ -1,5 +1,6 @@
 #include "fuzz/targets.h"
 
+#include <algorithm>
 #include <fstream>
 #include <vector>
 
@@ -7,6 +8,7 @@
 #include "client/chat.h"
 #include "data/check.h"
 #include "data/sprite.h"
+#include "fuzz/http_target.h"
 #include "image/image.h"
 #include "io/checkpoint.h"
 #include "io/gate_file.h"
@@ -248,6 +250,18 @@ void media_url(std::string_view text) {
   }
 }
 
+void data_uri(std::string_view uri) {
+  constexpr PictureLimits limits{.pixels = 10'000, .side = 200};
+  answered([&] {
+    MediaReader nothing;
+    const Image image = decoded_picture({"messages[0].content[0].image_url", uri}, limits, nothing);
+    CHECK(image.width > 0 && image.height > 0 &&
+          std::max(image.width, image.height) <= limits.side);
+    CHECK(int64_t(image.width) * image.height <= limits.pixels);
+    CHECK(image.rgb.size() == size_t(image.width) * size_t(image.height) * 3);
+  });
+}
+
 // A schema, a line break, and what is read by it. What is read to its end is JSON.
 void schema(std::string_view bytes) {
   const size_t line = std::min(bytes.find('\n'), bytes.size());
@@ -341,6 +355,8 @@ constexpr Target all[] = {
     {"ask", ask},
     {"media_url", media_url},
     {"schema", schema},
+    {"data_uri", data_uri},
+    {"http", http},
     {"dataset", dataset},
     {"chat_reply", chat_reply},
     {"chat_stream", chat_stream},

@@ -1,136 +1,13 @@
 // The server over real sockets: what it refuses, how long it waits, and who it notices leaving.
 #include "serve/http.h"
 
-#include <arpa/inet.h>
-#include <sys/socket.h>
-#include <unistd.h>
-
 #include <thread>
 
-#include "harness.h"
+#include "over_http.h"
 #include "serve/server.h"
 
 namespace revenant {
 namespace {
-
-using Clock = std::chrono::steady_clock;
-
-// A client that says bytes and hears bytes.
-class Wire {
- public:
-  explicit Wire(uint16_t port) : socket_(::socket(AF_INET, SOCK_STREAM, 0)) {
-    sockaddr_in address{};
-    address.sin_family = AF_INET;
-    address.sin_port = htons(port);
-    ::inet_pton(AF_INET, "127.0.0.1", &address.sin_addr);
-    timeval patience{30, 0};
-    ::setsockopt(socket_, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience);
-    connected_ = ::connect(socket_, reinterpret_cast<sockaddr*>(&address), sizeof address) == 0;
-  }
-  ~Wire() { leave(); }
-  Wire(const Wire&) = delete;
-
-  bool connected() const { return connected_; }
-  void leave() {
-    if (socket_ >= 0) ::close(socket_);
-    socket_ = -1;
-  }
-  void say(std::string_view text) {
-    while (!text.empty()) {
-      const ssize_t n = ::send(socket_, text.data(), text.size(), MSG_NOSIGNAL);
-      if (n <= 0) return;
-      text.remove_prefix(size_t(n));
-    }
-  }
-  // Everything until the other side closes.
-  std::string hear_all() {
-    while (hear_more()) continue;
-    return std::exchange(heard_, "");
-  }
-  std::string hear_until(std::string_view mark) {
-    size_t at;
-    while ((at = heard_.find(mark)) == heard_.npos)
-      if (!hear_more()) return std::exchange(heard_, "");
-    const std::string part = heard_.substr(0, at + mark.size());
-    heard_.erase(0, part.size());
-    return part;
-  }
-  std::string hear_bytes(size_t count) {
-    while (heard_.size() < count && hear_more()) continue;
-    const std::string part = heard_.substr(0, count);
-    heard_.erase(0, part.size());
-    return part;
-  }
-
- private:
-  bool hear_more() {
-    char part[4096];
-    const ssize_t n = ::recv(socket_, part, sizeof part, 0);
-    if (n > 0) heard_.append(part, size_t(n));
-    return n > 0;
-  }
-  int socket_;
-  bool connected_;
-  std::string heard_;
-};
-
-struct Response {
-  int status = 0;
-  std::string head, body;
-  bool has(const std::string& line) const { return head.find("\r\n" + line + "\r\n") != head.npos; }
-};
-
-// One response, by its own length or in chunks, each exactly as long as it says.
-Response response(Wire& wire) {
-  Response got;
-  got.head = wire.hear_until("\r\n\r\n");
-  if (!got.head.starts_with("HTTP/1.1 ")) return got;
-  got.status = std::stoi(got.head.substr(9, 3));
-  if (got.has("Transfer-Encoding: chunked")) {
-    for (size_t size = 1; size > 0;) {
-      const std::string line = wire.hear_until("\r\n");
-      EXPECT_FALSE(line.empty());
-      if (line.empty()) break;
-      size = std::stoul(line, nullptr, 16);
-      got.body += wire.hear_bytes(size);
-      EXPECT_EQ(wire.hear_bytes(2), "\r\n");
-    }
-    return got;
-  }
-  const size_t at = got.head.find("Content-Length: ");
-  if (at != got.head.npos) got.body = wire.hear_bytes(std::stoul(got.head.substr(at + 16)));
-  return got;
-}
-
-// Server-sent events by the letter of their form: `data: ` lines, each with an empty line behind;
-// comments are passed over.
-std::vector<std::string> events_of(const std::string& body) {
-  std::vector<std::string> events;
-  for (size_t at = 0; at < body.size();) {
-    const size_t end = body.find("\n\n", at);
-    EXPECT_NE(end, body.npos);
-    if (end == body.npos) break;
-    const std::string event = body.substr(at, end - at);
-    at = end + 2;
-    if (event.starts_with(":")) continue;
-    EXPECT_TRUE(event.starts_with("data: ")) << event;
-    EXPECT_EQ(event.find('\n'), event.npos);
-    EXPECT_EQ(event.find('\r'), event.npos);
-    events.push_back(event.substr(6));
-  }
-  return events;
-}
-
-std::string post(const std::string& path, const json& body, const std::string& more = "") {
-  const std::string text = body.dump();
-  return "POST " + path + " HTTP/1.1\r\nHost: localhost\r\n" + more +
-         "Content-Length: " + std::to_string(text.size()) + "\r\n\r\n" + text;
-}
-std::string get(const std::string& path, const std::string& more = "") {
-  return "GET " + path + " HTTP/1.1\r\nHost: localhost\r\n" + more + "\r\n";
-}
-
-const std::string chat = "/v1/chat/completions";
 
 class Http : public testing::Test {
  protected:
@@ -159,13 +36,6 @@ class Http : public testing::Test {
     Wire wire(port_);
     wire.say(request);
     return response(wire);
-  }
-  template <class F>
-  bool soon(const F& holds, double seconds = 10) {
-    const auto end = Clock::now() + std::chrono::duration<double>(seconds);
-    while (!holds() && Clock::now() < end)
-      std::this_thread::sleep_for(std::chrono::milliseconds(2));
-    return holds();
   }
   static json endless(bool stream = true) {
     return with(question("tell me"),
