@@ -13,6 +13,7 @@ import base64
 import json
 import statistics
 import subprocess
+import sys
 import time
 import urllib.error
 import urllib.request
@@ -122,6 +123,7 @@ def load(words, clients):
         rows = json.loads(run(BIN / "revenant", "bench", "--server", f"http://127.0.0.1:{PORT}", "--clients", clients, "-p", "128",
                               "-n", "64", "-r", "2", "--body", '{"ignore_eos": true, "temperature": 0}', "--json"))
     assert not any(row["failed"] for row in rows), rows
+    print(words[0], *(f'{row["clients"]}: {row["tokens_per_s"]:.1f}/s' for row in rows), file=sys.stderr, flush=True)
     return {row["clients"]: row for row in rows}
 
 
