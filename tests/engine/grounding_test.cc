@@ -178,6 +178,12 @@ TEST(Calibrated, CountsWhatIsAnswered) {
   EXPECT_EQ(separation(examples({{1, true}})), 0.5);
 }
 
+TEST(Calibrated, ByEitherScore) {
+  const Grounding answer{-2, -5, 3};
+  EXPECT_EQ(score_of(answer, Score::probability), -2);
+  EXPECT_EQ(score_of(answer, Score::grounding), 3);
+}
+
 TEST(Calibrated, ThereAndBack) {
   const Temporary place;
   const Path file = place.path / "c.json";
