@@ -178,19 +178,8 @@ void add_calibrate(CLI::App& app) {
       ->check(whole_number(0))
       ->capture_default_str();
   add_fields_option(*command, args->rows.fields);
-  command->add_option("-n,--predict", args->predict.max_new_tokens, "most tokens of an answer")
-      ->check(whole_number(1))
-      ->capture_default_str();
-  command->add_option("--batch", args->predict.batch, "pictures at a time")
-      ->check(CLI::Range(1, 4096))
-      ->capture_default_str();
+  add_predict_options(*command, args->predict, args->answers);
   add_picture_options(*command, args->predict.reading);
-  command
-      ->add_option(
-          "--answers", args->answers,
-          "keep each answer in this file as it comes; a run that was stopped goes on from it")
-      ->type_name("FILE")
-      ->transform(at_home);
   command->add_flag("--json", args->json, "the numbers as one JSON object");
   command->footer(
       "Answers are greedy, and compared as eval does. docs/serve.md says what the bound means.\n"

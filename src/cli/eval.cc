@@ -95,13 +95,8 @@ void add_eval(CLI::App& app) {
   command->add_option("--train", args->train, "take the majority answers from these files")
       ->transform(at_home);
   add_fields_option(*command, args->rows.fields);
-  command->add_option("-n,--predict", args->predict.max_new_tokens, "most tokens of an answer")
-      ->check(whole_number(1))
-      ->capture_default_str();
+  add_predict_options(*command, args->predict, args->answers);
   add_beam_option(*command, args->predict.beams);
-  command->add_option("--batch", args->predict.batch, "pictures at a time")
-      ->check(CLI::Range(1, 4096))
-      ->capture_default_str();
   command->add_option("--limit", args->rows.limit, "only the first rows of each file; 0: all")
       ->check(whole_number(0))
       ->capture_default_str();
@@ -115,12 +110,6 @@ void add_eval(CLI::App& app) {
   command
       ->add_option("--json", args->json,
                    "write the numbers to this file too; \"-\": to stdout, in place of the table")
-      ->type_name("FILE")
-      ->transform(at_home);
-  command
-      ->add_option(
-          "--answers", args->answers,
-          "keep each answer in this file as it comes; a run that was stopped goes on from it")
       ->type_name("FILE")
       ->transform(at_home);
   command->footer(

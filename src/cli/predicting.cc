@@ -9,6 +9,21 @@
 
 namespace revenant {
 
+void add_predict_options(CLI::App& command, PredictOptions& options, Path& answers) {
+  command.add_option("-n,--predict", options.max_new_tokens, "most tokens of an answer")
+      ->check(whole_number(1))
+      ->capture_default_str();
+  command.add_option("--batch", options.batch, "pictures at a time")
+      ->check(CLI::Range(1, 4096))
+      ->capture_default_str();
+  command
+      .add_option(
+          "--answers", answers,
+          "keep each answer in this file as it comes; a run that was stopped goes on from it")
+      ->type_name("FILE")
+      ->transform(at_home);
+}
+
 std::vector<Row> rows_of(const char* command, const std::vector<Path>& files,
                          const RowOptions& options) {
   std::vector<Row> rows;

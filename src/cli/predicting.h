@@ -9,6 +9,9 @@
 
 namespace revenant {
 
+// -n, --batch and --answers, of commands that have rows answered.
+void add_predict_options(CLI::App& command, PredictOptions& options, Path& answers);
+
 // Throws Error where there is none.
 std::vector<Row> rows_of(const char* command, const std::vector<Path>& files,
                          const RowOptions& options);

@@ -414,14 +414,15 @@ void Api::submit(const Call& call, const Client& client, Ask ask, std::vector<Pr
       told.echo.push_back(ask.echo ? speech.tokenizer.decode(ids, true) : "");
   }
   told.parameters = parameters_json(ask, max_tokens);
-  told.abstains = abstains(ask);
-  if (told.abstains) told.parameters["abstain"] = abstain_json(*options_.abstain);
+  const auto abstain = abstains(ask) ? options_.abstain : nullptr;
+  told.abstains = abstain != nullptr;
+  if (abstain) told.parameters["abstain"] = abstain_json(*abstain);
   told.choices_each = size_t(ask.choices);
   told.choices = told.echo.size();
   if (!ask.ignore_eos) told.stop_ids = speech.stop_ids;
   const auto answer = std::make_shared<Answer>(std::move(told), client, speech, metrics_);
   Work work{.sender = call.sender, .pictures = {}, .choices = {}, .gone = client.gone, .done = {}};
-  const std::shared_ptr<Judge> judge = this->judge(ask, prompts[0], answer);
+  const std::shared_ptr<Judge> judge = this->judge(ask.grounding, abstain, prompts[0], answer);
   work.done = [answer, judge, sender = call.sender, gone = client.gone](
                   size_t choice, Generated made) -> std::unique_ptr<Work> {
     if (judge) return judge->done(sender, gone, choice, std::move(made));
@@ -478,12 +479,12 @@ bool Api::abstains(const Ask& ask) const {
 }
 
 // Null: all that is to be known of an answer is itself.
-std::shared_ptr<Judge> Api::judge(const Ask& ask, const Prompt& prompt,
+std::shared_ptr<Judge> Api::judge(bool grounding, const std::shared_ptr<const Calibration>& abstain,
+                                  const Prompt& prompt,
                                   const std::shared_ptr<Answer>& answer) const {
-  const std::shared_ptr<const Calibration> abstain = abstains(ask) ? options_.abstain : nullptr;
-  if (!abstain && !ask.grounding) return nullptr;
+  if (!abstain && !grounding) return nullptr;
   std::vector<std::shared_ptr<const TiledPicture>> greys;
-  if (ask.grounding || abstain->by == Score::grounding)
+  if (grounding || abstain->by == Score::grounding)
     for (const auto& picture : prompt.pictures)
       greys.push_back(
           std::make_shared<TiledPicture>(grey_tiles(*model_, picture->width, picture->height)));

@@ -115,8 +115,8 @@ class Api {
   int room_for_look(const Ask& ask, int prompt_tokens, int max_tokens) const;
   int room_for_answer(const Ask& ask, int prompt_tokens) const;
   bool abstains(const Ask& ask) const;
-  std::shared_ptr<Judge> judge(const Ask& ask, const Prompt& prompt,
-                               const std::shared_ptr<Answer>& answer) const;
+  std::shared_ptr<Judge> judge(bool grounding, const std::shared_ptr<const Calibration>& abstain,
+                               const Prompt& prompt, const std::shared_ptr<Answer>& answer) const;
   std::shared_ptr<const Vocabulary> vocabulary() const;
   GenerateOptions options_for(const Ask& ask, uint64_t choice, int max_tokens) const;
   void submit(const Call& call, const Client& client, Ask ask, std::vector<Prompt> prompts,
