@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
-"""`revenant serve` under load beside llama-server, in turn, on Phantom-0.5B's shapes with random weights.
+"""`revenant serve` under load beside llama-server, in turn: Phantom-0.5B's shapes with random weights, and phantom-nano.
 
-    bench/load.py --llama LLAMA_SERVER [--types Q8_0,Q4_0] [--clients 1,4,8,16] [--rounds 3] [--work DIR]
+    bench/load.py --llama LLAMA_SERVER [--models 0.5b,nano] [--types Q8_0,Q4_0] [--clients 1,4,8,16] [--rounds 3] [--work DIR]
 
 with a Python that has `gguf` (pip install gguf), and llama-server as llama-cpp-python's source package builds it
 (vendor/llama.cpp: cmake --build B --target llama-server). Ours answers with the whole Phantom; the peer with its Qwen2 backbone
@@ -10,7 +10,9 @@ Then how much sooner a second question about a picture is answered than the firs
 """
 import argparse
 import base64
+import itertools
 import json
+import socket
 import statistics
 import subprocess
 import sys
@@ -19,36 +21,57 @@ import urllib.error
 import urllib.request
 from pathlib import Path
 
-from finetune import BIN, png
+from finetune import BIN, HERE, png
 
-THREADS, PORT = 2, 18097
+THREADS = 2
 
 
 def run(*words):
     return subprocess.run([str(word) for word in words], check=True, capture_output=True, text=True).stdout
 
 
-def ours(work, type):
-    model = work / f"phantom-{type}.gguf"
+def directory(work, name):
+    """The model's own files."""
+    if name == "nano":
+        return HERE / "models/phantom-nano"
+    made = work / f"phantom-{name}"
+    if not made.exists():
+        run(BIN / "revenant", "synth", "--arch", f"phantom-{name}", "-o", made)
+    return made
+
+
+def ours(work, name, type):
+    model = work / f"phantom-{name}-{type}.gguf"
     if not model.exists():
-        if not (work / "phantom").exists():
-            run(BIN / "revenant", "synth", "--arch", "phantom-0.5b", "-o", work / "phantom")
-        run(BIN / "revenant", "quantize", work / "phantom", "--type", type, "-o", model)
-    return [BIN / "revenant", "serve", "-m", model, "-t", THREADS, "--port", PORT]
+        run(BIN / "revenant", "quantize", directory(work, name), "--type", type, "-o", model)
+    return [BIN / "revenant", "serve", "-m", model, "-t", THREADS]
 
 
-def peer(work, type, llama):
+def vocabulary(source):
+    """Names of tokens by id, and merges."""
+    if (source / "tokenizer.json").exists():
+        words = json.loads((source / "tokenizer.json").read_text())
+        merges = words["model"]["merges"]
+        names = words["model"]["vocab"] | {added["content"]: added["id"] for added in words["added_tokens"]}
+    else:
+        names = json.loads((source / "vocab.json").read_text()) | json.loads((source / "added_tokens.json").read_text())
+        lines = (source / "merges.txt").read_text().splitlines()
+        merges = [line for line in lines if line and not line.startswith("#version")]
+    return sorted(names, key=names.get), merges
+
+
+def peer(work, name, type, llama):
     """A Qwen2 of the same shapes and tokenizer, as llama.cpp reads it."""
-    model = work / f"qwen2-{type}.gguf"
+    model = work / f"qwen2-{name}-{type}.gguf"
     if not model.exists():
         import gguf
         import numpy
-        config = json.loads((work / "phantom/config.json").read_text())["llm_config"]
+        source = directory(work, name)
+        whole = json.loads((source / "config.json").read_text())
+        config = whole["llm_config"]
         hidden, inner, layers = config["hidden_size"], config["intermediate_size"], config["num_hidden_layers"]
         heads, groups = config["num_attention_heads"], config["num_key_value_heads"]
-        words = json.loads((work / "phantom/vocab.json").read_text())
-        words.update(json.loads((work / "phantom/added_tokens.json").read_text()))
-        names = sorted(words, key=words.get)
+        names, merges = vocabulary(source)
         names += [f"<|unused{i}|>" for i in range(config["vocab_size"] - len(names))]
         writer = gguf.GGUFWriter(model, "qwen2")
         writer.add_context_length(config["max_position_embeddings"])
@@ -64,9 +87,8 @@ def peer(work, type, llama):
         writer.add_token_list(names)
         special = [name.startswith("<|") or name.startswith("<") and name.endswith(">") for name in names]
         writer.add_token_types([gguf.TokenType.CONTROL if s else gguf.TokenType.NORMAL for s in special])
-        merges = (work / "phantom/merges.txt").read_text().splitlines()
-        writer.add_token_merges([line for line in merges if line and not line.startswith("#version")])
-        writer.add_eos_token_id(config["eos_token_id"])
+        writer.add_token_merges(merges)
+        writer.add_eos_token_id(config.get("eos_token_id", whole.get("eos_token_id")))
         writer.add_chat_template("{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n"
                                  "{% endfor %}<|im_start|>assistant\n")
         random, kind = numpy.random.default_rng(1), gguf.GGMLQuantizationType[type]
@@ -76,7 +98,8 @@ def peer(work, type, llama):
             writer.add_tensor(name, gguf.quants.quantize(values, kind), raw_dtype=kind)
 
         matrix("token_embd.weight", len(names), hidden)
-        matrix("output.weight", len(names), hidden)
+        if not config.get("tie_word_embeddings"):
+            matrix("output.weight", len(names), hidden)
         writer.add_tensor("output_norm.weight", numpy.ones(hidden, numpy.float32))
         size = hidden // heads * groups
         for i in range(layers):
@@ -93,15 +116,21 @@ def peer(work, type, llama):
         writer.write_kv_data_to_file()
         writer.write_tensors_to_file()
         writer.close()
-    return [llama, "-m", model, "-t", THREADS, "--port", PORT, "-np", "16", "-c", str(16 * 512)]
+    return [llama, "-m", model, "-t", THREADS, "-np", "16", "-c", str(16 * 512)]
 
 
 class Server:
+    """On a port that nobody has: an older server would answer in its place."""
+
     def __init__(self, words):
-        self.process = subprocess.Popen([str(word) for word in words], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+        self.url = f"http://127.0.0.1:{port}"
+        self.process = subprocess.Popen([*map(str, words), "--port", str(port)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         for _ in range(600):
             try:
-                if urllib.request.urlopen(f"http://127.0.0.1:{PORT}/health").status == 200:
+                if urllib.request.urlopen(f"{self.url}/health").status == 200:
                     return
             except (urllib.error.URLError, ConnectionError):
                 pass
@@ -119,11 +148,11 @@ class Server:
 
 def load(words, clients):
     """Rows of `revenant bench --server`, by clients."""
-    with Server(words):
-        rows = json.loads(run(BIN / "revenant", "bench", "--server", f"http://127.0.0.1:{PORT}", "--clients", clients, "-p", "128",
+    with Server(words) as server:
+        rows = json.loads(run(BIN / "revenant", "bench", "--server", server.url, "--clients", clients, "-p", "128",
                               "-n", "64", "-r", "2", "--body", '{"ignore_eos": true, "temperature": 0}', "--json"))
     assert not any(row["failed"] for row in rows), rows
-    print(words[0], *(f'{row["clients"]}: {row["tokens_per_s"]:.1f}/s' for row in rows), file=sys.stderr, flush=True)
+    print(Path(words[0]).name, *(f'{row["clients"]}: {row["tokens_per_s"]:.1f}/s' for row in rows), file=sys.stderr, flush=True)
     return {row["clients"]: row for row in rows}
 
 
@@ -131,11 +160,11 @@ def first_words(model, picture, questions):
     """Seconds to the first word of each question about a picture."""
     uri = "data:image/png;base64," + base64.b64encode(picture).decode()
     times = []
-    with Server(model):
+    with Server(model) as server:
         for question in questions:
             body = {"stream": True, "max_tokens": 4, "ignore_eos": True, "messages": [{"role": "user", "content": [
                 {"type": "text", "text": question}, {"type": "image_url", "image_url": {"url": uri}}]}]}
-            request = urllib.request.Request(f"http://127.0.0.1:{PORT}/v1/chat/completions", json.dumps(body).encode())
+            request = urllib.request.Request(f"{server.url}/v1/chat/completions", json.dumps(body).encode())
             begin = time.time()
             with urllib.request.urlopen(request) as stream:
                 for line in stream:
@@ -149,28 +178,30 @@ def first_words(model, picture, questions):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--llama", required=True)
+    parser.add_argument("--models", default="0.5b,nano")
     parser.add_argument("--types", default="Q8_0,Q4_0")
     parser.add_argument("--clients", default="1,4,8,16")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--work", type=Path, default=Path("build/load"))
     args = parser.parse_args()
     args.work.mkdir(parents=True, exist_ok=True)
-    print("| format | clients | tokens/s, ours | llama-server | ratio (rounds) | first token p50, ours | llama-server |")
-    print("| --- | --- | --- | --- | --- | --- | --- |")
-    for type in args.types.split(","):
-        own, other = ours(args.work, type), peer(args.work, type, args.llama)
+    print("| model | format | clients | tokens/s, ours | llama-server | ratio (rounds) | first token p50, ours | llama-server |")
+    print("| --- | --- | --- | --- | --- | --- | --- | --- |")
+    for name, type in itertools.product(args.models.split(","), args.types.split(",")):
+        own, other = ours(args.work, name, type), peer(args.work, name, type, args.llama)
         rounds = [(load(own, args.clients), load(other, args.clients)) for _ in range(args.rounds)]
         for clients in map(int, args.clients.split(",")):
             pairs = [(a[clients], b[clients]) for a, b in rounds]
             ratios = [a["tokens_per_s"] / b["tokens_per_s"] for a, b in pairs]
             middle = lambda of, key: statistics.median(pair[of][key] for pair in pairs)
-            print(f"| {type} | {clients} | {middle(0, 'tokens_per_s'):.1f} | {middle(1, 'tokens_per_s'):.1f} | "
+            print(f"| {name} | {type} | {clients} | {middle(0, 'tokens_per_s'):.1f} | {middle(1, 'tokens_per_s'):.1f} | "
                   f"{statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f}) | {middle(0, 'ttft_ms_p50'):.0f} ms | "
                   f"{middle(1, 'ttft_ms_p50'):.0f} ms |", flush=True)
-    first, second, third = first_words(ours(args.work, args.types.split(",")[0]), png(448, 1),
-                                       ("What is to be seen here?", "Is there a dog?", "How many are there?"))
-    print(f"\nA picture of one tile: the first question's first word after {first:.2f} s, the next ones' after {second:.3f} and {third:.3f} s: "
-          f"{first / statistics.median((second, third)):.0f} times sooner.")
+    if "0.5b" in args.models.split(","):
+        first, second, third = first_words(ours(args.work, "0.5b", args.types.split(",")[0]), png(448, 1),
+                                           ("What is to be seen here?", "Is there a dog?", "How many are there?"))
+        print(f"\nA picture of one tile: the first question's first word after {first:.2f} s, the next ones' after {second:.3f} and "
+              f"{third:.3f} s: {first / statistics.median((second, third)):.0f} times sooner.")
 
 
 if __name__ == "__main__":

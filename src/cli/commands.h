@@ -29,6 +29,7 @@ void add_serve(CLI::App& app);
 void add_bench(CLI::App& app);
 void add_triples(CLI::App& app);
 void add_train(CLI::App& app);
+void add_sweep(CLI::App& app);
 
 // Thrown by a command that has said all it had to say, to end the program with this code.
 struct Exit {

@@ -64,6 +64,13 @@ json mechanisms_json(const Config& c) {
   if (c.phantom.on)
     on["phantom"] = {{"eta", c.phantom.eta}, {"eta_learnable", c.phantom.eta_learnable}};
   if (c.trol.on) on["trol"] = {{"passes", c.trol.passes}, {"traverse", name_of(c.trol.traverse)}};
+  const auto other = [&](const char* mechanism, const char* key, bool is, const json& value) {
+    if (is && on.contains(mechanism)) on[mechanism][key] = value;
+  };
+  other("phantom", "anchor", c.phantom.anchor != AnchorOf::first, name_of(c.phantom.anchor));
+  other("phantom", "widen", !c.phantom.widen, false);
+  other("phantom", "mixing", c.phantom.mixing != PhantomMixing::gated, name_of(c.phantom.mixing));
+  other("trol", "mixing", c.trol.mixing != TrolMixing::gated, name_of(c.trol.mixing));
   return on;
 }
 

@@ -90,4 +90,10 @@ void add_graft(CLI::App& app) {
            "Usage: revenant graft BACKBONE --tower MODEL -o DIR [--phantom] [--trol]");
 }
 
+void add_sweep(CLI::App& app) {
+  add_stub(app, "sweep", "Trains and measures variants of a recipe (by revenant-train)",
+           "Trains and measures many variants of a recipe, several seeds each (docs/training.md)\n"
+           "Usage: revenant sweep FILE [--table]");
+}
+
 }  // namespace revenant

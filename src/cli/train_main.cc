@@ -18,6 +18,7 @@
 #include "train/device.h"
 #include "train/loop.h"
 #include "train/ranks.h"
+#include "train/sweep.h"
 #include "train/traced.h"
 
 namespace revenant {
@@ -115,6 +116,48 @@ void add_training(CLI::App& app) {
       [args] { among_ranks([&](const Ranks& ranks) { run_training(*args, ranks); }); });
 }
 
+struct SweepArgs {
+  Path file;
+  bool table = false;
+};
+
+// Before the first run: its trainings go on side by side.
+void make_missing_data(const Sweep& sweep) {
+  for (const Path& step : sweep.steps) make_missing_data(read_recipe(step, {}));
+}
+
+void sweep_command(const SweepArgs& args) {
+  const Sweep sweep = read_sweep(args.file);
+  if (!args.table) {
+    make_missing_data(sweep);
+    catch_signals();
+    const Path own = std::filesystem::read_symlink("/proc/self/exe");
+    Progress bar("sweep", "runs");
+    const size_t failed = run_sweep(
+        sweep, {own, own.parent_path() / "revenant"},
+        {[](const std::string& line) { std::fprintf(stderr, "%s\n", line.c_str()); },
+         [&](size_t done, size_t total, const std::string& now) { bar.show(done, total, now); },
+         caught_signal});
+    bar.finish();
+    exit_if_signalled();
+    if (failed > 0)
+      throw Error("sweep", args.file.string(), "runs that end well; run the sweep again to go on",
+                  std::to_string(failed) + " that failed");
+  }
+  std::printf("%s", sweep_table(sweep).c_str());
+}
+
+void add_sweep_command(CLI::App& app) {
+  auto args = std::make_shared<SweepArgs>();
+  CLI::App* command = app.add_subcommand(
+      "sweep",
+      "Trains and measures many variants of a recipe, several seeds each (docs/training.md)");
+  command->add_option("SWEEP", args->file, "YAML file")->required();
+  command->add_flag("--table", args->table, "only print the table of what is finished");
+  command->footer("Example: revenant-train sweep recipes/ablation.yaml");
+  command->callback([args] { sweep_command(*args); });
+}
+
 std::unique_ptr<Traced> open_torch(const Path& directory, const TraceOptions& options) {
   TorchModel model = load_torch_model(directory, options.settings, torch::kFloat64);
   move_to(model, device_of(options.device == "cuda" ? DeviceChoice::cuda : DeviceChoice::cpu));
@@ -141,6 +184,7 @@ int main(int argc, char** argv) {
   app.require_subcommand(1);
   add_training(app);
   add_graft(app);
+  add_sweep_command(app);
   add_trace_command(app, open_torch, [] {});
   add_conformance_command(app, open_torch, [] {});
   return run_program(app, argc, argv, reason_with_torch);

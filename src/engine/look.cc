@@ -79,6 +79,10 @@ class Watcher : public Observer {
         output_head_(layers(), size_t(c_.heads)),
         output_row_(layers(), most_),
         score_(layers(), size_t(c_.heads)) {
+    const PhantomConfig& phantom = c_.phantom;
+    if (phantom.on && !(phantom.widen && phantom.mixing == PhantomMixing::gated))
+      throw Error("look", "revenant", "wider heads and a gate (phantom_widen, phantom_mixing)",
+                  "another way of the mechanism");
     if (c_.phantom.on) half_weight_ = Numbers({layers(), most_, size_t(c_.heads)});
     for (const LayerWeights<Weight>& layer : native.weights.layers) {
       const Weight& learnt = layer.attention.phantom.eta;

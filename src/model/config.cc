@@ -147,28 +147,58 @@ void parse_clip(const Fields& root, Config& c) {
   c.image_lora_rank = root.size("image_lora_rank", 256);
 }
 
+// One of the values by its name; the first is meant where the file says nothing.
+template <class T>
+T choice(const Fields& x, const char* key, std::initializer_list<T> values) {
+  const std::string name = x.text(key, name_of(*values.begin()));
+  Names names;
+  for (const T value : values) {
+    if (name_of(value) == name) return value;
+    names.push_back(name_of(value));
+  }
+  x.fail(key, listed(names));
+}
+
+// Keys that say nothing without their mechanism, unless it was switched off.
+template <class Mechanism>
+void check_on(const Fields& x, const Mechanism& mechanism, const char* name,
+              std::initializer_list<const char*> keys) {
+  for (const char* key : keys)
+    if (!mechanism.on && !mechanism.switched_off && x.has(key))
+      x.fail(key, std::string("a model with ") + name);
+}
+
+void parse_phantom(const Fields& x, PhantomConfig& phantom) {
+  phantom.eta = x.number("phantom_eta", 1e-4);
+  if (phantom.eta < 0) x.fail("phantom_eta", "a number of at least 0");
+  phantom.eta_learnable = x.flag("phantom_eta_learnable", false);
+  phantom.anchor = choice(x, "phantom_anchor", {AnchorOf::first, AnchorOf::learned, AnchorOf::own});
+  phantom.widen = x.flag("phantom_widen", true);
+  if (!phantom.widen && phantom.eta_learnable)
+    x.fail("phantom_widen", "true, with phantom_eta_learnable");
+  phantom.mixing =
+      choice(x, "phantom_mixing", {PhantomMixing::gated, PhantomMixing::sum, PhantomMixing::mean});
+  check_on(x, phantom, "Phantom", {"phantom_anchor", "phantom_widen", "phantom_mixing"});
+}
+
 void parse_trol(const Fields& x, TrolConfig& trol) {
   trol.passes = x.size("trol_passes", 2, most_passes);
-  const std::string traverse = x.text("trol_traverse", name_of(trol.traverse));
-  const Traverse known[] = {Traverse::off, Traverse::prompt, Traverse::all};
-  const auto found = std::find_if(std::begin(known), std::end(known),
-                                  [&](Traverse t) { return name_of(t) == traverse; });
-  if (found == std::end(known)) x.fail("trol_traverse", "off, prompt or all");
-  trol.traverse = *found;
-  if (!trol.on && x.has("trol_traverse")) x.fail("trol_traverse", "a model with TroL");
-  if (!trol.on && x.has("trol_passes")) x.fail("trol_passes", "a model with TroL");
+  trol.traverse = choice(x, "trol_traverse", {Traverse::prompt, Traverse::off, Traverse::all});
+  trol.mixing =
+      choice(x, "trol_mixing",
+             {TrolMixing::gated, TrolMixing::constant, TrolMixing::uniform, TrolMixing::second});
+  check_on(x, trol, "TroL", {"trol_traverse", "trol_passes", "trol_mixing"});
 }
 
 void parse_extension(const Fields& root, Config& c) {
   const Fields x = root.object_if_any("revenant");
-  x.keys({"phantom", "phantom_eta", "phantom_eta_learnable", "trol", "trol_passes", "trol_traverse",
-          "trol_gate", "max_tiles"});
+  x.keys({"phantom", "phantom_eta", "phantom_eta_learnable", "phantom_anchor", "phantom_widen",
+          "phantom_mixing", "trol", "trol_passes", "trol_traverse", "trol_gate", "trol_mixing",
+          "max_tiles"});
   const std::string type = root.text("model_type");
   c.phantom.on = x.flag("phantom", type == "phantom");
   c.phantom.switched_off = x.has("phantom") && !c.phantom.on;
-  c.phantom.eta = x.number("phantom_eta", 1e-4);
-  if (c.phantom.eta < 0) x.fail("phantom_eta", "a number of at least 0");
-  c.phantom.eta_learnable = x.flag("phantom_eta_learnable", false);
+  parse_phantom(x, c.phantom);
   c.trol.on = x.flag("trol", type == "trol" || type == "internlm");
   c.trol.switched_off = x.has("trol") && !c.trol.on;
   parse_trol(x, c.trol);
@@ -333,6 +363,28 @@ const char* name_of(Traverse traverse) {
       return "prompt";
     case Traverse::all:
       return "all";
+  }
+  return "?";
+}
+
+const char* name_of(AnchorOf anchor) {
+  return anchor == AnchorOf::first ? "first" : anchor == AnchorOf::learned ? "learned" : "own";
+}
+
+const char* name_of(PhantomMixing mixing) {
+  return mixing == PhantomMixing::gated ? "gated" : mixing == PhantomMixing::sum ? "sum" : "mean";
+}
+
+const char* name_of(TrolMixing mixing) {
+  switch (mixing) {
+    case TrolMixing::gated:
+      return "gated";
+    case TrolMixing::constant:
+      return "constant";
+    case TrolMixing::uniform:
+      return "uniform";
+    case TrolMixing::second:
+      return "second";
   }
   return "?";
 }

@@ -30,13 +30,24 @@ struct VisionConfig {
   int patch = 14, image = 448;  // pixels a side
   double norm_eps = 1e-6;
   int grid() const { return image / patch; }
+  bool operator==(const VisionConfig&) const = default;
 };
+
+// Other ways of the mechanisms, for comparisons alone (docs/phantom.md, docs/trol.md); the first of
+// each is the released code's.
+enum class AnchorOf { first, learned, own };  // whose heads a row's look at: the first row's, ...
+enum class PhantomMixing { gated, sum, mean };
+enum class TrolMixing { gated, constant, uniform, second };
 
 struct PhantomConfig {
   bool on = false;
   bool switched_off = false;  // by the extension key: its tensors may be there, and are not used
   double eta = 1e-4;
   bool eta_learnable = false;  // a weight of each layer, which begins as eta
+  AnchorOf anchor = AnchorOf::first;
+  bool widen =
+      true;  // heads by their ghosts; else eta times the ghosts of q and k is added to them
+  PhantomMixing mixing = PhantomMixing::gated;
 };
 
 // What passes more than once: the released code lets prompts of more than one token. `all` is the
@@ -49,6 +60,7 @@ struct TrolConfig {
   int passes = 2;
   bool gate_per_layer = false;  // the paper's; the released weights have one for all
   Traverse traverse = Traverse::prompt;
+  TrolMixing mixing = TrolMixing::gated;
   int streams() const { return on && traverse != Traverse::off ? passes : 1; }
 };
 
@@ -91,6 +103,9 @@ TileRule tile_rule(const Config& config);
 
 const char* name_of(Backbone backbone);
 const char* name_of(Traverse traverse);
+const char* name_of(AnchorOf anchor);
+const char* name_of(PhantomMixing mixing);
+const char* name_of(TrolMixing mixing);
 
 // Phantom and plain models share templates; llama uses qwen2's ChatML.
 PromptFamily prompt_family(const Config& config);

@@ -15,14 +15,14 @@ X attention(E& e, const Config& c, const AttentionWeights<M>& w, const X& x, con
   const Qkv<X> a = {e.note(site, Note::q, e.rope(flat.q, step)),
                     e.note(site, Note::k, e.rope(flat.k, step)), e.note(site, Note::v, flat.v)};
   const Haunted<X> haunted =
-      c.phantom.on ? haunt(e, w.phantom, a, step, site) : Haunted<X>{a, {}, false};
+      c.phantom.on ? haunt(e, c, w.phantom, a, step, site) : Haunted<X>{a, {}, false};
   const auto eta = e.eta(w.phantom.eta, c.phantom.eta);
   const Halves<X> o = e.attend(site, haunted, step, eta);
   if (!c.phantom.on) return e.note(site, Note::attn_output, e.linear(w.o, e.join(o.plain), &step));
   e.note(site, Note::o1, o.plain);
   e.note(site, Note::o2, o.ghost);
   return e.note(site, Note::attn_output,
-                e.linear(w.o, e.join(blend(e, w.phantom, o, site)), &step));
+                e.linear(w.o, e.join(blend(e, c.phantom, w.phantom, o, site)), &step));
 }
 
 template <class E, class M, class X>

@@ -7,6 +7,22 @@
 
 namespace revenant {
 
+// What of the second pass a row takes, [R, 1].
+template <class E, class M, class X>
+X mixing_gate(E& e, TrolMixing mixing, const Linear<M>& w, const X& x) {
+  switch (mixing) {
+    case TrolMixing::gated:
+      return e.affine(e.tanh(e.linear(w, x)), 0.5f, 0.5f);
+    case TrolMixing::constant:  // of the bias alone
+      return e.affine(e.tanh(e.linear(w, e.affine(x, 0, 0))), 0.5f, 0.5f);
+    case TrolMixing::uniform:
+      return e.affine(e.linear(w, x), 0, 0.5f);
+    case TrolMixing::second:
+      break;
+  }
+  return e.affine(e.linear(w, x), 0, 1);
+}
+
 // `once_more(x, step, site)` is the layer. Pass 1's keys and values are what generation attends to;
 // each later pass has its own stream, kept while rows that traverse may follow.
 template <class E, class M, class X, class Layer>
@@ -18,8 +34,7 @@ X traverse(E& e, const Config& c, const LayerWeights<M>& w, const X& x, const St
   return e.again(once, step, [&](X mixed, const Step& some) {
     for (int pass = 2; pass <= c.trol.passes; ++pass) {
       const Site site{w.index, pass};
-      const X gate =
-          e.gate_prompt(e.affine(e.tanh(e.linear(w.trol_gate, mixed)), 0.5f, 0.5f), some);
+      const X gate = e.gate_prompt(mixing_gate(e, c.trol.mixing, w.trol_gate, mixed), some);
       const X again = e.note(site, Note::pass2, once_more(mixed, some, site));
       mixed = e.lerp(mixed, again, e.note(site, Note::trol_gate, gate));
     }

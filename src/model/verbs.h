@@ -11,8 +11,10 @@
 //   rope(x, step)                      [R, n, d]         half-split rotation of q or k
 //   anchor(site, qkv, step)            Qkv [S, n, d]     each sequence's first row, one per span;
 //                                                        kept with the sequence, set by pass 1 only
+//   each(w, step)                      [S, H]            a weight [H] once a span
 //   attend_heads(q, k, v, step)        [R, n, d]         row r's heads look at the heads of its span's
 //                                                        k, v; softmax over heads, scale 1/sqrt(d)
+//   attend_own_heads(q, k, v)          [R, n, d]         the same over the row's own heads
 //   attend(site, haunted, step, eta)   Halves            causal, within sequences, over cached rows too;
 //                                                        scores (q.k + eta^2 gq.gk) / sqrt(d),
 //                                                        plain = P v, ghost = plain + eta P gv

@@ -126,6 +126,9 @@ constexpr Name mechanism_names[] = {
     {"blk.%.mix_v_o", "model.layers.%.@.xattn_value_phantom.linear_o"},
     {"blk.%.phantom_gate1", "model.layers.%.@.gating_phantom_1"},
     {"blk.%.phantom_gate2", "model.layers.%.@.gating_phantom_2"},
+    {"blk.%.anchor_q", "model.layers.%.@.anchor_query_phantom"},
+    {"blk.%.anchor_k", "model.layers.%.@.anchor_key_phantom"},
+    {"blk.%.anchor_v", "model.layers.%.@.anchor_value_phantom"},
     {"blk.%.phantom_eta", "model.layers.%.@.eta_phantom"},
     {"trol_gate", "model.trol_gating.0"},
     {"blk.%.trol_gate", "model.trol_gating.%"},
@@ -322,8 +325,9 @@ bool is_known_unused(const std::string& stored) {
 }
 
 Part part_of(const TensorSpec& spec) {
-  const bool eta = spec.name.ends_with(".phantom_eta");
-  if (spec.role == Role::mixer || spec.role == Role::gate || eta) return Part::mechanism;
+  const bool phantoms =
+      spec.name.ends_with(".phantom_eta") || spec.name.find(".anchor_") != spec.name.npos;
+  if (spec.role == Role::mixer || spec.role == Role::gate || phantoms) return Part::mechanism;
   if (spec.name.starts_with("v.")) return Part::vision;
   if (spec.name.starts_with("mm.")) return Part::projector;
   return Part::language;

@@ -61,8 +61,9 @@ struct Mixer {
 template <class M>
 struct PhantomWeights {
   Mixer<M> mix_q, mix_k, mix_v;
-  Linear<M> gate1, gate2;  // [1, d], bias [1]: of the plain and of the ghost half
-  M eta{};                 // [1] of the layer, where it is learnt; else the configuration has it
+  Linear<M> gate1, gate2;                // [1, d], bias [1]: of the plain and of the ghost half
+  M anchor_q{}, anchor_k{}, anchor_v{};  // [heads * d], where the anchor is learnt
+  M eta{};  // [1] of the layer, where it is learnt; else the configuration has it
 };
 
 template <class M>
@@ -215,6 +216,14 @@ class Binder {
       p = {mixer(b + "mix_q"), mixer(b + "mix_k"), mixer(b + "mix_v"),
            linear(b + "phantom_gate1", 1, c.head_dim, true, Role::gate),
            linear(b + "phantom_gate2", 1, c.head_dim, true, Role::gate)};
+      if (c.phantom.anchor == AnchorOf::learned) {
+        const auto anchor = [&](const char* of, int64_t width) {
+          return get_(detail::vector_spec(c, b + "anchor_" + of, {width}, Role::position));
+        };
+        p.anchor_q = anchor("q", q);
+        p.anchor_k = anchor("k", kv);
+        p.anchor_v = anchor("v", kv);
+      }
       if (c.phantom.eta_learnable)
         p.eta = get_(detail::vector_spec(c, b + "phantom_eta", {1}, Role::scale));
     }

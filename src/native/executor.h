@@ -63,7 +63,9 @@ class Executor : public Verbs<Executor> {
 
   Tensor rope(const Tensor& x, const Step& step);
   Qkv<Tensor> anchor(Site site, const Qkv<Tensor>& a, const Step& step);
+  Tensor each(const Weight& w, const Step& step);
   Tensor attend_heads(const Tensor& q, const Tensor& k, const Tensor& v, const Step& step);
+  Tensor attend_own_heads(const Tensor& q, const Tensor& k, const Tensor& v);
   float eta(const Weight& learnt, double usual) {
     return learnt ? learnt.vector.data()[0] : float(usual);
   }

@@ -88,6 +88,14 @@ Qkv<Tensor> Executor::anchor(Site site, const Qkv<Tensor>& a, const Step& step) 
   return first;
 }
 
+Tensor Executor::each(const Weight& w, const Step& step) {
+  CHECK(w.vector.values && w.vector.columns == 1);
+  Tensor out(int(step.spans.size()), 1, w.vector.rows);
+  for (int s = 0; s < out.rows; ++s)
+    std::memcpy(out.row(s), w.vector.data(), out.row_size() * sizeof(float));
+  return out;
+}
+
 Tensor Executor::attend_heads(const Tensor& q, const Tensor& k, const Tensor& v, const Step& step) {
   Tensor out(q.rows, q.heads, q.width);
   const size_t heads = size_t(q.heads), width = size_t(q.width);
@@ -99,6 +107,16 @@ Tensor Executor::attend_heads(const Tensor& q, const Tensor& k, const Tensor& v,
                       size_t(k.heads), width, out.row(row));
     });
   }
+  return out;
+}
+
+Tensor Executor::attend_own_heads(const Tensor& q, const Tensor& k, const Tensor& v) {
+  Tensor out(q.rows, q.heads, q.width);
+  threads_.parallel_for(size_t(q.rows), 16, [&](size_t begin, size_t end) {
+    for (int row = int(begin); row < int(end); ++row)
+      k_.attend_heads(q.row(row), size_t(q.heads), k.row(row), v.row(row), size_t(k.heads),
+                      size_t(q.width), out.row(row));
+  });
   return out;
 }
 

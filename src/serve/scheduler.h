@@ -28,7 +28,7 @@ struct ScheduleOptions {
   size_t queue_each = 256;               // of one sender, where there are several
   size_t queue_bytes = size_t(1) << 30;  // of their pictures
   size_t picture_bytes = size_t(256) << 20;
-  double step_seconds = 0.1;             // of the engine
+  double step_seconds = 0.18;            // of the engine
   std::shared_ptr<DiskCache> disk = {};  // of beginnings and pictures, over runs; null: none
 };
 

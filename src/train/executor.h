@@ -81,6 +81,11 @@ class TorchExecutor : public Verbs<TorchExecutor> {
   Tensor attend_heads(const Tensor& q, const Tensor& k, const Tensor& v, const Step&) {
     return attend_first_heads(q, k, v, rows_->first);
   }
+  Tensor each(const Tensor& w, const Step&) { return w.expand({rows_->first.size(0), w.size(0)}); }
+  Tensor attend_own_heads(const Tensor& q, const Tensor& k, const Tensor& v) {
+    const Tensor rows = torch::arange(q.size(0), rows_->first.options());
+    return attend_first_heads(q, k, v, rows);
+  }
   // A weight [1], or undefined and a number.
   struct Eta {
     Tensor learnt;

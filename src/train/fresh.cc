@@ -80,6 +80,8 @@ torch::Tensor language_weight(const Config& c, const TensorSpec& spec, Random& r
       spec.name.ends_with("attn_output.weight") || spec.name.ends_with("ffn_down.weight");
   double deviation = residual ? 0.02 / std::sqrt(2.0 * c.layers) : 0.02;
   if (spec.role == Role::mixer) deviation = 1 / std::sqrt(double(c.head_dim));
+  if (spec.name.find(".anchor_") != spec.name.npos)
+    deviation = 0.02 * std::sqrt(double(c.hidden));  // as heads are
   return normal(spec.stored_shape, deviation, random);
 }
 

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "base/error.h"
+#include "base/named_seed.h"
 #include "io/checkpoint.h"
 #include "store/model_files.h"
 #include "train/fresh.h"
@@ -102,16 +103,29 @@ TorchModel init_torch_model(const nlohmann::json& config_json, uint64_t seed) {
   model.config_json = config_json;
   model.config = parse_config(config_json, "config");
   model.specs = unique_tensors(model.config);
-  Random random(seed);
   NamedTensors stored;
   for (const TensorSpec& spec : tensor_table(model.config)) {
-    if (!stored.contains(spec.stored))
+    if (!stored.contains(spec.stored)) {
+      Random random(named_seed(seed, spec.stored));
       stored[spec.stored] = fresh_tensor(model.config, spec, random);
+    }
     if (!model.parameters.contains(spec.name))
       model.parameters[spec.name] =
           slice_of(spec, stored[spec.stored]).reshape(spec.shape).clone().requires_grad_();
   }
   return model;
+}
+
+void take_tower(TorchModel& model, const Path& from) {
+  const ModelFiles files = ModelFiles::open(from);
+  if (files.config().vision != model.config.vision)
+    throw Error("train", from.string(), "a vision tower as the config's", "another");
+  for (const auto& [name, spec] : unique_tensors(files.config())) {
+    if (part_of(spec) != Part::vision) continue;
+    model.parameters.at(name) =
+        torch::tensor(floats_of(files.weight(spec), spec)).view(spec.shape).requires_grad_();
+  }
+  std::ranges::copy(files.warnings(), std::back_inserter(model.warnings));
 }
 
 NamedTensors as_stored(const TorchModel& model, const NamedTensors& tensors) {

@@ -129,6 +129,7 @@ void start(const Recipe& recipe, const Json& config, const Tell& tell, Run& run,
   run.model = recipe.model.empty()
                   ? init_torch_model(config, recipe.seed)
                   : load_to_train(recipe.model, recipe.config_set, base_of(recipe));
+  if (!recipe.tower.empty()) take_tower(run.model, recipe.tower);
   for (const std::string& warning : run.model.warnings) tell(warning);
   set_trainable(run.model, recipe);
   if (recipe.lora.on()) add_adapters(run.model, recipe);

@@ -192,6 +192,7 @@ Fields fields_of(Recipe& r, const std::string& subject) {
       {"output_dir", changeable(path(r.output_dir))},
       {"model", changeable(path(r.model))},
       {"config", changeable(path(r.config))},
+      {"tower", changeable(path(r.tower))},
       {"config_set", changeable(names(r.config_set))},
       {"tokenizer", changeable(path(r.tokenizer))},
       {"tokenizer_vocab", value(r.tokenizer_vocab)},
@@ -350,6 +351,8 @@ void check(const Recipe& r, const std::string& subject) {
   is(!r.output_dir.empty(), "output_dir", "a directory", "");
   is(r.model.empty() != r.config.empty(), "model, config", "exactly one of the two",
      r.model.empty() ? "neither" : "both");
+  is(r.tower.empty() || r.model.empty(), "tower", "nothing with model, which has one",
+     r.tower.string());
   is(!r.data.empty(), "data", "at least one set", "");
   check_data(r.data, subject + ": data");
   check_data(r.eval_data, subject + ": eval_data");

@@ -37,6 +37,7 @@ struct Recipe {
   Path output_dir;
   Path model;   // directory of a checkpoint to go on from; empty: fresh weights of `config`
   Path config;  // config.json of a fresh model
+  Path tower;   // of a fresh model: directory of a checkpoint whose vision tower it begins with
   std::vector<std::string>
       config_set;  // "key=value" over config.json, the model's or the fresh one
   Path tokenizer;  // directory; empty: trained from the data

@@ -424,7 +424,9 @@ std::vector<OptionRow> Options::other_rows() {
        joined(view, {"-o", at("v.html"), "--json", "-", "--heads"})},
       {"chat", "--no-history", {}, {}, out, "", "Chat.HistoryIsKeptForItsOwnerAlone"},
       {"train", "RECIPE", {}, {}, out, "", "TorchIsTheOtherProgram, tests/train"},
-      {"train", "--set", {}, {}, out, "", "TorchIsTheOtherProgram, tests/train"}};
+      {"train", "--set", {}, {}, out, "", "TorchIsTheOtherProgram, tests/train"},
+      {"sweep", "SWEEP", {}, {}, out, "", "TorchIsTheOtherProgram, tests/e2e"},
+      {"sweep", "--table", {}, {}, out, "", "TorchIsTheOtherProgram, tests/e2e"}};
 }
 
 // On the golden cases; trace's file is what it gives.
@@ -839,7 +841,8 @@ TEST_F(Options, EveryOptionHasARow) {
   for (const std::string& option : found)
     EXPECT_TRUE(rows.contains(option)) << option << ": no row";
   for (const std::string& row : rows)
-    EXPECT_TRUE(found.contains(row) || row.starts_with("train ") || row.starts_with("graft "))
+    EXPECT_TRUE(found.contains(row) || row.starts_with("train ") || row.starts_with("graft ") ||
+                row.starts_with("sweep "))
         << row << ": no such option";
 }
 

@@ -30,7 +30,8 @@ struct Shape {
   std::string backbone = "qwen2";
   int heads = 4, kv_heads = 2, head_dim = 64, layers = 2;
   bool phantom = true, trol = false, clip = false;
-  bool own = false;  // an eta to learn and a gate in every layer
+  bool own = false;            // an eta to learn and a gate in every layer
+  Json ways = Json::object();  // of "revenant": other ways of the mechanisms
 };
 
 Json llm_json(const Shape& s) {
@@ -76,6 +77,7 @@ Json config_json(const Shape& s) {
     json["revenant"]["phantom_eta_learnable"] = s.phantom;
     json["revenant"]["trol_gate"] = "per_layer";
   }
+  json["revenant"].update(s.ways);
   return json;
 }
 
@@ -207,6 +209,120 @@ TEST(Cross, RandomShapes) {
   }
 }
 
+const Json phantom_ways[] = {{{"phantom_anchor", "learned"}},
+                             {{"phantom_anchor", "own"}},
+                             {{"phantom_anchor", "own"}, {"phantom_widen", false}},
+                             {{"phantom_mixing", "sum"}},
+                             {{"phantom_mixing", "mean"}}};
+const Json trol_ways[] = {
+    {{"trol_mixing", "constant"}}, {{"trol_mixing", "uniform"}}, {{"trol_mixing", "second"}}};
+
+TEST(Cross, OtherWaysOfTheMechanisms) {
+  for (const Json& ways : phantom_ways) {
+    SCOPED_TRACE(ways.dump());
+    expect_native_equals_truth({"qwen2", 4, 2, 64, 2, true, false, false, false, ways}, 7, 3, 40);
+  }
+  for (const Json& ways : trol_ways) {
+    SCOPED_TRACE(ways.dump());
+    expect_native_equals_truth({"phi3", 4, 2, 64, 2, false, true, false, false, ways}, 7, 3, 40);
+  }
+}
+
+// What a layer of one prompt notes. The weights up to the anchors do not depend on the way.
+class Noted {
+ public:
+  Noted(bool phantom, bool trol, const Json& ways = Json::object(), int first_token = 3) {
+    const Path directory = scratch("ways");
+    const Shape shape{"qwen2", 4, 2, 16, 1, phantom, trol, false, false, ways};
+    write_random_checkpoint(directory, config_json(shape), 5);
+    NativeTraced native(open_native(directory));
+    Step step;
+    step.add(0, 0, 5, 5, true);
+    const std::vector<int> ids = {first_token, 9, 14, 9, 27};
+    native.forward(step, ids, nullptr, [&](Site site, Note note, const Array& array) {
+      notes_[{site.pass, note}] = array.floats;
+    });
+    std::filesystem::remove_all(directory);
+  }
+  const std::vector<float>& operator()(Note note, int pass = 1) const {
+    return notes_.at({pass, note});
+  }
+
+ private:
+  std::map<std::pair<int, Note>, std::vector<float>> notes_;
+};
+
+std::vector<float> rows_from_second(const std::vector<float>& all) {
+  return {all.begin() + long(all.size() / 5), all.end()};
+}
+
+// A row's ghosts know the first row, constants, or nothing but the row.
+TEST(Cross, AnchorsAreWhatTheirNamesSay) {
+  for (const auto& [anchor, knows] :
+       std::map<std::string, bool>{{"first", true}, {"learned", false}, {"own", false}}) {
+    SCOPED_TRACE(anchor);
+    const Json ways = {{"phantom_anchor", anchor}};
+    const Noted one(true, false, ways), other(true, false, ways, 4);
+    for (const Note ghost : {Note::q_ghost, Note::k_ghost, Note::v_ghost}) {
+      EXPECT_EQ(rows_from_second(one(ghost)) != rows_from_second(other(ghost)), knows);
+      EXPECT_NE(one(ghost), other(ghost));
+    }
+  }
+  // The token of rows 1 and 3 is the same: their values' ghosts are, by whatever anchor. Of `own`
+  // row 0 is its own anchor, as it is of `first`.
+  const auto row = [](const std::vector<float>& all, size_t r) {
+    const size_t width = all.size() / 5;
+    return std::vector(all.begin() + long(r * width), all.begin() + long((r + 1) * width));
+  };
+  const Noted first(true, false, {{"phantom_anchor", "first"}}),
+      own(true, false, {{"phantom_anchor", "own"}}),
+      learned(true, false, {{"phantom_anchor", "learned"}});
+  EXPECT_EQ(row(own(Note::v_ghost), 1), row(own(Note::v_ghost), 3));
+  EXPECT_EQ(row(own(Note::v_ghost), 0), row(first(Note::v_ghost), 0));
+  EXPECT_NE(row(own(Note::v_ghost), 1), row(first(Note::v_ghost), 1));
+  EXPECT_NE(row(learned(Note::v_ghost), 0), row(first(Note::v_ghost), 0));
+}
+
+// The halves are what they are; only what is made of them differs.
+TEST(Cross, HalvesAreMixedAsTheWaySays) {
+  const Noted gated(true, false), sum(true, false, {{"phantom_mixing", "sum"}}),
+      mean(true, false, {{"phantom_mixing", "mean"}});
+  EXPECT_EQ(gated(Note::o2), sum(Note::o2));
+  const std::vector<float>&whole = sum(Note::attn_output), &half = mean(Note::attn_output);
+  for (size_t i = 0; i < whole.size(); ++i) EXPECT_NEAR(half[i], whole[i] / 2, 1e-6);
+  EXPECT_GT(distance(whole, gated(Note::attn_output)), 1e-3);
+}
+
+TEST(Cross, AnAdapterDoesNotWiden) {
+  const Json own = {{"phantom_anchor", "own"}},
+             adapter = {{"phantom_anchor", "own"}, {"phantom_widen", false}};
+  const Noted wide(true, false, own), narrow(true, false, adapter);
+  EXPECT_EQ(wide(Note::q_ghost), narrow(Note::q_ghost));
+  EXPECT_GT(distance(wide(Note::o1), narrow(Note::o1)), 1e-4);
+  Json none = adapter;
+  none["phantom_eta"] = 0.0;
+  const Noted plain(false, false), silent_one(true, false, none);
+  EXPECT_LE(distance(silent_one(Note::attn_output), plain(Note::attn_output)), 1e-6);
+}
+
+TEST(Cross, PassesAreMixedAsTheWaySays) {
+  const Noted constant(false, true, {{"trol_mixing", "constant"}});
+  const std::vector<float>& gate = constant(Note::trol_gate, 2);
+  EXPECT_EQ(std::set(gate.begin(), gate.end()).size(), 1u);
+  EXPECT_NE(gate[0], 0.5f);
+  const Noted uniform(false, true, {{"trol_mixing", "uniform"}}),
+      second(false, true, {{"trol_mixing", "second"}}), gated(false, true);
+  EXPECT_EQ(std::set(uniform(Note::trol_gate, 2).begin(), uniform(Note::trol_gate, 2).end()),
+            std::set{0.5f});
+  EXPECT_GT(std::set(gated(Note::trol_gate, 2).begin(), gated(Note::trol_gate, 2).end()).size(),
+            1u);
+  EXPECT_LE(distance(second(Note::output), second(Note::pass2, 2)), 1e-5);
+  EXPECT_GT(distance(second(Note::pass1), second(Note::pass2, 2)), 1e-2);
+  const std::vector<float>&once = uniform(Note::pass1), &twice = uniform(Note::pass2, 2);
+  for (size_t i = 0; i < once.size(); ++i)
+    EXPECT_NEAR(uniform(Note::output)[i], (once[i] + twice[i]) / 2, 1e-5);
+}
+
 // A cache, row by row, against whole forwards: `trace` on an executor with one and on one without.
 // Phi-3's rule changes within the answer, at 64 tokens.
 TEST(Cross, GreedyContinuationsAgree) {
@@ -264,11 +380,14 @@ void write_model(const Path& directory, const Json& config,
 // of about 1e-3, where neither rounding nor curvature matters at the 1 % asked for; two step sizes
 // (Richardson) remove the third-order term.
 void expect_gradients(const Shape& shape) {
-  SCOPED_TRACE(name_of(shape));
+  SCOPED_TRACE(name_of(shape) + " " + shape.ways.dump());
   const Path directory = scratch("gradients");
   Json config = config_json(shape);
   config["revenant"]["phantom_eta"] = 1.0;  // the mixers' slopes must stand above float32's noise
-  write_random_checkpoint(directory, config, 11);
+  write_random_checkpoint(directory, config, 11, [](const TensorSpec& spec, auto& values) {
+    if (spec.name.find(".anchor_") != spec.name.npos)
+      for (float& value : values) value *= 8;  // as large as heads are
+  });
   TorchModel model = load_torch_model(directory, {}, torch::kFloat64);
   Random random(12);
   const Array pixels = random_pixels(random, shape.clip ? 1 : 2);
@@ -328,6 +447,8 @@ TEST(Cross, AutogradEqualsFiniteDifferences) {
   expect_gradients({"phi3", 2, 2, 16, 1, false, true, false});
   expect_gradients({"internlm2", 4, 2, 16, 1, true, true, true});
   expect_gradients({"qwen2", 4, 2, 16, 1, true, true, false, true});
+  expect_gradients({"qwen2", 4, 2, 16, 1, true, false, false, false, phantom_ways[0]});
+  expect_gradients({"qwen2", 4, 2, 16, 1, true, false, false, false, phantom_ways[2]});
 }
 
 // What `conformance --backend torch` is held to: a gradient and its AdamW steps of every parameter.

@@ -386,8 +386,24 @@ TEST(Config, ExtensionKnowsItsKeys) {
   expect_complaints({
       {"phantom-0.5b", "/revenant/phantom_etta", 0.1,
        "revenant.phantom_etta: expected no such key (known: phantom, phantom_eta, "
-       "phantom_eta_learnable, trol, trol_passes, trol_traverse, trol_gate or max_tiles), found "
-       "0.1"},
+       "phantom_eta_learnable, phantom_anchor, phantom_widen, phantom_mixing, trol, trol_passes, "
+       "trol_traverse, trol_gate, trol_mixing or max_tiles), found 0.1"},
+      {"phantom-0.5b", "/revenant/phantom_anchor", "last",
+       "revenant.phantom_anchor: expected first, learned or own, found \"last\""},
+      {"phantom-0.5b", "/revenant/phantom_mixing", "product",
+       "revenant.phantom_mixing: expected gated, sum or mean, found \"product\""},
+      {"phantom-0.5b", "/revenant/trol_mixing", "gated",
+       "revenant.trol_mixing: expected a model with TroL, found \"gated\""},
+      {"trol-7b", "/revenant/phantom_widen", true,
+       "revenant.phantom_widen: expected a model with Phantom, found true"},
+      {"trol-7b", "/revenant/trol_mixing", "third",
+       "revenant.trol_mixing: expected gated, constant, uniform or second, found \"third\""},
+      {"trol-7b", "/revenant/trol_traverse", "most",
+       "revenant.trol_traverse: expected prompt, off or all, found \"most\""},
+      {"phantom-0.5b",
+       "/revenant",
+       {{"phantom_widen", false}, {"phantom_eta_learnable", true}},
+       "revenant.phantom_widen: expected true, with phantom_eta_learnable, found false"},
       {"phantom-0.5b", "/revenant/trol_gate", "own",
        "revenant.trol_gate: expected tied or per_layer, found \"own\""},
       {"phantom-0.5b", "/revenant/phantom_eta", -1e-4,

@@ -43,6 +43,67 @@ TEST_F(ConfigSet, AFreshModelIsMadeWithIt) {
   }
 }
 
+// What a way leaves unused has no gradient, and the rest learns.
+TEST_F(ConfigSet, OtherWaysOfTheMechanismsTrain) {
+  const std::map<std::string, std::string> ways = {{"phantom_anchor=learned", "blk.0.anchor_q"},
+                                                   {"phantom_anchor=own", "blk.1.mix_k_q.weight"},
+                                                   {"phantom_widen=false", "blk.0.mix_q_o.weight"},
+                                                   {"phantom_mixing=mean", "blk.0.mix_v_o.weight"},
+                                                   {"phantom_mixing=sum", "blk.0.mix_v_o.weight"},
+                                                   {"trol_mixing=constant", "trol_gate.bias"},
+                                                   {"trol_mixing=uniform", "blk.0.attn_q.weight"},
+                                                   {"trol_mixing=second", "blk.0.attn_q.weight"}};
+  for (const auto& [way, learns] : ways) {
+    SCOPED_TRACE(way);
+    Recipe r = recipe(way);
+    r.config_set = {"revenant." + way}, r.save_dtype = Recipe::SaveType::float32;
+    ASSERT_TRUE(train(r));
+    const TorchModel model = load_torch_model(r.output_dir),
+                     began = init_torch_model(model.config_json, r.seed);
+    EXPECT_FALSE(torch::equal(model.parameters.at(learns), began.parameters.at(learns)));
+    const bool gates = way.find("phantom_mixing") == way.npos;
+    EXPECT_EQ(torch::equal(model.parameters.at("blk.0.phantom_gate1.bias"),
+                           began.parameters.at("blk.0.phantom_gate1.bias")),
+              !gates);
+    EXPECT_EQ(
+        torch::equal(model.parameters.at("trol_gate.bias"), began.parameters.at("trol_gate.bias")),
+        way.ends_with("uniform") || way.ends_with("second"));
+  }
+}
+
+// What two fresh models of a seed have in common begins the same; a tower is another model's.
+TEST_F(ConfigSet, AFreshModelBeginsWithATower) {
+  Recipe source = recipe("source");
+  source.save_dtype = Recipe::SaveType::float32;
+  ASSERT_TRUE(train(source));
+  Recipe r = recipe("taken");
+  r.tower = source.output_dir, r.seed = 7, r.trainable = {"language", "mechanism"};
+  r.save_dtype = Recipe::SaveType::float32;
+  ASSERT_TRUE(train(r));
+  const TorchModel theirs = load_torch_model(source.output_dir),
+                   model = load_torch_model(r.output_dir);
+  const TorchModel began = init_torch_model(model.config_json, 7);
+  int towers = 0;
+  for (const auto& [name, parameter] : model.parameters) {
+    const Part part = part_of(model.specs.at(name));
+    if (part != Part::vision && part != Part::projector) continue;
+    const TorchModel& from = part == Part::vision ? theirs : began;
+    EXPECT_TRUE(torch::equal(parameter, from.parameters.at(name))) << name;
+    towers += part == Part::vision;
+  }
+  EXPECT_GT(towers, 10);
+  r.output_dir = root_ / "refused", r.config_set = {"vision_config.intermediate_size=48"};
+  EXPECT_PRED2(has, refusal(r), "source: expected a vision tower as the config's, found another");
+  r.config_set = {"revenant.phantom=false"};
+  const TorchModel plain = [&] {
+    r.output_dir = root_ / "plain";
+    EXPECT_TRUE(train(r));
+    return init_torch_model(load_torch_model(r.output_dir).config_json, 7);
+  }();
+  for (const auto& [name, parameter] : plain.parameters)
+    EXPECT_TRUE(torch::equal(parameter, began.parameters.at(name))) << name;
+}
+
 // Each layer begins as all of them were: the same model, which then learns layer by layer.
 TEST_F(ConfigSet, WhatACheckpointHasOnceGoesToEveryLayer) {
   ASSERT_TRUE(train(recipe("tied")));

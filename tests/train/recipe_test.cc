@@ -81,6 +81,7 @@ const std::map<std::string, std::string> other_values = {
     {"output_dir", "elsewhere"},
     {"model", "a_model"},
     {"config", "a_config"},
+    {"tower", "a_tower"},
     {"config_set", "[revenant.phantom_eta=0.5, x=y]"},
     {"tokenizer", "a_tokenizer"},
     {"tokenizer_vocab", "77"},
@@ -173,18 +174,19 @@ TEST(Recipe, HomeIsExpandedInEveryPath) {
   const Temporary place;
   const Path file = place.path / "recipe.yaml";
   write_file(file,
-             "output_dir: ~/o\nconfig: ~/c\ntokenizer: ~/t\n"
+             "output_dir: ~/o\nconfig: ~/c\ntower: ~/w\ntokenizer: ~/t\n"
              "data:\n  - {path: ~/d.json}\neval_data:\n  - {path: ~/e.json}\neval_steps: 1\n");
   const Recipe r = read_recipe(file, {});
   const Path home = expand_home("~");
   EXPECT_NE(home, "~");
   EXPECT_EQ(r.output_dir, home / "o");
   EXPECT_EQ(r.config, home / "c");
+  EXPECT_EQ(r.tower, home / "w");
   EXPECT_EQ(r.tokenizer, home / "t");
   EXPECT_EQ(r.data[0].path, home / "d.json");
   EXPECT_EQ(r.eval_data[0].path, home / "e.json");
   EXPECT_EQ(read_recipe(file, {"objective=dpo", "reference=~/r"}).reference, home / "r");
-  EXPECT_EQ(read_recipe(file, {"config=", "model=~/m"}).model, home / "m");
+  EXPECT_EQ(read_recipe(file, {"config=", "tower=", "model=~/m"}).model, home / "m");
 }
 
 TEST(Recipe, WhatDoesNotGoTogetherIsRefused) {

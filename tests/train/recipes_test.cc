@@ -5,8 +5,11 @@
 #include <filesystem>
 #include <set>
 
+#include "base/json.h"
 #include "engine/synth.h"
 #include "noise.h"
+#include "train/parameters.h"
+#include "train/sweep.h"
 
 namespace revenant {
 namespace {
@@ -106,6 +109,31 @@ INSTANTIATE_TEST_SUITE_P(Papers, PublishedRuns, testing::ValuesIn(published()),
                            for (char& c : name) c = std::isalnum(uint8_t(c)) ? c : '_';
                            return name;
                          });
+
+// Every arm of the ablations selects what is there, and its settings mean something.
+TEST(Ablations, EveryArmCanBeTrained) {
+  const Path root = REVENANT_SOURCE_DIR;
+  int arms = 0;
+  for (const char* file : {"ablation.yaml", "ablation-eta.yaml"}) {
+    const Sweep sweep = read_sweep(root / "recipes" / file);
+    for (const SweepArm& arm : sweep.arms) {
+      SCOPED_TRACE(arm.name);
+      nlohmann::json config;
+      for (size_t step = 0; step < sweep.steps.size(); ++step) {
+        const Recipe r = read_recipe(root / sweep.steps[step], arm.settings[step]);
+        if (step == 0) config = with_settings(read_json(root / r.config), r.config_set);
+        config["llm_config"]["vocab_size"] = 2048;
+        const TensorSpecs specs = unique_tensors(parse_config(config, "arm"));
+        for (const std::string& name : selected(specs, r.trainable, "trainable"))
+          EXPECT_NE(part_of(specs.at(name)), Part::vision);
+        for (const ParameterGroup& group : r.parameter_groups)
+          EXPECT_FALSE(selected(specs, group.match, "match").empty());
+      }
+      ++arms;
+    }
+  }
+  EXPECT_GE(arms, 20);
+}
 
 }  // namespace
 }  // namespace revenant

@@ -1,0 +1,514 @@
+#include "train/sweep.h"
+
+#include <sys/prctl.h>
+#include <sys/wait.h>
+#include <unistd.h>
+#include <yaml-cpp/yaml.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cmath>
+#include <csignal>
+#include <cstdio>
+#include <cstring>
+#include <map>
+#include <memory>
+#include <nlohmann/json.hpp>
+#include <set>
+
+#include "base/error.h"
+#include "base/json.h"
+#include "base/sha256.h"
+#include "train/recipe.h"
+#include "train/run_directory.h"
+
+namespace revenant {
+namespace {
+
+namespace fs = std::filesystem;
+using Json = nlohmann::json;
+
+// A mapping of a sweep's file, with the name that errors give it.
+struct Section {
+  YAML::Node node;
+  std::string name;
+
+  [[noreturn]] void fail(const std::string& key, const std::string& expected) const {
+    const YAML::Node found = node[key];
+    throw Error("sweep", name + ": " + key, expected,
+                found ? "\"" + YAML::Dump(found) + "\"" : "nothing");
+  }
+  void keys(const std::set<std::string>& known) const {
+    if (!node.IsMap()) throw Error("sweep", name, "a YAML mapping", "something else");
+    std::set<std::string> seen;
+    for (const auto& item : node) {
+      const std::string key = item.first.IsScalar() ? item.first.Scalar() : "";
+      std::string all;
+      for (const std::string& one : known) all += (all.empty() ? "" : ", ") + one;
+      if (!known.contains(key) || !seen.insert(key).second)
+        throw Error("sweep", name + ": " + key, "one of " + all + ", once", "\"" + key + "\"");
+    }
+  }
+  template <class T>
+  T value(const std::string& key, const char* expected) const {
+    try {
+      return node[key].as<T>();
+    } catch (const YAML::Exception&) {
+      fail(key, expected);
+    }
+  }
+  template <class T>
+  T value_or(const std::string& key, const char* expected, const T& usual) const {
+    return node[key] ? value<T>(key, expected) : usual;
+  }
+  std::vector<std::string> texts(const std::string& key) const {
+    return value_or<std::vector<std::string>>(key, "a list of texts", {});
+  }
+  std::vector<Path> paths(const std::string& key) const {
+    const auto all = value<std::vector<std::string>>(key, "a list of paths");
+    if (all.empty()) fail(key, "at least one path");
+    std::vector<Path> paths;
+    for (const std::string& path : all) paths.push_back(expand_home(path));
+    return paths;
+  }
+  // Of folders and files too.
+  std::string own_name() const {
+    const auto text = value<std::string>("name", "a name");
+    const auto good = [](char c) { return std::isalnum(uint8_t(c)) || std::strchr("_-.", c); };
+    if (text.empty() || text[0] == '.' || !std::ranges::all_of(text, good))
+      fail("name", "letters, digits, _, - and .");
+    return text;
+  }
+  std::vector<Section> parts(const std::string& key) const {
+    if (!node[key] || !node[key].IsSequence() || node[key].size() == 0)
+      fail(key, "a list of mappings");
+    std::vector<Section> all;
+    for (const YAML::Node& item : node[key])
+      all.push_back({item, name + ": " + key + "[" + std::to_string(all.size()) + "]"});
+    return all;
+  }
+};
+
+SweepEvaluation evaluation_of(const Section& part) {
+  part.keys({"name", "data", "pictures", "limit"});
+  SweepEvaluation e;
+  e.name = part.own_name();
+  if (e.name == "run") part.fail("name", "another name, for run.json is the run's own");
+  e.data = part.paths("data");
+  e.pictures = part.value_or<std::string>("pictures", "a name", e.pictures);
+  if (!std::set<std::string>{"own", "blank", "shuffle"}.contains(e.pictures))
+    part.fail("pictures", "own, blank or shuffle");
+  e.limit = part.value_or("limit", "a number from 0 up", 0);
+  if (e.limit < 0) part.fail("limit", "a number from 0 up");
+  return e;
+}
+
+SweepArm arm_of(const Section& part, size_t steps) {
+  std::set<std::string> keys = {"name", "set"};
+  for (size_t step = 1; step <= steps; ++step) keys.insert("step" + std::to_string(step));
+  part.keys(keys);
+  SweepArm arm;
+  arm.name = part.own_name();
+  for (size_t step = 1; step <= steps; ++step) {
+    std::vector<std::string> settings = part.texts("set");
+    std::ranges::copy(part.texts("step" + std::to_string(step)), std::back_inserter(settings));
+    for (const std::string& setting : settings)
+      for (const char* own : {"output_dir=", "model=", "seed="})
+        if (setting.starts_with(own) && !(step == 1 && setting.starts_with("model=")))
+          throw Error("sweep", part.name, "nothing that the sweep sets", setting);
+    arm.settings.push_back(std::move(settings));
+  }
+  return arm;
+}
+
+void add_group(const Section& part, std::set<std::string>& names, Sweep& sweep) {
+  part.keys({"name", "seeds", "arms"});
+  const std::string group = part.own_name();
+  if (!names.insert(group).second) part.fail("name", "each name once");
+  const auto seeds = part.value<std::vector<uint64_t>>("seeds", "a list of numbers");
+  if (seeds.empty() || std::set(seeds.begin(), seeds.end()).size() != seeds.size())
+    part.fail("seeds", "at least one number, each once");
+  for (const Section& one : part.parts("arms")) {
+    SweepArm arm = arm_of(one, sweep.steps.size());
+    if (!names.insert(group + "/" + arm.name).second) one.fail("name", "each name once");
+    arm.group = group;
+    arm.seeds = seeds;
+    sweep.arms.push_back(std::move(arm));
+  }
+}
+
+Path step_directory(const SweepRun& run, size_t step) {
+  return run.directory / ("step" + std::to_string(step + 1));
+}
+
+Path answers_of(const SweepRun& run, const SweepEvaluation& evaluation) {
+  return run.directory / (evaluation.name + ".json");
+}
+
+bool done(const Sweep& sweep, const SweepRun& run) {
+  return !next_process(sweep, run, {}).has_value();
+}
+
+// As the step's training takes them.
+std::vector<std::string> settings_of(const SweepRun& run, size_t step) {
+  std::vector<std::string> settings = {"output_dir=" + step_directory(run, step).string(),
+                                       "seed=" + std::to_string(run.seed)};
+  if (step > 0) settings.push_back("model=" + step_directory(run, step - 1).string());
+  std::ranges::copy(run.arm->settings[step], std::back_inserter(settings));
+  return settings;
+}
+
+// What a run begins as, with the content of the files that decide about it and that its trainings
+// do not look at again once they are finished. Throws Error where a recipe is wrong.
+Json identity_of(const Sweep& sweep, const SweepRun& run) {
+  Json steps = Json::array(), evaluations = Json::array();
+  for (size_t step = 0; step < sweep.steps.size(); ++step) {
+    const Recipe recipe = read_recipe(sweep.steps[step], settings_of(run, step));
+    if (recipe.lora.on())
+      throw Error("sweep", sweep.steps[step].string() + ": lora", "nothing in a sweep's recipes",
+                  "adapters");
+    Json keys = Json::object();
+    for (const auto& [key, entry] : recipe_keys(recipe))
+      if (key != "output_dir" && key != "model") keys[key] = entry.value;
+    if (!recipe.config.empty()) keys["config"] = sha256_of_file(recipe.config);
+    steps.push_back(std::move(keys));
+  }
+  for (const SweepEvaluation& e : sweep.evaluations) {
+    Json data = Json::array();
+    for (const Path& file : e.data) data.push_back(file.string());
+    evaluations.push_back(
+        {{"name", e.name}, {"data", data}, {"pictures", e.pictures}, {"limit", e.limit}});
+  }
+  return {{"steps", steps}, {"evaluate", evaluations}};
+}
+
+Path identity_file(const SweepRun& run) { return run.directory / "run.json"; }
+
+// A run goes on only as what it began as: finished parts are not looked at again.
+void check_same(const SweepRun& run, const Json& identity) {
+  const Path file = identity_file(run);
+  if (fs::exists(file) && read_json(file, "sweep") != identity)
+    throw Error("sweep", file.string(),
+                "the recipes and settings that this run began with (else another output_dir)",
+                "others");
+}
+
+// With the signals' usual meaning from its first moment on.
+[[noreturn]] void become(std::vector<char*>& words, int output, pid_t parent) {
+  for (const int number : {SIGINT, SIGTERM}) std::signal(number, SIG_DFL);
+  sigset_t none;
+  sigemptyset(&none);
+  sigprocmask(SIG_SETMASK, &none, nullptr);
+  setsid();                          // a terminal's Ctrl-C is for the sweep, which passes it on
+  prctl(PR_SET_PDEATHSIG, SIGKILL);  // a sweep that is killed leaves nothing that writes on
+  if (getppid() != parent) _exit(126);
+  dup2(output, STDOUT_FILENO);
+  dup2(output, STDERR_FILENO);
+  execv(words[0], words.data());
+  dprintf(STDERR_FILENO, "%s: cannot start: %s\n", words[0], std::strerror(errno));
+  _exit(127);
+}
+
+pid_t start(const std::vector<std::string>& words, const Path& log) {
+  std::vector<char*> pointers;
+  for (const std::string& word : words) pointers.push_back(const_cast<char*>(word.c_str()));
+  pointers.push_back(nullptr);
+  const std::unique_ptr<std::FILE, int (*)(std::FILE*)> output(std::fopen(log.c_str(), "ae"),
+                                                               std::fclose);
+  if (!output)
+    throw Error("sweep", log.string(), std::string("cannot write: ") + std::strerror(errno));
+  ::setenv("OMP_NUM_THREADS", "1", 1);
+  sigset_t all, before;
+  sigfillset(&all);
+  sigprocmask(SIG_SETMASK, &all, &before);
+  const pid_t parent = getpid(), child = fork();
+  if (child == 0) become(pointers, fileno(output.get()), parent);
+  sigprocmask(SIG_SETMASK, &before, nullptr);
+  if (child < 0)
+    throw Error("sweep", words[0], std::string("cannot start: ") + std::strerror(errno));
+  return child;
+}
+
+std::string last_line(const Path& file) {
+  std::string text = fs::exists(file) ? read_file(file) : "";
+  while (text.ends_with('\n')) text.pop_back();
+  const size_t end = text.rfind('\n');
+  return end == text.npos ? text : text.substr(end + 1);
+}
+
+std::string label(const SweepRun& run) {
+  return run.arm->group + "/" + run.arm->name + "/" + std::to_string(run.seed);
+}
+
+// The weights and logs stay.
+void remove_checkpoints(const Sweep& sweep, const SweepRun& run) {
+  for (size_t step = 0; step < sweep.steps.size(); ++step)
+    for (const fs::directory_entry& entry : fs::directory_iterator(step_directory(run, step)))
+      if (entry.path().filename().string().starts_with("checkpoint-")) fs::remove_all(entry);
+}
+
+// A training that was killed a moment ago may hold its folder still.
+constexpr const char* locked = "found one that holds its lock";
+constexpr int most_tries = 20, poll_microseconds = 50'000;
+
+class Running {
+ public:
+  Running(const Sweep& sweep, const SweepPrograms& programs, const SweepWatch& watch)
+      : sweep_(sweep),
+        programs_(programs),
+        watch_(watch),
+        lock_(sweep.output_dir),
+        runs_(runs_of(sweep)) {
+    std::signal(SIGCHLD, SIG_DFL);  // whoever started us may have had it ignored
+    for (const SweepEvaluation& e : sweep.evaluations)
+      for (const Path& file : e.data) (void)MappedFile(file);  // throws now, not after hours
+    for (const SweepRun& run : runs_) {
+      identities_.push_back(identity_of(sweep, run));
+      check_same(run, identities_.back());
+    }
+    for (const SweepRun& run : runs_)
+      if (done(sweep, run)) {
+        remove_checkpoints(sweep, run);
+        ++done_;
+      }
+  }
+
+  size_t run() {
+    write_results();
+    show();
+    while (fill(), !children_.empty()) {
+      int status = 0;
+      const pid_t child = waitpid(-1, &status, WNOHANG);
+      if (child > 0) ended(child, status);
+      if (child <= 0) usleep(poll_microseconds);
+      pass_signal_on();
+    }
+    return failed_;
+  }
+
+ private:
+  struct Child {
+    const SweepRun* run;
+    SweepProcess process;
+    int tries;
+  };
+
+  void fill() {
+    while (!signalled_ && next_ < runs_.size() && children_.size() < size_t(sweep_.jobs)) {
+      const size_t i = next_++;
+      if (done(sweep_, runs_[i])) continue;
+      attempt(runs_[i], [&] {
+        fs::create_directories(runs_[i].directory);
+        write_file(identity_file(runs_[i]), json_text(identities_[i], 1) + "\n");
+        go_on(runs_[i]);
+      });
+    }
+  }
+
+  // What goes wrong with one run, a full disk say, is that run's failure.
+  template <class Work>
+  void attempt(const SweepRun& run, const Work& work) {
+    try {
+      work();
+    } catch (const std::exception& error) {
+      fail(run, error.what());
+    }
+  }
+
+  void fail(const SweepRun& run, const std::string& reason) {
+    ++failed_;
+    watch_.tell(label(run) + " failed: " + reason);
+  }
+
+  void go_on(const SweepRun& run, int tries = 0) {
+    if (const auto process = next_process(sweep_, run, programs_)) {
+      if (!signalled_)
+        children_[start(process->words, run.directory / "log.txt")] = {&run, *process, tries};
+    } else {
+      write_results();
+      remove_checkpoints(sweep_, run);
+      ++done_;
+    }
+    show();
+  }
+
+  void ended(pid_t pid, int status) {
+    const auto found = children_.extract(pid);
+    if (!found) return;
+    const Child& child = found.mapped();
+    const SweepRun& run = *child.run;
+    if (WIFEXITED(status) && WEXITSTATUS(status) == 0)
+      return attempt(run, [&] {
+        keep(child.process);
+        go_on(run);
+      });
+    if (signalled_) return;
+    const std::string reason = last_line(run.directory / "log.txt");
+    if (reason.find(locked) == reason.npos || child.tries == most_tries) return fail(run, reason);
+    usleep(10 * poll_microseconds);
+    attempt(run, [&] { go_on(run, child.tries + 1); });
+  }
+
+  // Its exit code says that it is whole; the proof, that it said so.
+  static void keep(const SweepProcess& process) {
+    if (process.output.empty())
+      write_file(process.proof, "");
+    else
+      fs::rename(process.output, process.proof);
+    sync_directory(process.proof.parent_path());
+  }
+
+  void pass_signal_on() {
+    if (!signalled_) signalled_ = watch_.signal();
+    if (signalled_)
+      for (const auto& [pid, child] : children_) kill(pid, SIGTERM);
+  }
+
+  void show() const {
+    std::string now;
+    for (const auto& [pid, child] : children_) now += (now.empty() ? "" : ", ") + label(*child.run);
+    watch_.progress(done_, runs_.size(), now);
+  }
+
+  void write_results() const {
+    write_file(sweep_.output_dir / "results.jsonl", sweep_results(sweep_));
+  }
+
+  const Sweep& sweep_;
+  const SweepPrograms& programs_;
+  const SweepWatch& watch_;
+  const DirectoryLock lock_;
+  const std::vector<SweepRun> runs_;
+  std::vector<Json> identities_;  // of the runs
+  std::map<pid_t, Child> children_;
+  size_t next_ = 0, done_ = 0, failed_ = 0;
+  int signalled_ = 0;
+};
+
+// The first of `eval`'s groups has all rows.
+double accuracy_of(const Json& groups) { return groups.at(0).at("accuracy").get<double>(); }
+
+}  // namespace
+
+Sweep read_sweep(const Path& file) {
+  Section root;
+  root.name = file.string();
+  try {
+    root.node = YAML::Load(read_file(file));
+  } catch (const YAML::Exception& error) {
+    throw Error("sweep", root.name, "YAML", error.what());
+  }
+  root.keys({"output_dir", "steps", "jobs", "evaluate", "groups"});
+  Sweep sweep;
+  sweep.output_dir = expand_home(root.value<std::string>("output_dir", "a directory"));
+  sweep.steps = root.paths("steps");
+  sweep.jobs = root.value_or("jobs", "a positive number", 1);
+  if (sweep.jobs < 1) root.fail("jobs", "a positive number");
+  std::set<std::string> names;
+  for (const Section& part : root.parts("evaluate")) {
+    sweep.evaluations.push_back(evaluation_of(part));
+    if (!names.insert(sweep.evaluations.back().name).second) part.fail("name", "each name once");
+  }
+  names.clear();
+  for (const Section& part : root.parts("groups")) add_group(part, names, sweep);
+  return sweep;
+}
+
+std::vector<SweepRun> runs_of(const Sweep& sweep) {
+  std::vector<SweepRun> runs;
+  const auto& arms = sweep.arms;
+  for (auto begin = arms.begin(); begin != arms.end();) {
+    const auto end = std::find_if(begin, arms.end(),
+                                  [&](const SweepArm& arm) { return arm.group != begin->group; });
+    for (const uint64_t seed : begin->seeds)
+      for (auto arm = begin; arm != end; ++arm)
+        runs.push_back(
+            {&*arm, seed, sweep.output_dir / arm->group / arm->name / std::to_string(seed)});
+    begin = end;
+  }
+  return runs;
+}
+
+std::optional<SweepProcess> next_process(const Sweep& sweep, const SweepRun& run,
+                                         const SweepPrograms& programs) {
+  for (size_t step = 0; step < sweep.steps.size(); ++step) {
+    const Path proof = step_directory(run, step).string() + ".done";
+    if (fs::exists(proof)) continue;
+    std::vector<std::string> words = {programs.train.string(), "train", sweep.steps[step].string()};
+    for (const std::string& setting : settings_of(run, step))
+      words.insert(words.end(), {"--set", setting});
+    return SweepProcess{words, {}, proof};
+  }
+  for (const SweepEvaluation& e : sweep.evaluations) {
+    const Path proof = answers_of(run, e), output = proof.string() + ".part";
+    if (fs::exists(proof)) continue;
+    std::vector<std::string> words = {programs.revenant.string(),
+                                      "eval",
+                                      "-t",
+                                      "1",
+                                      "-m",
+                                      step_directory(run, sweep.steps.size() - 1).string(),
+                                      "--limit",
+                                      std::to_string(e.limit),
+                                      "--json",
+                                      output.string()};
+    for (const Path& data : e.data) words.insert(words.end(), {"--data", data.string()});
+    if (e.pictures != "own") words.push_back("--" + e.pictures);
+    return SweepProcess{words, output, proof};
+  }
+  return {};
+}
+
+size_t run_sweep(const Sweep& sweep, const SweepPrograms& programs, const SweepWatch& watch) {
+  return Running(sweep, programs, watch).run();
+}
+
+std::string sweep_results(const Sweep& sweep) {
+  std::string lines;
+  for (const SweepRun& run : runs_of(sweep)) {
+    if (!done(sweep, run)) continue;
+    Json row = {{"group", run.arm->group}, {"arm", run.arm->name}, {"seed", run.seed}};
+    for (const SweepEvaluation& e : sweep.evaluations)
+      row["evaluations"][e.name] = read_json(answers_of(run, e), "sweep").at("groups");
+    for (size_t step = 0; step < sweep.steps.size(); ++step) {
+      const Path log = step_directory(run, step) / "train.jsonl";
+      row["training"].push_back(parse_json(last_line(log), {"sweep", log.string()}));
+    }
+    lines += json_text(row) + "\n";
+  }
+  return lines;
+}
+
+std::string sweep_table(const Sweep& sweep) {
+  std::string table = "| group | arm | seeds |", rule = "| --- | --- | --- |";
+  for (const SweepEvaluation& e : sweep.evaluations) table += " " + e.name + " |", rule += " --- |";
+  table += "\n" + rule + "\n";
+  std::map<std::pair<std::string, std::string>, std::map<std::string, std::vector<double>>> seen;
+  const std::string results = sweep_results(sweep);
+  for (size_t begin = 0, end; begin < results.size(); begin = end + 1) {
+    end = results.find('\n', begin);
+    const Json row = Json::parse(results.substr(begin, end - begin));
+    for (const auto& [name, groups] : row["evaluations"].items())
+      seen[{row["group"], row["arm"]}][name].push_back(100 * accuracy_of(groups));
+  }
+  for (const SweepArm& arm : sweep.arms) {
+    const auto found = seen.find({arm.group, arm.name});
+    if (found == seen.end()) continue;
+    const size_t seeds = found->second.begin()->second.size();
+    table += "| " + arm.group + " | " + arm.name + " | " + std::to_string(seeds) + " |";
+    for (const SweepEvaluation& e : sweep.evaluations) {
+      double sum = 0, squares = 0;
+      for (const double x : found->second[e.name]) sum += x;
+      const double mean = sum / double(seeds);
+      for (const double x : found->second[e.name]) squares += (x - mean) * (x - mean);
+      char text[48];
+      std::snprintf(text, sizeof text, seeds > 1 ? " %.2f ± %.2f |" : " %.2f |", mean,
+                    std::sqrt(squares / double(std::max<size_t>(seeds - 1, 1))));
+      table += text;
+    }
+    table += "\n";
+  }
+  return table;
+}
+
+}  // namespace revenant
