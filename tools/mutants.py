@@ -31,7 +31,7 @@ class Fault:
 
     @property
     def torch(self):
-        return self.room == "train" or any(run.startswith("test_train") for run in self.runs)
+        return self.room == "train" or any(run.startswith(("test_train", "test_cross", "test_sweep")) for run in self.runs)
 
     def planted(self, text):
         """The file's text with the fault, or None if a hunk does not stand in it exactly once."""
