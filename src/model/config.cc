@@ -159,13 +159,11 @@ T choice(const Fields& x, const char* key, std::initializer_list<T> values) {
   x.fail(key, listed(names));
 }
 
-// Keys that say nothing without their mechanism, unless it was switched off.
-template <class Mechanism>
-void check_on(const Fields& x, const Mechanism& mechanism, const char* name,
+// Keys that say nothing without their mechanism.
+void check_on(const Fields& x, bool on, const char* mechanism,
               std::initializer_list<const char*> keys) {
   for (const char* key : keys)
-    if (!mechanism.on && !mechanism.switched_off && x.has(key))
-      x.fail(key, std::string("a model with ") + name);
+    if (!on && x.has(key)) x.fail(key, std::string("a model with ") + mechanism);
 }
 
 void parse_phantom(const Fields& x, PhantomConfig& phantom) {
@@ -178,7 +176,9 @@ void parse_phantom(const Fields& x, PhantomConfig& phantom) {
     x.fail("phantom_widen", "true, with phantom_eta_learnable");
   phantom.mixing =
       choice(x, "phantom_mixing", {PhantomMixing::gated, PhantomMixing::sum, PhantomMixing::mean});
-  check_on(x, phantom, "Phantom", {"phantom_anchor", "phantom_widen", "phantom_mixing"});
+  // A model of another way may be switched off to compare.
+  check_on(x, phantom.on || phantom.switched_off, "Phantom",
+           {"phantom_anchor", "phantom_widen", "phantom_mixing"});
 }
 
 void parse_trol(const Fields& x, TrolConfig& trol) {
@@ -187,7 +187,8 @@ void parse_trol(const Fields& x, TrolConfig& trol) {
   trol.mixing =
       choice(x, "trol_mixing",
              {TrolMixing::gated, TrolMixing::constant, TrolMixing::uniform, TrolMixing::second});
-  check_on(x, trol, "TroL", {"trol_traverse", "trol_passes", "trol_mixing"});
+  check_on(x, trol.on, "TroL", {"trol_traverse", "trol_passes"});
+  check_on(x, trol.on || trol.switched_off, "TroL", {"trol_mixing"});
 }
 
 void parse_extension(const Fields& root, Config& c) {

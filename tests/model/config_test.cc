@@ -417,7 +417,13 @@ TEST(Config, ExtensionKnowsItsKeys) {
       {"trol-7b", "/revenant/trol_passes", 17,
        "revenant.trol_passes: expected an integer in [1, 16], found 17"},
   });
-  expect_no_complaints({{"phantom-0.5b", "/revenant", Json::object(), ""},
+  // Switched off, another way may stay; what asks for passes may not.
+  const Json off = {{"phantom", false}, {"phantom_anchor", "own"}};
+  const Json passes = {{"trol", false}, {"trol_traverse", "off"}};
+  expect_complaints({{"trol-7b", "/revenant", passes,
+                      "revenant.trol_traverse: expected a model with TroL, found \"off\""}});
+  expect_no_complaints({{"phantom-0.5b", "/revenant", off, ""},
+                        {"phantom-0.5b", "/revenant", Json::object(), ""},
                         {"phantom-0.5b", "/revenant/phantom_eta", 0, ""},
                         {"trol-7b", "/revenant/trol_gate", "tied", ""},
                         {"trol-7b", "/revenant/trol_gate", "per_layer", ""},

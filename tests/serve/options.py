@@ -114,7 +114,7 @@ with Server(*DEFAULTS, environment={"REVENANT_API_KEY": "k2"}) as server:
 # The shipped model has no TroL: that these ask for it is refused, so they arrive.
 for option, value, key in ("--traverse", "off", "trol_traverse"), ("--passes", "3", "trol_passes"):
     refused = subprocess.run([program, "serve", *DEFAULTS, option, value], capture_output=True,
-                             text=True)
+                             text=True, timeout=60)
     assert refused.returncode == 1 and key in refused.stderr, refused
 
 # --cache-dir, --cache-dir-size: another server finds what the first one computed, or has no room.
