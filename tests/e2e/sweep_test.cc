@@ -1,5 +1,8 @@
 // `revenant-train sweep` over two arms and seeds: killed wherever it may be, it goes on, and its
 // results are an unbroken sweep's, byte for byte. How often is read from REVENANT_SWEEP_KILLS (5).
+#include <fcntl.h>
+#include <sys/file.h>
+
 #include "base/json.h"
 #include "little_run.h"
 
@@ -150,28 +153,53 @@ TEST_F(SweepTest, OtherSettingsAreRefusedAndFailuresToldAndTriedAgain) {
   EXPECT_EQ(count(), 3);
 }
 
-// What a signal leaves is a checkpoint, soon; two sweeps are never at work in one folder.
-TEST_F(SweepTest, ASignalReachesTheTrainings) {
-  for (const char* recipe : {"one.yaml", "two.yaml"}) {
-    std::string slow = read_file(root_ / recipe);
-    slow.replace(slow.find("max_steps: 6"), 12, "max_steps: 100000");
-    slow.replace(slow.find("save_steps: 2"), 13, "save_steps: 90000");
-    write_file(root_ / recipe, slow);
+// A sweep whose trainings take long, once the first has written its log.
+class LongSweep : public SweepTest {
+ protected:
+  void SetUp() override {
+    SweepTest::SetUp();
+    for (const char* recipe : {"one.yaml", "two.yaml"}) {
+      std::string slow = read_file(root_ / recipe);
+      slow.replace(slow.find("max_steps: 6"), 12, "max_steps: 100000");
+      slow.replace(slow.find("save_steps: 2"), 13, "save_steps: 90000");
+      write_file(root_ / recipe, slow);
+    }
+    child_ = sweep("OUT");
+    for (int i = 0; i < 600 && !(fs::exists(log_) && fs::file_size(log_) > 0); ++i)
+      ::usleep(100'000);
+    ASSERT_TRUE(fs::exists(log_)) << said("OUT");
   }
-  const pid_t child = sweep("OUT");
-  const Path log = root_ / "OUT/first/plain/3/step1/train.jsonl";
-  for (int i = 0; i < 600 && !(fs::exists(log) && fs::file_size(log) > 0); ++i) ::usleep(100'000);
-  ASSERT_TRUE(fs::exists(log)) << said("OUT");
+  bool is_locked() const {
+    const int file = ::open((log_.parent_path() / ".lock").c_str(), O_RDWR | O_CLOEXEC);
+    const bool locked = ::flock(file, LOCK_EX | LOCK_NB) != 0;
+    ::close(file);
+    return locked;
+  }
+
+  const Path log_ = root_ / "OUT/first/plain/3/step1/train.jsonl";
+  pid_t child_ = 0;
+};
+
+// What a signal leaves is a checkpoint, soon; two sweeps are never at work in one folder.
+TEST_F(LongSweep, ASignalReachesTheTrainings) {
   EXPECT_EQ(code("OUT"), 1);
   EXPECT_NE(said("OUT").find("found one that holds its lock"), std::string::npos) << said("OUT");
   const auto begin = std::chrono::steady_clock::now();
-  ::kill(child, SIGTERM);
-  EXPECT_EQ(code_of(ended(child)), 143) << said("OUT");
+  ::kill(child_, SIGTERM);
+  EXPECT_EQ(code_of(ended(child_)), 143) << said("OUT");
   EXPECT_LT(std::chrono::steady_clock::now() - begin, std::chrono::seconds(30));
   int checkpoints = 0;
-  for (const auto& entry : fs::directory_iterator(log.parent_path()))
+  for (const auto& entry : fs::directory_iterator(log_.parent_path()))
     checkpoints += entry.path().filename().string().starts_with("checkpoint-");
   EXPECT_EQ(checkpoints, 1);
+}
+
+TEST_F(LongSweep, OneThatIsKilledTakesItsTrainingsWithIt) {
+  EXPECT_TRUE(is_locked());
+  ::kill(child_, SIGKILL);
+  ended(child_);
+  for (int i = 0; i < 100 && is_locked(); ++i) ::usleep(100'000);
+  EXPECT_FALSE(is_locked());
 }
 
 TEST_F(SweepTest, AWrongFileIsNamedWithItsKey) {
