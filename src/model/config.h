@@ -45,8 +45,7 @@ struct PhantomConfig {
   double eta = 1e-4;
   bool eta_learnable = false;  // a weight of each layer, which begins as eta
   AnchorOf anchor = AnchorOf::first;
-  bool widen =
-      true;  // heads by their ghosts; else eta times the ghosts of q and k is added to them
+  bool widen = true;  // false: eta times the ghosts of q and k is added to them
   PhantomMixing mixing = PhantomMixing::gated;
 };
 

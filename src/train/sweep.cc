@@ -3,7 +3,6 @@
 #include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
-#include <yaml-cpp/yaml.h>
 
 #include <algorithm>
 #include <cerrno>
@@ -14,7 +13,6 @@
 #include <map>
 #include <memory>
 #include <nlohmann/json.hpp>
-#include <set>
 
 #include "base/error.h"
 #include "base/json.h"
@@ -27,115 +25,6 @@ namespace {
 
 namespace fs = std::filesystem;
 using Json = nlohmann::json;
-
-// A mapping of a sweep's file, with the name that errors give it.
-struct Section {
-  YAML::Node node;
-  std::string name;
-
-  [[noreturn]] void fail(const std::string& key, const std::string& expected) const {
-    const YAML::Node found = node[key];
-    throw Error("sweep", name + ": " + key, expected,
-                found ? "\"" + YAML::Dump(found) + "\"" : "nothing");
-  }
-  void keys(const std::set<std::string>& known) const {
-    if (!node.IsMap()) throw Error("sweep", name, "a YAML mapping", "something else");
-    std::set<std::string> seen;
-    for (const auto& item : node) {
-      const std::string key = item.first.IsScalar() ? item.first.Scalar() : "";
-      std::string all;
-      for (const std::string& one : known) all += (all.empty() ? "" : ", ") + one;
-      if (!known.contains(key) || !seen.insert(key).second)
-        throw Error("sweep", name + ": " + key, "one of " + all + ", once", "\"" + key + "\"");
-    }
-  }
-  template <class T>
-  T value(const std::string& key, const char* expected) const {
-    try {
-      return node[key].as<T>();
-    } catch (const YAML::Exception&) {
-      fail(key, expected);
-    }
-  }
-  template <class T>
-  T value_or(const std::string& key, const char* expected, const T& usual) const {
-    return node[key] ? value<T>(key, expected) : usual;
-  }
-  std::vector<std::string> texts(const std::string& key) const {
-    return value_or<std::vector<std::string>>(key, "a list of texts", {});
-  }
-  std::vector<Path> paths(const std::string& key) const {
-    const auto all = value<std::vector<std::string>>(key, "a list of paths");
-    if (all.empty()) fail(key, "at least one path");
-    std::vector<Path> paths;
-    for (const std::string& path : all) paths.push_back(expand_home(path));
-    return paths;
-  }
-  // Of folders and files too.
-  std::string own_name() const {
-    const auto text = value<std::string>("name", "a name");
-    const auto good = [](char c) { return std::isalnum(uint8_t(c)) || std::strchr("_-.", c); };
-    if (text.empty() || text[0] == '.' || !std::ranges::all_of(text, good))
-      fail("name", "letters, digits, _, - and .");
-    return text;
-  }
-  std::vector<Section> parts(const std::string& key) const {
-    if (!node[key] || !node[key].IsSequence() || node[key].size() == 0)
-      fail(key, "a list of mappings");
-    std::vector<Section> all;
-    for (const YAML::Node& item : node[key])
-      all.push_back({item, name + ": " + key + "[" + std::to_string(all.size()) + "]"});
-    return all;
-  }
-};
-
-SweepEvaluation evaluation_of(const Section& part) {
-  part.keys({"name", "data", "pictures", "limit"});
-  SweepEvaluation e;
-  e.name = part.own_name();
-  if (e.name == "run") part.fail("name", "another name, for run.json is the run's own");
-  e.data = part.paths("data");
-  e.pictures = part.value_or<std::string>("pictures", "a name", e.pictures);
-  if (!std::set<std::string>{"own", "blank", "shuffle"}.contains(e.pictures))
-    part.fail("pictures", "own, blank or shuffle");
-  e.limit = part.value_or("limit", "a number from 0 up", 0);
-  if (e.limit < 0) part.fail("limit", "a number from 0 up");
-  return e;
-}
-
-SweepArm arm_of(const Section& part, size_t steps) {
-  std::set<std::string> keys = {"name", "set"};
-  for (size_t step = 1; step <= steps; ++step) keys.insert("step" + std::to_string(step));
-  part.keys(keys);
-  SweepArm arm;
-  arm.name = part.own_name();
-  for (size_t step = 1; step <= steps; ++step) {
-    std::vector<std::string> settings = part.texts("set");
-    std::ranges::copy(part.texts("step" + std::to_string(step)), std::back_inserter(settings));
-    for (const std::string& setting : settings)
-      for (const char* own : {"output_dir=", "model=", "seed="})
-        if (setting.starts_with(own) && !(step == 1 && setting.starts_with("model=")))
-          throw Error("sweep", part.name, "nothing that the sweep sets", setting);
-    arm.settings.push_back(std::move(settings));
-  }
-  return arm;
-}
-
-void add_group(const Section& part, std::set<std::string>& names, Sweep& sweep) {
-  part.keys({"name", "seeds", "arms"});
-  const std::string group = part.own_name();
-  if (!names.insert(group).second) part.fail("name", "each name once");
-  const auto seeds = part.value<std::vector<uint64_t>>("seeds", "a list of numbers");
-  if (seeds.empty() || std::set(seeds.begin(), seeds.end()).size() != seeds.size())
-    part.fail("seeds", "at least one number, each once");
-  for (const Section& one : part.parts("arms")) {
-    SweepArm arm = arm_of(one, sweep.steps.size());
-    if (!names.insert(group + "/" + arm.name).second) one.fail("name", "each name once");
-    arm.group = group;
-    arm.seeds = seeds;
-    sweep.arms.push_back(std::move(arm));
-  }
-}
 
 Path step_directory(const SweepRun& run, size_t step) {
   return run.directory / ("step" + std::to_string(step + 1));
@@ -237,7 +126,7 @@ std::string last_line(const Path& file) {
 }
 
 std::string label(const SweepRun& run) {
-  return run.arm->group + "/" + run.arm->name + "/" + std::to_string(run.seed);
+  return run.group->name + "/" + run.arm->name + "/" + std::to_string(run.seed);
 }
 
 // The weights and logs stay.
@@ -385,47 +274,46 @@ class Running {
   int signalled_ = 0;
 };
 
+std::vector<Json> results_of(const Sweep& sweep) {
+  std::vector<Json> rows;
+  for (const SweepRun& run : runs_of(sweep)) {
+    if (!done(sweep, run)) continue;
+    Json row = {{"group", run.group->name}, {"arm", run.arm->name}, {"seed", run.seed}};
+    for (const SweepEvaluation& e : sweep.evaluations)
+      row["evaluations"][e.name] = read_json(answers_of(run, e), "sweep").at("groups");
+    for (size_t step = 0; step < sweep.steps.size(); ++step) {
+      const Path log = step_directory(run, step) / "train.jsonl";
+      row["training"].push_back(parse_json(last_line(log), {"sweep", log.string()}));
+    }
+    rows.push_back(std::move(row));
+  }
+  return rows;
+}
+
 // The first of `eval`'s groups has all rows.
 double accuracy_of(const Json& groups) { return groups.at(0).at("accuracy").get<double>(); }
 
-}  // namespace
-
-Sweep read_sweep(const Path& file) {
-  Section root;
-  root.name = file.string();
-  try {
-    root.node = YAML::Load(read_file(file));
-  } catch (const YAML::Exception& error) {
-    throw Error("sweep", root.name, "YAML", error.what());
-  }
-  root.keys({"output_dir", "steps", "jobs", "evaluate", "groups"});
-  Sweep sweep;
-  sweep.output_dir = expand_home(root.value<std::string>("output_dir", "a directory"));
-  sweep.steps = root.paths("steps");
-  sweep.jobs = root.value_or("jobs", "a positive number", 1);
-  if (sweep.jobs < 1) root.fail("jobs", "a positive number");
-  std::set<std::string> names;
-  for (const Section& part : root.parts("evaluate")) {
-    sweep.evaluations.push_back(evaluation_of(part));
-    if (!names.insert(sweep.evaluations.back().name).second) part.fail("name", "each name once");
-  }
-  names.clear();
-  for (const Section& part : root.parts("groups")) add_group(part, names, sweep);
-  return sweep;
+// Mean and standard deviation.
+std::string cell_of(const std::vector<double>& values) {
+  double sum = 0, squares = 0;
+  for (const double value : values) sum += value;
+  const double mean = sum / double(values.size());
+  for (const double value : values) squares += (value - mean) * (value - mean);
+  const double spread = std::sqrt(squares / double(std::max<size_t>(values.size() - 1, 1)));
+  char text[48];
+  std::snprintf(text, sizeof text, values.size() > 1 ? " %.2f ± %.2f |" : " %.2f |", mean, spread);
+  return text;
 }
+
+}  // namespace
 
 std::vector<SweepRun> runs_of(const Sweep& sweep) {
   std::vector<SweepRun> runs;
-  const auto& arms = sweep.arms;
-  for (auto begin = arms.begin(); begin != arms.end();) {
-    const auto end = std::find_if(begin, arms.end(),
-                                  [&](const SweepArm& arm) { return arm.group != begin->group; });
-    for (const uint64_t seed : begin->seeds)
-      for (auto arm = begin; arm != end; ++arm)
+  for (const SweepGroup& group : sweep.groups)
+    for (const uint64_t seed : group.seeds)
+      for (const SweepArm& arm : group.arms)
         runs.push_back(
-            {&*arm, seed, sweep.output_dir / arm->group / arm->name / std::to_string(seed)});
-    begin = end;
-  }
+            {&group, &arm, seed, sweep.output_dir / group.name / arm.name / std::to_string(seed)});
   return runs;
 }
 
@@ -465,17 +353,7 @@ size_t run_sweep(const Sweep& sweep, const SweepPrograms& programs, const SweepW
 
 std::string sweep_results(const Sweep& sweep) {
   std::string lines;
-  for (const SweepRun& run : runs_of(sweep)) {
-    if (!done(sweep, run)) continue;
-    Json row = {{"group", run.arm->group}, {"arm", run.arm->name}, {"seed", run.seed}};
-    for (const SweepEvaluation& e : sweep.evaluations)
-      row["evaluations"][e.name] = read_json(answers_of(run, e), "sweep").at("groups");
-    for (size_t step = 0; step < sweep.steps.size(); ++step) {
-      const Path log = step_directory(run, step) / "train.jsonl";
-      row["training"].push_back(parse_json(last_line(log), {"sweep", log.string()}));
-    }
-    lines += json_text(row) + "\n";
-  }
+  for (const Json& row : results_of(sweep)) lines += json_text(row) + "\n";
   return lines;
 }
 
@@ -483,31 +361,23 @@ std::string sweep_table(const Sweep& sweep) {
   std::string table = "| group | arm | seeds |", rule = "| --- | --- | --- |";
   for (const SweepEvaluation& e : sweep.evaluations) table += " " + e.name + " |", rule += " --- |";
   table += "\n" + rule + "\n";
-  std::map<std::pair<std::string, std::string>, std::map<std::string, std::vector<double>>> seen;
-  const std::string results = sweep_results(sweep);
-  for (size_t begin = 0, end; begin < results.size(); begin = end + 1) {
-    end = results.find('\n', begin);
-    const Json row = Json::parse(results.substr(begin, end - begin));
-    for (const auto& [name, groups] : row["evaluations"].items())
-      seen[{row["group"], row["arm"]}][name].push_back(100 * accuracy_of(groups));
-  }
-  for (const SweepArm& arm : sweep.arms) {
-    const auto found = seen.find({arm.group, arm.name});
-    if (found == seen.end()) continue;
-    const size_t seeds = found->second.begin()->second.size();
-    table += "| " + arm.group + " | " + arm.name + " | " + std::to_string(seeds) + " |";
-    for (const SweepEvaluation& e : sweep.evaluations) {
-      double sum = 0, squares = 0;
-      for (const double x : found->second[e.name]) sum += x;
-      const double mean = sum / double(seeds);
-      for (const double x : found->second[e.name]) squares += (x - mean) * (x - mean);
-      char text[48];
-      std::snprintf(text, sizeof text, seeds > 1 ? " %.2f ± %.2f |" : " %.2f |", mean,
-                    std::sqrt(squares / double(std::max<size_t>(seeds - 1, 1))));
-      table += text;
+  const std::vector<Json> results = results_of(sweep);
+  for (const SweepGroup& group : sweep.groups)
+    for (const SweepArm& arm : group.arms) {
+      std::vector<Json> of_arm;
+      std::ranges::copy_if(results, std::back_inserter(of_arm), [&](const Json& row) {
+        return row["group"] == group.name && row["arm"] == arm.name;
+      });
+      if (of_arm.empty()) continue;
+      table += "| " + group.name + " | " + arm.name + " | " + std::to_string(of_arm.size()) + " |";
+      for (const SweepEvaluation& e : sweep.evaluations) {
+        std::vector<double> points;
+        for (const Json& row : of_arm)
+          points.push_back(100 * accuracy_of(row["evaluations"][e.name]));
+        table += cell_of(points);
+      }
+      table += "\n";
     }
-    table += "\n";
-  }
   return table;
 }
 

@@ -21,9 +21,15 @@ struct SweepEvaluation {
 };
 
 struct SweepArm {
-  std::string group, name;
+  std::string name;
   std::vector<std::vector<std::string>> settings;  // of each step, as `train --set` takes them
+};
+
+// Every arm with every seed.
+struct SweepGroup {
+  std::string name;
   std::vector<uint64_t> seeds;
+  std::vector<SweepArm> arms;
 };
 
 struct Sweep {
@@ -31,7 +37,7 @@ struct Sweep {
   std::vector<Path> steps;  // recipes, each of which goes on from the model of the one before
   int jobs = 1;             // at once, one thread each
   std::vector<SweepEvaluation> evaluations;
-  std::vector<SweepArm> arms;
+  std::vector<SweepGroup> groups;
 };
 
 // Throws Error naming file and key.
@@ -39,6 +45,7 @@ Sweep read_sweep(const Path& file);
 
 // One arm with one seed, in output_dir/GROUP/ARM/SEED.
 struct SweepRun {
+  const SweepGroup* group;
   const SweepArm* arm;
   uint64_t seed;
   Path directory;

@@ -63,18 +63,24 @@ class LittleRun : public testing::Test {
 
   // One process in root_ over recipe.yaml; what it says is added to OUTPUT.log, or `log`.
   pid_t start(const std::string& output, const Settings& settings = {},
-              const Environment& environment = {}, std::string log = "") {
+              const Environment& environment = {}, const std::string& log = "") {
+    std::vector<std::string> words = {"train", "recipe.yaml", "--set", "output_dir=" + output};
+    for (const std::string& setting : settings) words.insert(words.end(), {"--set", setting});
+    Environment all = environment;
+    all.emplace("OMP_NUM_THREADS", "1");
+    return start_program(words, log.empty() ? output + ".log" : log, all);
+  }
+  // revenant-train in root_. What it says is added to `log`, its results stand in `results`.
+  pid_t start_program(std::vector<std::string> words, const std::string& log,
+                      const Environment& environment = {}, const std::string& results = "") {
     const pid_t child = ::fork();
     if (child != 0) return child;
     if (::chdir(root_.c_str()) != 0) ::_exit(99);
-    if (log.empty()) log = output + ".log";
     if (!std::freopen(log.c_str(), "a", stderr)) ::_exit(98);
+    if (!results.empty() && !std::freopen(results.c_str(), "w", stdout)) ::_exit(98);
     ::setenv("OMP_WAIT_POLICY", "passive", 1);
-    ::setenv("OMP_NUM_THREADS", "1", 1);
     for (const auto& [name, value] : environment) ::setenv(name.c_str(), value.c_str(), 1);
-    std::vector<std::string> words = {"revenant-train", "train", "recipe.yaml", "--set",
-                                      "output_dir=" + output};
-    for (const std::string& setting : settings) words.insert(words.end(), {"--set", setting});
+    words.insert(words.begin(), "revenant-train");
     std::vector<char*> pointers;
     for (std::string& word : words) pointers.push_back(word.data());
     pointers.push_back(nullptr);

@@ -40,19 +40,9 @@ class SweepTest : public LittleRun {
   }
 
   pid_t sweep(const std::string& output, const std::vector<std::string>& more = {}) {
-    const pid_t child = ::fork();
-    if (child != 0) return child;
-    if (::chdir(root_.c_str()) != 0) ::_exit(99);
-    if (!std::freopen((output + ".log").c_str(), "a", stderr)) ::_exit(98);
-    if (!std::freopen((output + ".table").c_str(), "w", stdout)) ::_exit(98);
-    ::setenv("OMP_WAIT_POLICY", "passive", 1);
-    std::vector<std::string> words = {"revenant-train", "sweep", output + ".yaml"};
+    std::vector<std::string> words = {"sweep", output + ".yaml"};
     words.insert(words.end(), more.begin(), more.end());
-    std::vector<char*> pointers;
-    for (std::string& word : words) pointers.push_back(word.data());
-    pointers.push_back(nullptr);
-    ::execv(REVENANT_BIN_DIR "/revenant-train", pointers.data());
-    ::_exit(97);
+    return start_program(words, output + ".log", {}, output + ".table");
   }
   int code(const std::string& output, const std::vector<std::string>& more = {}) {
     return code_of(ended(sweep(output, more)));

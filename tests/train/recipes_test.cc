@@ -116,7 +116,10 @@ TEST(Ablations, EveryArmCanBeTrained) {
   int arms = 0;
   for (const char* file : {"ablation.yaml", "ablation-eta.yaml"}) {
     const Sweep sweep = read_sweep(root / "recipes" / file);
-    for (const SweepArm& arm : sweep.arms) {
+    std::vector<SweepArm> all;
+    for (const SweepGroup& group : sweep.groups)
+      std::ranges::copy(group.arms, std::back_inserter(all));
+    for (const SweepArm& arm : all) {
       SCOPED_TRACE(arm.name);
       nlohmann::json config;
       for (size_t step = 0; step < sweep.steps.size(); ++step) {
