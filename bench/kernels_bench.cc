@@ -253,7 +253,7 @@ int main(int argc, char** argv) {
   setvbuf(stdout, nullptr, _IOLBF, 0);
   Buffers buffers = make_buffers();
   std::vector<const char*> wanted(argv + 1, argv + argc);
-  if (wanted.empty()) wanted = {"avx512bf16", "avx512", "avx2", "generic"};
+  if (wanted.empty()) wanted = {"avx512vnni", "avx512bf16", "avx512", "avx2", "generic"};
   for (const char* isa : wanted)
     if (const Kernels* table = kernels_for(isa)) bench(*table, buffers);
 }

@@ -5,7 +5,8 @@ import sys
 from pathlib import Path
 
 SPLITS = ["easy-vqa_test", "easy-vqa_test_described", "fashion-mnist_test", "scenes_test",
-          "scenes_test_unseen_style", "emoji_test_openmoji", "emoji_test_noto", "emoji_test_modern"]
+          "scenes_test_unseen_style", "emoji_test_openmoji", "emoji_test_noto", "emoji_test_modern",
+          "facts_test", "facts_test_unseen_style", "flags_test", "flags_test_unseen_style"]
 
 
 def groups(name):

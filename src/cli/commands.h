@@ -22,8 +22,10 @@ void add_trace(CLI::App& app);
 void add_conformance(CLI::App& app);
 void add_synth(CLI::App& app);
 void add_quantize(CLI::App& app);
+void add_imatrix(CLI::App& app);
+void add_quality(CLI::App& app);
 void add_merge(CLI::App& app);
-void add_graft(CLI::App& app);  // revenant hands it to revenant-train
+void add_graft(CLI::App& app);
 void add_view(CLI::App& app);
 void add_serve(CLI::App& app);
 void add_bench(CLI::App& app);
@@ -37,7 +39,7 @@ struct Exit {
 };
 
 // Replaces this process by `revenant-train` beside the own executable, without a fork, with the
-// same arguments. For `train`, `graft` and every `--backend torch`. Throws Error if it is not
+// same arguments. For `train`, `sweep` and every `--backend torch`. Throws Error if it is not
 // there.
 [[noreturn]] void become_train();
 

@@ -1,5 +1,5 @@
 // revenant graft: a language model made to see.
-#include "train/graft.h"
+#include "engine/graft.h"
 
 #include <cstdio>
 

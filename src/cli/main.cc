@@ -7,10 +7,10 @@ namespace revenant {
 namespace {
 
 constexpr void (*commands[])(CLI::App&) = {
-    add_run,         add_ask,     add_chat,     add_serve, add_eval, add_calibrate,
-    add_perplexity,  add_inspect, add_tokenize, add_tiles, add_data, add_trace,
-    add_conformance, add_synth,   add_quantize, add_merge, add_view, add_bench,
-    add_triples,     add_graft,   add_train,    add_sweep,
+    add_run,         add_ask,     add_chat,     add_serve, add_eval,    add_calibrate,
+    add_perplexity,  add_inspect, add_tokenize, add_tiles, add_data,    add_trace,
+    add_conformance, add_synth,   add_quantize, add_merge, add_view,    add_bench,
+    add_triples,     add_graft,   add_train,    add_sweep, add_imatrix, add_quality,
 };
 
 }  // namespace

@@ -76,10 +76,9 @@ void add_model_options(CLI::App& command, ModelArgs& args, bool threads) {
           "--weights",
           [&args](const std::string& name) { args.options.weights = quantize_type(name); },
           "quantises weights of 16 or 32 bits while they are read, as `revenant quantize --type`\n"
-          "does (docs/gguf.md); BF16: what bf16\n"
-          "weights are multiplied with is rounded to bf16 too, twice as fast where the machine "
-          "has\n"
-          "instructions for it")
+          "does (docs/gguf.md); BF16: what they are multiplied with is rounded to bf16 too, twice "
+          "as\n"
+          "fast where the machine has instructions for it")
       ->check(CLI::IsMember(names, CLI::ignore_case));
   std::vector<std::string>& settings = args.options.settings;
   command

@@ -54,6 +54,18 @@ void add_quantize(CLI::App& app) {
   command->add_flag("--portable", args->options.portable,
                     "weights in rows of blocks as ggml lays them out, which other programs read;\n"
                     "loading puts them in order. Without it they lie as the kernels read them");
+  command
+      ->add_option("--imatrix", args->options.importance,
+                   "how much each input of a matrix matters, as `revenant imatrix` measures it:\n"
+                   "errors are weighed by it (Q8_0 has no use for it)")
+      ->type_name("FILE")
+      ->transform(at_home);
+  command
+      ->add_option(
+          "--match", args->options.match,
+          "shell pattern over weights' names (blk.*.ffn_down.weight): only these take the\n"
+          "type, the rest stays as stored; may repeat")
+      ->allow_extra_args(false);
   command->add_option("-t,--threads", args->options.threads, "0: as many as the machine has")
       ->check(CLI::Range(0, 1024))
       ->capture_default_str();

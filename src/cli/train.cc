@@ -1,4 +1,4 @@
-// revenant train, graft, and whatever else needs libtorch: the other program takes over.
+// revenant train, sweep, and whatever else needs libtorch: the other program takes over.
 #include <unistd.h>
 
 #include <algorithm>
@@ -82,12 +82,6 @@ void add_train(CLI::App& app) {
   add_stub(app, "train", "Trains from a recipe (by revenant-train)",
            "Trains from a recipe (docs/training.md)\n"
            "Usage: revenant train RECIPE [--set key=value]...");
-}
-
-void add_graft(CLI::App& app) {
-  add_stub(app, "graft", "Gives a language model a tower and the mechanisms (by revenant-train)",
-           "Gives a language model a tower and the papers' mechanisms (docs/training.md)\n"
-           "Usage: revenant graft BACKBONE --tower MODEL -o DIR [--phantom] [--trol]");
 }
 
 void add_sweep(CLI::App& app) {

@@ -183,7 +183,6 @@ int main(int argc, char** argv) {
   CLI::App app("The part of revenant that links libtorch.", "revenant-train");
   app.require_subcommand(1);
   add_training(app);
-  add_graft(app);
   add_sweep_command(app);
   add_trace_command(app, open_torch, [] {});
   add_conformance_command(app, open_torch, [] {});

@@ -62,9 +62,13 @@ std::chrono::steady_clock::duration span_of(Seconds seconds) {
   return std::chrono::duration_cast<std::chrono::steady_clock::duration>(seconds);
 }
 
+// Of one answer; a larger number was not counted.
+constexpr uint64_t most_tokens = 1'000'000'000;
+
 int64_t tokens_at(const json& usage, const char* key) {
   const auto found = usage.is_object() ? usage.find(key) : usage.end();
-  return usage.is_object() && found != usage.end() && found->is_number_unsigned()
+  return usage.is_object() && found != usage.end() && found->is_number_unsigned() &&
+                 found->get<uint64_t>() <= most_tokens
              ? found->get<int64_t>()
              : -1;
 }
@@ -95,8 +99,14 @@ void ChatServer::await_turn(const GoOn& go_on) {
 }
 
 void ChatServer::rest(Seconds pause) {
+  const auto when = Clock::now() + span_of(pause);
+  rest_until(when);
+  if (other_) other_->rest_until(when);
+}
+
+void ChatServer::rest_until(Clock::time_point when) {
   const std::lock_guard lock(turns_);
-  next_ = std::max(next_, Clock::now() + span_of(pause));
+  next_ = std::max(next_, when);
 }
 
 ChatClient::ChatClient(ChatServer& server, uint64_t seed)

@@ -34,12 +34,17 @@ class ChatServer {
   // Until the next request may begin. Throws Stopped.
   void await_turn(const GoOn& go_on);
   void rest(HttpLimits::Seconds pause);  // nobody begins one for so long
+  // Another model of the same server's: a rest is both's.
+  void stands_with(ChatServer& other) { other_ = &other; }
 
   std::atomic<size_t> requests{0}, retries{0};
 
  private:
   using Clock = std::chrono::steady_clock;
+  void rest_until(Clock::time_point when);
+
   const ChatOptions options_;
+  ChatServer* other_ = nullptr;
   std::mutex turns_;
   Clock::time_point next_{};
 };

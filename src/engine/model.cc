@@ -51,7 +51,8 @@ void Model::check_prompt(const char* part, std::span<const int> ids, const Tenso
                 std::to_string(rows));
 }
 
-Pictures Model::encode(std::span<const Image> pictures, const GoOn& go_on) const {
+Pictures Model::encode(std::span<const Image> pictures, const GoOn& go_on,
+                       Observer* observer) const {
   if (!pictures.empty() && config().vision.kind == Tower::none)
     throw Error("model", files().path().string(), "a model that sees", "a language model alone");
   Pictures encoded;
@@ -61,11 +62,12 @@ Pictures Model::encode(std::span<const Image> pictures, const GoOn& go_on) const
     encoded.tokens.push_back(int(more.tiles.size()) * config().tokens_per_tile());
     std::move(more.tiles.begin(), more.tiles.end(), std::back_inserter(tiles));
   }
-  if (!tiles.empty()) encoded.features = encode_tiles(tiles, go_on);
+  if (!tiles.empty()) encoded.features = encode_tiles(tiles, go_on, 2, observer);
   return encoded;
 }
 
-Tensor Model::encode_tiles(std::span<const Image> tiles, const GoOn& go_on, int together) const {
+Tensor Model::encode_tiles(std::span<const Image> tiles, const GoOn& go_on, int together,
+                           Observer* observer) const {
   CHECK(!tiles.empty() && together > 0);
   const TileRule rule = tile_rule();
   const int per_tile = config().tokens_per_tile();
@@ -73,7 +75,7 @@ Tensor Model::encode_tiles(std::span<const Image> tiles, const GoOn& go_on, int 
   for (int first = 0; first < int(tiles.size()); first += together) {
     const int count = std::min(together, int(tiles.size()) - first);
     const auto pixels = normalise(tiles.subspan(size_t(first), size_t(count)), rule);
-    const Tensor rows = see(native(nullptr, go_on), pixels, count, rule.size);
+    const Tensor rows = see(native(observer, go_on), pixels, count, rule.size);
     std::memcpy(features.row(first * per_tile), rows.data(), rows.size() * sizeof(float));
   }
   return features;

@@ -61,8 +61,10 @@ class Model {
   TileRule tile_rule() const { return revenant::tile_rule(config()); }
   // Both throw Stopped if `go_on` says so. Tiles become rows `together` at a time: that bounds the
   // memory, and how long a product takes between two questions to `go_on`.
-  Tensor encode_tiles(std::span<const Image> tiles, const GoOn& go_on = {}, int together = 2) const;
-  Pictures encode(std::span<const Image> pictures, const GoOn& go_on = {}) const;
+  Tensor encode_tiles(std::span<const Image> tiles, const GoOn& go_on = {}, int together = 2,
+                      Observer* observer = nullptr) const;
+  Pictures encode(std::span<const Image> pictures, const GoOn& go_on = {},
+                  Observer* observer = nullptr) const;
 
  private:
   Speech open_speech() const;

@@ -1,7 +1,8 @@
 #include "engine/quantize.h"
 
+#include <fnmatch.h>
+
 #include <algorithm>
-#include <cmath>
 #include <set>
 
 #include "base/error.h"
@@ -9,6 +10,7 @@
 #include "base/threads.h"
 #include "io/gguf.h"
 #include "kernels/panels.h"
+#include "store/importance.h"
 #include "store/model_files.h"
 #include "text/tokenizer_files.h"
 #include "text/unicode.h"
@@ -16,7 +18,7 @@
 namespace revenant {
 namespace {
 
-std::vector<TensorSpec> weights_of(const Config& config) {
+std::vector<TensorSpec> specs_of(const Config& config) {
   std::vector<TensorSpec> specs;
   std::set<std::string> seen;
   for (const TensorSpec& spec : tensor_table(config))
@@ -24,21 +26,12 @@ std::vector<TensorSpec> weights_of(const Config& config) {
   return specs;
 }
 
-// A number that no format holds would become another one without a word.
-void check_numbers(std::span<const float> row, Format format, const std::string& name) {
-  constexpr float largest_f16 = 65504;
-  for (const float x : row)
-    if (!std::isfinite(x) || (format == Format::f16 && std::abs(x) > largest_f16))
-      throw Error("quantize", name,
-                  format == Format::f16 ? "numbers up to 65504" : "finite numbers",
-                  std::to_string(x));
-}
-
 // How a weight is written: in rows of blocks, or in panels.
 struct Target {
   Format format;
   bool in_panels;
-  size_t rows, columns;  // a vector is one row
+  size_t rows, columns;           // a vector is one row
+  std::vector<float> importance;  // of the columns; empty: all alike
 
   size_t bytes_of(size_t count) const {
     return in_panels ? panels_bytes(format, count, columns) : count * row_bytes(format, columns);
@@ -48,6 +41,7 @@ struct Target {
 // Rows [first, first + count), as many as `out` holds.
 void pack_rows(const TensorSpec& spec, const StoredWeight& stored, const Target& to, size_t first,
                size_t count, std::byte* out) {
+  const float* importance = to.importance.empty() ? nullptr : to.importance.data();
   const size_t bytes = row_bytes(to.format, to.columns);
   std::vector<float> x(to.columns);
   std::vector<std::byte> blocks(to.in_panels ? count * bytes : 0);
@@ -58,8 +52,9 @@ void pack_rows(const TensorSpec& spec, const StoredWeight& stored, const Target&
       x = floats_of(stored, spec);
     else
       unpack_row(stored, int64_t(first + r), x);
-    check_numbers(x, to.format, spec.stored);
-    pack_row(to.format, x, rows + r * bytes);
+    if (const auto u = unfit(to.format, x))
+      throw Error("quantize", spec.stored, u->expected, std::to_string(u->number));
+    pack_row(to.format, x, rows + r * bytes, importance);
     if (to.in_panels) lines[r] = rows + r * bytes;
   }
   if (to.in_panels) pack_panel(to.format, lines, count, to.columns, out);
@@ -81,6 +76,37 @@ void produce(const TensorSpec& spec, const StoredWeight& stored, const Target& t
     });
     sink(std::span(packed).first(to.bytes_of(count)));
   }
+}
+
+bool matches(const std::vector<std::string>& patterns, const std::string& name) {
+  return patterns.empty() || std::ranges::any_of(patterns, [&](const std::string& pattern) {
+           return ::fnmatch(pattern.c_str(), name.c_str(), 0) == 0;
+         });
+}
+
+// Whatever the options name must be the model's.
+void check_names(const Config& config, const Importance& importance,
+                 const QuantizeOptions& options) {
+  std::set<std::string> names;
+  for (const TensorSpec& spec : specs_of(config)) names.insert(spec.name);
+  for (const std::string& pattern : options.match)
+    if (std::ranges::none_of(names, [&](const auto& name) { return matches({pattern}, name); }))
+      throw Error("quantize", "--match", "a pattern of a weight's name", pattern);
+  for (const auto& [name, squares] : importance)
+    if (!names.contains(name))
+      throw Error("quantize", options.importance.string() + ": " + name, "a weight of this model",
+                  "none");
+}
+
+std::vector<float> importance_of(const Importance& importance, const TensorSpec& spec,
+                                 const Path& file) {
+  const auto it = importance.find(spec.name);
+  if (it == importance.end()) return {};
+  const std::vector<float> weights = revenant::weights_of(it->second);
+  if (weights.size() != size_t(spec.shape.back()))
+    throw Error("quantize", file.string() + ": " + spec.name,
+                std::to_string(spec.shape.back()) + " inputs", std::to_string(weights.size()));
+  return weights;
 }
 
 std::string architecture(const Config& c) {
@@ -131,17 +157,24 @@ void quantize(const Path& directory, const Path& file, const QuantizeType& type,
               const QuantizeOptions& options) {
   const ModelFiles source = ModelFiles::open(directory, options.settings);
   Threads threads(options.threads);
+  Importance importance;
+  if (!options.importance.empty()) importance = read_importance(options.importance);
+  check_names(source.config(), importance, options);
   uint64_t total = 0, done = 0;
   std::vector<GgufSource> tensors;
   std::vector<std::string> panel_names, panel_formats;
-  for (const TensorSpec& spec : weights_of(source.config())) {
+  for (const TensorSpec& spec : specs_of(source.config())) {
     const StoredWeight stored = source.weight(spec);
     if (is_quantised(stored.format))
       throw Error("quantize", directory.string(), "weights of 16 or 32 bits",
                   spec.name + " in " + info(stored.format).name);
-    const Format format = format_for(type, source.config(), spec, stored.format);
+    const Format format = matches(options.match, spec.name)
+                              ? format_for(type, source.config(), spec, stored.format)
+                              : stored.format;
     const size_t count = size_t(TensorSpec::count(spec.shape)), columns = size_t(spec.shape.back());
-    const Target to{format, is_quantised(format) && !options.portable, count / columns, columns};
+    const Target to{format, is_quantised(format) && !options.portable, count / columns, columns,
+                    is_quantised(format) ? importance_of(importance, spec, options.importance)
+                                         : std::vector<float>()};
     const uint64_t bytes = count * row_bytes(stored.format, 1);
     total += bytes;
     GgufSource tensor{spec.name, format, spec.shape,

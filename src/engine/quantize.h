@@ -17,6 +17,9 @@ struct QuantizeOptions {
   bool portable = false;                   // rows of blocks as ggml lays them out, not panels
   int threads = 0;                         // 0: as many as the machine runs at once
   std::function<void(uint64_t done, uint64_t total)> on_progress = {};  // bytes of the directory
+  Path importance = {};                 // store/importance.h; weighs the errors; empty: nothing
+  std::vector<std::string> match = {};  // shell patterns over canonical names: what alone is
+                                        // quantised, the rest stays as stored; empty: all
 };
 
 // Writes `file` atomically, some rows of one tensor at a time in memory. Throws Error.

@@ -33,13 +33,8 @@ Pictures first_pictures(const Pictures& all, size_t count) {
 
 Request request_for(const Model& model, const Row& row, const Pictures& pictures,
                     const GenerateOptions& options) {
-  const Speech& speech = model.speech();
-  const Turn turn{row.question, 0, ""};
-  const auto pieces = row_pieces(speech.rule, {&turn, 1});
-  const auto marks = std::ranges::count(pieces, Piece::picture, &Piece::kind);
-  const Pictures marked = first_pictures(pictures, size_t(marks));
-  const EncodedPrompt prompt = encode_prompt(speech.tokenizer, speech.rule, pieces, marked.tokens);
-  return {nullptr, {prompt.ids.begin(), prompt.ids.end()}, marked.features, options, true};
+  RowPrompt prompt = prompt_of(model, row, pictures);
+  return {nullptr, std::move(prompt.ids), std::move(prompt.features), options, true};
 }
 
 // What `work` throws as an Error, as text; empty if it comes to its end.
@@ -194,6 +189,16 @@ const char* name_of(Shown shown) {
       return "shuffled";
   }
   return "?";
+}
+
+RowPrompt prompt_of(const Model& model, const Row& row, const Pictures& pictures) {
+  const Speech& speech = model.speech();
+  const Turn turn{row.question, 0, ""};
+  const auto pieces = row_pieces(speech.rule, {&turn, 1});
+  const auto marks = std::ranges::count(pieces, Piece::picture, &Piece::kind);
+  const Pictures marked = first_pictures(pictures, size_t(marks));
+  const EncodedPrompt prompt = encode_prompt(speech.tokenizer, speech.rule, pieces, marked.tokens);
+  return {{prompt.ids.begin(), prompt.ids.end()}, marked.features};
 }
 
 std::vector<size_t> shuffled_groups(std::span<const Row> rows, std::span<const RowGroup> groups,

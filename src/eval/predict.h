@@ -50,6 +50,13 @@ struct PredictOptions {
 std::vector<Prediction> predict(const Model& model, std::span<const Row> rows,
                                 const PredictOptions& options = {});
 
+// What a row asks a model, as it was or will be encoded.
+struct RowPrompt {
+  std::vector<int> ids;
+  Tensor features;
+};
+RowPrompt prompt_of(const Model& model, const Row& row, const Pictures& pictures);
+
 // By group, the group whose pictures it is shown instead: of the same source, as many pictures,
 // never its own. Throws Error where there is no other.
 std::vector<size_t> shuffled_groups(std::span<const Row> rows, std::span<const RowGroup> groups,

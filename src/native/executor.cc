@@ -92,6 +92,7 @@ void Executor::linears(std::span<const Linear<Weight>* const> w, const Tensor& x
   for (size_t i = 0; i < w.size(); ++i) {
     const Packed& weight = w[i]->weight.packed;
     CHECK(x.width == weight.columns);
+    if (observer_) observer_->product(weight, x);
     const Input input = weight.view(0, 1).input();
     if (!inputs.contains(input)) inputs[input] = prepared(input, x);
     out[i] = Tensor(x.rows, x.heads, weight.rows);

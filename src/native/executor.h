@@ -28,10 +28,12 @@ inline size_t grain_for(size_t work) {
   return std::max<size_t>(1, least_work / std::max<size_t>(1, work));
 }
 
-// Sees every value that the forward text notes.
+// Sees every value that the forward text notes, and what products read.
 struct Observer {
   virtual ~Observer() = default;
   virtual void note(Site site, Note name, const Tensor& value) = 0;
+  // Rows [x.rows * x.heads, x.width] that meet a weight, which lies where it was loaded.
+  virtual void product(const Packed& /*weight*/, const Tensor& /*x*/) {}
 };
 
 class Executor : public Verbs<Executor> {

@@ -52,8 +52,21 @@ Packed pack(Format format, int rows, int columns, Threads& threads,
   return packed;
 }
 
-Packed quantise(Format format, int rows, int columns, Threads& threads,
-                const std::function<void(int, float*)>& get) {
+Packed packed_floats(Format format, int rows, int columns, Threads& threads,
+                     const std::function<void(int, float*)>& get) {
+  if (!is_quantised(format)) {
+    const size_t size = row_bytes(format, size_t(columns));
+    auto owner = std::make_shared<std::vector<float>>((size * size_t(rows) + 3) / 4);
+    auto* const memory = reinterpret_cast<std::byte*>(owner->data());
+    threads.parallel_for(size_t(rows), 16, [&](size_t begin, size_t end) {
+      std::vector<float> x(static_cast<size_t>(columns));
+      for (size_t row = begin; row < end; ++row) {
+        get(int(row), x.data());
+        pack_row(format, x, memory + row * size);
+      }
+    });
+    return {format, rows, columns, {0, rows, 0}, memory, owner, false};
+  }
   return pack(format, rows, columns, threads, [&](int row, std::byte* room) {
     std::vector<float> x(static_cast<size_t>(columns));
     get(row, x.data());

@@ -33,9 +33,9 @@ struct Packed {
 // `room`, which it has filled. It is called on any of the threads.
 Packed pack(Format format, int rows, int columns, Threads& threads,
             const std::function<const std::byte*(int, std::byte*)>& get);
-// The same of floats: `get(row, out)`.
-Packed quantise(Format format, int rows, int columns, Threads& threads,
-                const std::function<void(int, float*)>& get);
+// Floats as panels, or as rows where the format has 16 or 32 bits: `get(row, out)`.
+Packed packed_floats(Format format, int rows, int columns, Threads& threads,
+                     const std::function<void(int, float*)>& get);
 
 // Floats; a position table has columns, all else one.
 struct Vector {

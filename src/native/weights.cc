@@ -25,21 +25,18 @@ class Loader {
                     spec.name + " in " + info(stored.format).name);
       return {stored.in_panels ? mapped_panels(spec, stored) : in_panels(spec, stored), {}};
     }
-    Packed mapped = matrix(spec, stored);
-    const Format format = wanted_format(spec, stored.format);
-    if (is_quantised(format)) return {quantised(spec, mapped, format), {}};
-    mapped.brain_inputs = wanted_ && wanted_->most == Format::bf16 && may_round(spec) &&
-                          mapped.format == Format::bf16;
-    return {mapped, {}};
+    Packed rows = matrix(spec, stored);
+    const Format format =
+        wanted_ ? format_for(*wanted_, files_.config(), spec, stored.format) : stored.format;
+    if (format != stored.format) rows = as_wanted(spec, rows, format, stored.mapped && !rows.owner);
+    rows.brain_inputs =
+        wanted_ && wanted_->most == Format::bf16 && may_round(spec) && rows.format == Format::bf16;
+    return {rows, {}};
   }
 
  private:
   static bool may_round(const TensorSpec& spec) {
     return spec.role == Role::linear || spec.role == Role::embedding;
-  }
-  Format wanted_format(const TensorSpec& spec, Format stored) const {
-    if (!wanted_ || !is_quantised(wanted_->most)) return stored;
-    return format_for(*wanted_, files_.config(), spec, stored);
   }
 
   static Packed matrix(const TensorSpec& spec, const StoredWeight& stored) {
@@ -80,18 +77,23 @@ class Loader {
                                [&](int row, std::byte*) {
                                  return stored.data.data() + size_t(stored.rows(row)) * bytes;
                                });
-      forget_pages(stored.data.data(), stored.data.size());
+      if (stored.mapped) forget_pages(stored.data.data(), stored.data.size());
       return made;
     });
   }
   // The mapped pages are given back: nobody reads them now.
-  Packed quantised(const TensorSpec& spec, const Packed& mapped, Format format) {
+  Packed as_wanted(const TensorSpec& spec, const Packed& stored, Format format, bool mapped) {
     return once(spec, [&] {
-      const Packed made = quantise(format, mapped.rows, mapped.columns, threads(),
-                                   [&](int row, float* out) { mapped.unpack_row(row, out); });
-      for (size_t r = 0; r < size_t(mapped.rows); r += size_t(mapped.map.block)) {
-        const WeightView block = mapped.view(r, size_t(mapped.rows));
-        forget_pages(block.data, block.n * row_bytes(mapped.format, block.k));
+      const auto floats = [&](int row, float* out) {
+        stored.unpack_row(row, out);
+        if (const auto u = unfit(format, {out, size_t(stored.columns)}))
+          throw Error("weights", files_.path().string() + ": " + spec.name, u->expected,
+                      std::to_string(u->number));
+      };
+      const Packed made = packed_floats(format, stored.rows, stored.columns, threads(), floats);
+      for (size_t r = 0; mapped && r < size_t(stored.rows); r += size_t(stored.map.block)) {
+        const WeightView block = stored.view(r, size_t(stored.rows));
+        forget_pages(block.data, block.n * row_bytes(stored.format, block.k));
       }
       return made;
     });

@@ -11,9 +11,9 @@
 namespace revenant {
 
 // The weights point into the files' mappings.
-// `wanted` bf16: bf16 matrices meet inputs rounded to brain floats. `wanted` quantised: each weight
-// takes the format that a file of that type would have it in (format_for), or stays as it is where
-// that is of 16 bits. Throws Error if the files are quantised already.
+// `wanted`: each weight takes the format that a file of that type would have it in (format_for),
+// and under bf16 what such matrices meet is rounded to brain floats too. Throws Error if the files
+// are quantised already, or a weight is no number that its format can have.
 Weights<Weight> load_weights(const ModelFiles& files,
                              const std::optional<QuantizeType>& wanted = {});
 

@@ -263,6 +263,15 @@ size_t row_bytes(Format format, size_t n) {
   return n / info(format).block * info(format).bytes;
 }
 
+std::optional<Unfit> unfit(Format format, std::span<const float> x) {
+  constexpr float largest_f16 = 65504;
+  const bool has_f16 = format == Format::f16 || is_quantised(format);
+  for (const float number : x)
+    if (!std::isfinite(number) || (has_f16 && std::abs(number) > largest_f16))
+      return Unfit{number, std::isfinite(number) ? "numbers up to 65504" : "finite numbers"};
+  return {};
+}
+
 void pack_row(Format format, std::span<const float> x, std::byte* out, const float* importance) {
   CHECK(x.size() % info(format).block == 0);
   auto* half = reinterpret_cast<uint16_t*>(out);

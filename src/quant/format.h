@@ -37,6 +37,14 @@ Format format_for(Format wanted, size_t columns);
 
 // Bytes of a row of n numbers; n must be whole blocks.
 size_t row_bytes(Format format, size_t n);
+// What a format cannot hold would become another number without a word: no number, or more than its
+// 16-bit scales reach.
+struct Unfit {
+  float number;
+  const char* expected;
+};
+std::optional<Unfit> unfit(Format format, std::span<const float> x);
+
 // Nearest numbers for f16 and bf16; the reference rounding for blocks of 32 (bit-equal to PyPI's
 // gguf); for K-quants, and with `importance` ([n], positive; Q8_0 has no use for it), the scales
 // that make the weighted squared error smallest among some twenty tried.

@@ -9,7 +9,8 @@ namespace revenant {
 namespace {
 
 using Json = nlohmann::json;
-constexpr std::string_view prefix = "base_model.model.", suffix = ".weight";
+constexpr std::string_view prefix = "base_model.model.", suffix = ".weight",
+                           saved = ".modules_to_save";
 
 // Keys of adapter_config.json that touch no number of a finished adapter, or are in its tensors'
 // shapes and names.
@@ -94,10 +95,16 @@ std::string fused_stem(const std::string& stem) {
 
 }  // namespace
 
-std::string adapter_key(const std::string& stored) { return std::string(prefix) + stored; }
+// As PEFT does, without a word of `modules_to_save` but where the name would say something else: an
+// image-only branch has matrices that are called as an adapter's.
+std::string adapter_key(const std::string& stored) {
+  const bool as_adapter = stored.ends_with(".lora_A.weight") || stored.ends_with(".lora_B.weight");
+  return std::string(prefix) +
+         (as_adapter ? stem_of(stored) + std::string(saved) + std::string(suffix) : stored);
+}
 
 std::string adapter_key(const std::string& matrix, const char* kind) {
-  return adapter_key(stem_of(matrix) + "." + kind + std::string(suffix));
+  return std::string(prefix) + stem_of(matrix) + "." + kind + std::string(suffix);
 }
 
 std::pair<TensorSpec, TensorSpec> adapter_specs(const TensorSpec& matrix, int64_t rank) {
@@ -145,6 +152,10 @@ void AdapterFiles::add(const std::string& key, const TensorView& view, const Jso
   };
   if (!key.starts_with(prefix)) refuse("a name that begins with base_model.model.", key);
   std::string name = key.substr(prefix.size());
+  if (const size_t at = name.find(saved); at != name.npos) {
+    replaced_[name.erase(at, saved.size())] = view;
+    return;
+  }
   for (const char* kind : {".lora_A.weight", ".lora_B.weight"}) {
     if (!name.ends_with(kind)) continue;
     const std::string module = name.substr(0, name.size() - std::string_view(kind).size());
@@ -155,8 +166,6 @@ void AdapterFiles::add(const std::string& key, const TensorView& view, const Jso
   }
   if (name.find(".lora_") != name.npos)
     refuse("lora_A and lora_B of matrices", "another kind of adapter");
-  if (const size_t at = name.find(".modules_to_save"); at != name.npos)
-    name.erase(at, std::string_view(".modules_to_save").size());
   replaced_[name] = view;
 }
 

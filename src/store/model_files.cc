@@ -190,6 +190,7 @@ void ModelFiles::add_tensors_of_gguf() {
       const bool q = name.ends_with(".attn_q.weight");
       entry.stored.data = parts_->rows.emplace_back(
           as_halves(tensor.data, q ? config_.heads : config_.kv_heads, config_.head_dim));
+      entry.mapped = false;
     }
     entries_[name] = entry;
   }
@@ -240,7 +241,7 @@ StoredWeight ModelFiles::weight(const TensorSpec& spec) const {
   const bool fits = entry.format && !(is_vector(spec) && is_quantised(*entry.format));
   if (!fits)
     throw Error("weights", entry.file + ": " + place.stored, "F32, F16 or BF16", entry.stored.type);
-  return {*entry.format, entry.in_panels, place.rows, entry.stored.data};
+  return {*entry.format, entry.in_panels, place.rows, entry.stored.data, entry.mapped};
 }
 
 std::vector<StoredTensor> ModelFiles::tensors() const {

@@ -23,6 +23,7 @@ struct StoredWeight {
   bool in_panels = false;
   RowMap rows;
   std::span<const std::byte> data;
+  bool mapped = true;  // from a file; else in memory, as long as the files are open
 };
 
 // One row of a matrix as floats.
@@ -73,6 +74,7 @@ class ModelFiles {
     std::optional<Format> format;
     bool in_panels = false;
     std::string file;
+    bool mapped = true;
   };
 
   void open_directory(const Path& path, const std::vector<std::string>& settings,

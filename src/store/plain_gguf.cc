@@ -86,7 +86,11 @@ Tokens tokens_of(const Gguf& file) {
   if (!file.find(types_key)) return tokens;
   const std::vector<double> types = file.numbers(types_key);
   check_count(file, types_key, types.size(), tokens.texts.size());
-  std::ranges::transform(types, tokens.types.begin(), [](double type) { return int64_t(type); });
+  for (size_t i = 0; i < types.size(); ++i) {
+    if (!(types[i] >= 0 && types[i] < 100))
+      file.place(types_key)[i].fail("a kind of token, a small number", std::to_string(types[i]));
+    tokens.types[i] = int64_t(types[i]);
+  }
   return tokens;
 }
 

@@ -62,9 +62,12 @@ QuantizedBase paper_base(const Config& config, Kind kind) {
 
 QuantizedBase released_base(const Config& config) {
   const ReleasedQuantization& rule = released_quantization(released_like(config));
-  return base_of(
-      config, rule.bits == 8 ? Kind::int8 : Kind::nf4,
-      [&](const std::string& layer, const TensorSpec&) { return is_converted(rule, layer); });
+  return base_of(config, rule.bits == 8 ? Kind::int8 : Kind::nf4,
+                 [&](const std::string& layer, const TensorSpec& spec) {
+                   // No loader converts a mechanism; each knows the names of its own alone.
+                   const bool mechanism = spec.role == Role::mixer || spec.role == Role::gate;
+                   return !mechanism && is_converted(rule, layer);
+                 });
 }
 
 Json quantization_config(const QuantizedBase& base, const Config& config) {

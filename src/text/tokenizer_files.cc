@@ -1,6 +1,5 @@
 #include "text/tokenizer_files.h"
 
-#include <algorithm>
 #include <filesystem>
 #include <nlohmann/json.hpp>
 
@@ -18,19 +17,26 @@ constexpr const char* names[] = {
 
 std::span<const char* const> tokenizer_file_names() { return names; }
 
-size_t copy_tokenizer(const Path& from, const Path& to) {
-  size_t copied = 0;
+TokenizerTexts read_tokenizer_texts(const Path& directory) {
+  TokenizerTexts texts;
   for (const char* name : names)
-    if (std::filesystem::exists(from / name)) {
-      write_file(to / name, read_file(from / name));
-      ++copied;
-    }
-  return copied;
+    if (std::filesystem::exists(directory / name)) texts[name] = read_file(directory / name);
+  return texts;
+}
+
+void write_tokenizer_texts(const TokenizerTexts& texts, const Path& to) {
+  for (const auto& [name, text] : texts) write_file(to / name, text);
+}
+
+size_t copy_tokenizer(const Path& from, const Path& to) {
+  const TokenizerTexts texts = read_tokenizer_texts(from);
+  write_tokenizer_texts(texts, to);
+  return texts.size();
 }
 
 void write_tokenizer(const FileSet& from, const Path& to, const std::vector<std::string>& tokens,
                      int32_t first_id) {
-  std::map<std::string, std::string> texts;
+  TokenizerTexts texts;
   for (const char* name : names)
     if (from.has(name)) texts[name] = from.read(name);
   const auto change = [&](const std::string& name, const auto& each_token) {
@@ -59,15 +65,7 @@ void write_tokenizer(const FileSet& from, const Path& to, const std::vector<std:
       json["additional_special_tokens"].push_back(token);
     });
   }
-  for (const auto& [name, text] : texts) write_file(to / name, text);
-}
-
-bool same_tokenizer(const Path& a, const Path& b) {
-  return std::ranges::all_of(names, [&](const char* name) {
-    const bool there = std::filesystem::exists(a / name);
-    if (there != std::filesystem::exists(b / name)) return false;
-    return !there || read_file(a / name) == read_file(b / name);
-  });
+  write_tokenizer_texts(texts, to);
 }
 
 }  // namespace revenant

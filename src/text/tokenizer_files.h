@@ -3,8 +3,8 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <map>
 #include <span>
-
 #include <string>
 #include <vector>
 
@@ -13,13 +13,15 @@
 namespace revenant {
 
 std::span<const char* const> tokenizer_file_names();
-// Copies those that exist; returns how many.
+
+// Those that exist, by name.
+using TokenizerTexts = std::map<std::string, std::string>;
+TokenizerTexts read_tokenizer_texts(const Path& directory);
+void write_tokenizer_texts(const TokenizerTexts& texts, const Path& to);
+// Returns how many there were.
 size_t copy_tokenizer(const Path& from, const Path& to);
 // The same with more special tokens, whose ids follow each other from `first_id` on: in
 // tokenizer.json, or where there is none in added_tokens.json and special_tokens_map.json.
 void write_tokenizer(const FileSet& from, const Path& to, const std::vector<std::string>& tokens,
                      int32_t first_id);
-// Whether the two directories hold the same of them, byte for byte.
-bool same_tokenizer(const Path& a, const Path& b);
-
 }  // namespace revenant

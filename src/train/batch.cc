@@ -130,6 +130,7 @@ TorchBatch BatchMaker::make(std::span<const Pick> picks) const {
   TorchBatch batch;
   std::vector<float> pixels;
   for (const Pick& pick : picks) add_group(batch, pick, pixels);
+  if (batch.tile_of_slot.empty()) pixels.clear();  // rows that showed them were all left out
   const int64_t side = tile_rule.size, tiles = int64_t(pixels.size()) / (3 * side * side);
   batch.pixels = torch::tensor(pixels).view({tiles, 3, side, side});
   return batch;

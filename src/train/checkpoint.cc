@@ -7,7 +7,6 @@
 #include "base/json.h"
 #include "base/sha256.h"
 #include "io/safetensors.h"
-#include "text/tokenizer_files.h"
 #include "train/adapters.h"
 
 namespace revenant {
@@ -56,13 +55,13 @@ T value_of(const Json& json, const Path& file, const char* key) {
 }  // namespace
 
 void save_checkpoint(const Path& output_dir, const TorchModel& model, const NamedTensors& moments,
-                     const TrainerState& state, const Path& tokenizer, int keep) {
+                     const TrainerState& state, const TokenizerTexts& tokenizer, int keep) {
   const auto place_of = [&](int step) { return output_dir / (prefix + std::to_string(step)); };
   const Path place = place_of(state.global_step), temporary = place.string() + ".tmp";
   fs::remove_all(temporary);
   fs::create_directories(temporary);
   save_trained(model, temporary, DType::f32);
-  copy_tokenizer(tokenizer, temporary);
+  write_tokenizer_texts(tokenizer, temporary);
   std::vector<NamedTensor> to_write;
   for (const auto& [name, tensor] : moments) to_write.push_back(named(name, tensor));
   write_safetensors(temporary / "optimizer.safetensors", to_write);
@@ -71,7 +70,8 @@ void save_checkpoint(const Path& output_dir, const TorchModel& model, const Name
                {"meter", state.meter},
                {"skipped_in_a_row", state.skipped_in_a_row},
                {"best_step", state.best_step},
-               {"best_loss", state.best_loss}};
+               {"best_loss", state.best_loss},
+               {"eval_data", state.eval_data}};
   if (state.evaluation_due) json["evaluation_due"] = true;
   write_file(temporary / "trainer_state.json", json_text(json, 2) + "\n");
   write_manifest(temporary);
@@ -124,7 +124,7 @@ TrainerState read_trainer_state(const Path& checkpoint) {
   return {value_of<int>(json, file, "global_step"), value_of<Json>(json, file, "run"),
           value_of<Json>(json, file, "meter"),      value_of<int>(json, file, "skipped_in_a_row"),
           value_of<int>(json, file, "best_step"),   value_of<double>(json, file, "best_loss"),
-          json.contains("evaluation_due")};
+          json.value("eval_data", Json()),          json.contains("evaluation_due")};
 }
 
 void load_optimizer(const Path& checkpoint, Optimizer& optimizer) {
@@ -136,15 +136,22 @@ void load_optimizer(const Path& checkpoint, Optimizer& optimizer) {
 }
 
 void remove_leftovers(const Path& output_dir) {
-  std::vector<Path> leftovers;
+  std::vector<Path> leftovers, replaced;
   for (const auto& entry : fs::directory_iterator(output_dir)) {
     const std::string name = entry.path().filename().string();
-    if (name.starts_with(prefix) && (name.ends_with(".tmp") || name.ends_with(".old")))
-      leftovers.push_back(entry.path());
+    if (name.starts_with(prefix) && name.ends_with(".tmp")) leftovers.push_back(entry.path());
+    if (name.starts_with(prefix) && name.ends_with(".old")) replaced.push_back(entry.path());
     if (name.find(".tmp.") != name.npos && entry.is_regular_file())  // AtomicFile's
       leftovers.push_back(entry.path());
   }
   for (const Path& path : leftovers) fs::remove_all(path);
+  for (const Path& path : replaced) {
+    const Path place = Path(path).replace_extension();
+    if (fs::exists(place))
+      fs::remove_all(path);
+    else
+      fs::rename(path, place);  // it ended between the two renames of a save
+  }
 }
 
 }  // namespace revenant

@@ -4,6 +4,7 @@
 // when complete: a checkpoint whose files are those of its manifest is whole.
 #pragma once
 
+#include "text/tokenizer_files.h"
 #include "train/optimizer.h"
 
 namespace revenant {
@@ -16,14 +17,14 @@ struct TrainerState {
   int skipped_in_a_row = 0;  // steps whose loss or gradient was no number
   int best_step = 0;         // of the evaluation with the lowest loss; 0: none yet
   double best_loss = 0;
+  nlohmann::json eval_data;     // what it was measured on; null: not said
   bool evaluation_due = false;  // after this step; it failed
 };
 
-// `moments` is the optimiser's state, `tokenizer` a directory whose tokenizer files go along. Of
-// the checkpoints up to this step `keep` stay, and the best; later ones, which can only be damaged,
-// are left alone.
+// `moments` is the optimiser's state. Of the checkpoints up to this step `keep` stay, and the best;
+// later ones, which can only be damaged, are left alone.
 void save_checkpoint(const Path& output_dir, const TorchModel& model, const NamedTensors& moments,
-                     const TrainerState& state, const Path& tokenizer, int keep);
+                     const TrainerState& state, const TokenizerTexts& tokenizer, int keep);
 
 // Checkpoints in output_dir, the latest first.
 std::vector<Path> checkpoints_in(const Path& output_dir);
@@ -34,7 +35,7 @@ TrainerState read_trainer_state(const Path& checkpoint);
 // The optimiser's state as saved. Throws Error.
 void load_optimizer(const Path& checkpoint, Optimizer& optimizer);
 
-// What a save that was broken off left behind.
+// What a save that was broken off left behind; a checkpoint that was being replaced is put back.
 void remove_leftovers(const Path& output_dir);
 
 }  // namespace revenant

@@ -194,7 +194,8 @@ torch::Tensor TorchExecutor::unpad(const std::vector<Tensor>& groups) {
   return torch::cat(places).index_select(0, rows_->unpadded);
 }
 
-// Concatenating [q, eta gq], [k, eta gk], [v, v + eta gv] gives both halves in one attention.
+// Concatenating [q, eta gq], [k, eta gk], [v, gv] gives P v and P gv in one attention, whose
+// products may be bf16: v + eta gv would be v there at the released eta.
 Halves<torch::Tensor> TorchExecutor::attend(Site, const Haunted<Tensor>& a, const Step&,
                                             const Eta& eta) {
   const int64_t d = a.plain.q.size(2), group = a.plain.q.size(1) / a.plain.k.size(1);
@@ -206,10 +207,9 @@ Halves<torch::Tensor> TorchExecutor::attend(Site, const Haunted<Tensor>& a, cons
   const auto repeated = [&](const Tensor& x) {
     return group == 1 ? by_head(x) : by_head(x).repeat_interleave(group, 1);
   };
-  const Tensor gv = a.has_ghost ? a.plain.v + eta.times(a.ghost.v) : a.plain.v;
   const auto q = joined(a.plain.q, a.has_ghost ? eta.times(a.ghost.q) : a.plain.q);
   const auto k = joined(a.plain.k, a.has_ghost ? eta.times(a.ghost.k) : a.plain.k);
-  const auto v = joined(a.plain.v, gv);
+  const auto v = joined(a.plain.v, a.ghost.v);
   std::vector<Tensor> outputs;
   for (size_t i = 0; i < q.size(); ++i)
     outputs.push_back(attention(by_head(q[i]), repeated(k[i]), repeated(v[i]),
@@ -217,7 +217,9 @@ Halves<torch::Tensor> TorchExecutor::attend(Site, const Haunted<Tensor>& a, cons
                           .transpose(1, 2));
   const Tensor o = unpad(outputs);
   if (!a.has_ghost) return {o, {}};
-  return {o.slice(-1, 0, d), o.slice(-1, d)};
+  const NoAutocast no_autocast;
+  const Tensor plain = o.slice(-1, 0, d).to(a.ghost.v.scalar_type());
+  return {plain, plain + eta.times(o.slice(-1, d).to(plain.scalar_type()))};
 }
 
 torch::Tensor TorchExecutor::attend_tile(const Qkv<Tensor>& a, int tokens) {

@@ -139,7 +139,9 @@ StepLoss measure(const TorchModel& model, const Objective& objective, size_t cou
     return told;
   });
   for (const nlohmann::json& part : losses) total += part.at("total").get<double>();
-  if (total == 0) throw Error("train", "eval_data", "an answer that can be used", "none");
+  ranks.on_first([&] {
+    if (total == 0) throw Error("train", "eval_data", "an answer that can be used", "none");
+  });
   StepLoss sum = sum_of(losses);
   sum.loss /= total;
   for (auto& [name, value] : sum.metrics) value /= total;
@@ -169,12 +171,14 @@ GradientNorms gradient_norms(const TorchModel& model) {
   return norms;
 }
 
-void clip_gradients(const TorchModel& model, double norm, double limit) {
-  if (limit == 0 || norm <= limit) return;
+double clip_gradients(const TorchModel& model, double norm, double limit) {
+  if (limit == 0 || norm <= limit) return 1;
   std::vector<torch::Tensor> gradients;
   for (const auto& [name, parameter] : trained(model))
     if (parameter.grad().defined()) gradients.push_back(parameter.grad());
-  at::_foreach_mul_(gradients, limit / (norm + 1e-6));
+  const double kept = limit / (norm + 1e-6);
+  at::_foreach_mul_(gradients, kept);
+  return kept;
 }
 
 }  // namespace revenant

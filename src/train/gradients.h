@@ -37,6 +37,7 @@ struct GradientNorms {
 GradientNorms gradient_norms(const TorchModel& model);
 
 // Scales all gradients down so that their norm, given, becomes at most `limit`; 0: no limit.
-void clip_gradients(const TorchModel& model, double norm, double limit);
+// Returns by what they were multiplied.
+double clip_gradients(const TorchModel& model, double norm, double limit);
 
 }  // namespace revenant

@@ -7,7 +7,7 @@
 
 #include "base/error.h"
 #include "base/random.h"
-#include "text/tokenizer_files.h"
+#include "base/stop.h"
 #include "train/adapters.h"
 #include "train/prepare.h"
 
@@ -49,12 +49,12 @@ class Loop {
                batch_options(recipe)},
         threads_(own_batches()),
         saved_(run_.state.global_step) {
-    if (ranks.first()) meter_.emplace(recipe, watch, run_.state.global_step, run_.state.meter);
+    if (ranks.first()) meter_.emplace(recipe, watch, run_.state, adam_epsilons(run_.model, recipe));
   }
 
   // Up to max_steps or a signal; the next batches are made while a step computes.
   bool run() {
-    if (run_.state.evaluation_due) end_step();  // it failed when the run ended
+    if (run_.state.evaluation_due) end_step();  // it was not made when the run ended
     std::future<std::vector<TorchBatch>> next;
     const auto prepare_step = [&](int step) {
       if (step < recipe_.max_steps)
@@ -79,9 +79,9 @@ class Loop {
         }
         prepare_step(run_.state.global_step + 1);
         report = compute(batches, told, mechanisms);
-      } catch (...) {  // weights are those of the step before
+      } catch (const std::exception& error) {  // weights are those of the step before
         run_.state.skipped_in_a_row = skipped;
-        if (ranks_.together() && run_.state.global_step > saved_) save(metered);
+        if (ranks_.together(error) && run_.state.global_step > saved_) save(metered);
         throw;
       }
       if (!report.skipped) run_.optimizer->step(report.learning_rate, threads_);
@@ -153,13 +153,11 @@ class Loop {
     report.skipped = std::ranges::count(skips, Json(true)) > 0;
     if (report.skipped) {
       ++run_.state.skipped_in_a_row;
-      ranks_.on_first([&] {
-        check_skipped(step, report,
-                      weight > 0 ? "a finite loss and gradient" : "rows to learn from");
-      });
+      ranks_.on_first([&] { check_skipped(step, report, weight > 0); });
     } else {
       run_.state.skipped_in_a_row = 0;
-      clip_gradients(run_.model, report.norms.all, recipe_.max_grad_norm);
+      const double kept = clip_gradients(run_.model, report.norms.all, recipe_.max_grad_norm);
+      for (auto& [part, value] : report.norms.root_mean_squares) value *= kept;
     }
     return report;
   }
@@ -168,12 +166,14 @@ class Loop {
     return double(recipe_.per_device_train_batch_size) * recipe_.gradient_accumulation_steps;
   }
 
-  void check_skipped(int step, const StepReport& report, const std::string& expected) const {
-    const bool skips = recipe_.nan_policy == Recipe::NanPolicy::skip;
+  // `rows_left`: some of the step's rows could be used. Where none could, that is no number that
+  // nan_policy speaks of.
+  void check_skipped(int step, const StepReport& report, bool rows_left) const {
+    const bool skips = recipe_.nan_policy == Recipe::NanPolicy::skip || !rows_left;
     if (skips && run_.state.skipped_in_a_row <= recipe_.max_skipped_steps) return;
     throw Error(
         "train", "step " + std::to_string(step + 1),
-        expected +
+        std::string(rows_left ? "a finite loss and gradient" : "rows to learn from") +
             (skips ? " within max_skipped_steps " + std::to_string(recipe_.max_skipped_steps) : ""),
         "loss " + std::to_string(report.loss.loss) + ", gradient norm " +
             std::to_string(report.norms.all));
@@ -186,8 +186,8 @@ class Loop {
     bool saves = done == saved_ || done % recipe_.save_steps == 0 || done == recipe_.max_steps;
     try {
       if (run_.state.evaluation_due) saves |= evaluate();
-    } catch (...) {
-      if (ranks_.together()) save(meter_state());
+    } catch (const std::exception& error) {
+      if (ranks_.together(error)) save(meter_state());
       throw;
     }
     if (saves) save(meter_state());
@@ -200,6 +200,7 @@ class Loop {
     const auto batches = picks_in_order(p_.eval_data, recipe_.per_device_train_batch_size);
     std::atomic<size_t> own_left_out = 0;
     const auto batch = [&](size_t i) {
+      if (stop_signal && ranks_.size() == 1) throw Stopped();  // several end after the step
       TorchBatch made = maker.make(batches[i]);
       own_left_out += made.left_out.size();
       return made;
@@ -223,7 +224,7 @@ class Loop {
     ranks_.on_first([&] {
       meter_->sync();
       run_.state.meter = metered;
-      save_checkpoint(recipe_.output_dir, run_.model, moments, run_.state, p_.tokenizer_directory,
+      save_checkpoint(recipe_.output_dir, run_.model, moments, run_.state, p_.tokenizer_texts,
                       recipe_.save_total_limit);
     });
     saved_ = run_.state.global_step;
@@ -240,10 +241,10 @@ class Loop {
   int saved_;  // the step of the last checkpoint
 };
 
-void finish(const Recipe& recipe, const TorchModel& model, const Path& tokenizer) {
-  save_trained(model, recipe.output_dir,
+void finish(const Recipe& recipe, const Preparation& p) {
+  save_trained(p.run.model, recipe.output_dir,
                recipe.save_dtype == Recipe::SaveType::float32 ? DType::f32 : DType::bf16);
-  copy_tokenizer(tokenizer, recipe.output_dir);
+  write_tokenizer_texts(p.tokenizer_texts, recipe.output_dir);
 }
 
 }  // namespace
@@ -251,10 +252,14 @@ void finish(const Recipe& recipe, const TorchModel& model, const Path& tokenizer
 bool train(const Recipe& recipe, const TrainWatch& watch, const Ranks& ranks) {
   Recipe whole = recipe;
   whole.gradient_accumulation_steps *= ranks.size();
-  const std::unique_ptr<Preparation> prepared = prepare(whole, watch.tell, ranks);
-  if (!Loop(whole, watch, ranks, *prepared).run()) return false;
-  ranks.on_first([&] { finish(whole, prepared->run.model, prepared->tokenizer_directory); });
-  return true;
+  try {
+    const std::unique_ptr<Preparation> prepared = prepare(whole, watch.tell, ranks);
+    if (!Loop(whole, watch, ranks, *prepared).run()) return false;
+    ranks.on_first([&] { finish(whole, *prepared); });
+    return true;
+  } catch (const Stopped&) {  // in what is made up for: a reference's answers, an evaluation
+    return false;
+  }
 }
 
 }  // namespace revenant

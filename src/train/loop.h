@@ -1,16 +1,12 @@
 // The training loop: from a recipe to a trained model, never losing work.
 #pragma once
 
-#include <atomic>
-
 #include "train/meter.h"
 #include "train/ranks.h"
 #include "train/recipe.h"
+#include "train/stop_signal.h"
 
 namespace revenant {
-
-// Set by a signal handler; the loop saves a checkpoint and returns at the next step.
-extern std::atomic<int> stop_signal;
 
 // Trains to recipe.max_steps, going on from the last good checkpoint in output_dir, which it locks
 // for the time being. The finished model (weights, config, tokenizer) then stands in output_dir.

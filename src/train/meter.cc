@@ -33,15 +33,18 @@ void add_numbers(EventFile& events, const std::string& tag, int step, const Json
 
 }  // namespace
 
-Meter::Meter(const Recipe& recipe, const TrainWatch& watch, int start, const Json& state)
+Meter::Meter(const Recipe& recipe, const TrainWatch& watch, const TrainerState& from,
+             std::map<Part, double> epsilons)
     : recipe_(recipe),
       watch_(watch),
-      log_(recipe.output_dir / "train.jsonl", start),
-      speed_(recipe.output_dir / "speed.jsonl", start),
-      start_(start),
+      log_(recipe.output_dir / "train.jsonl", from.global_step, from.evaluation_due),
+      speed_(recipe.output_dir / "speed.jsonl", from.global_step),
+      epsilons_(std::move(epsilons)),
+      start_(from.global_step),
       since_(Clock::now()) {
   if (recipe.report_to == Recipe::Report::tensorboard)
-    events_.emplace(recipe.output_dir / "tensorboard", start);
+    events_.emplace(recipe.output_dir / "tensorboard", start_);
+  const Json& state = from.meter;
   if (state.is_null()) return;
   steps_ = state.at("steps");
   sum_.loss = state.at("loss");
@@ -98,7 +101,7 @@ void Meter::step(int step, const StepReport& report, const MechanismStats& mecha
     for (const auto& [part, norm] : report.norms.parts) line["grad_norm/" + key_of(part)] = norm;
     for (const auto& [part, value] : report.norms.root_mean_squares)
       line["grad_rms/" + key_of(part)] = value;
-    line["adam_epsilon"] = recipe_.adam_epsilon;
+    for (const auto& [part, value] : epsilons_) line["adam_epsilon/" + key_of(part)] = value;
     line.update(mechanisms.json());
   }
   log_.write(line);

@@ -35,8 +35,9 @@ struct StepCounts {
 
 class Meter {
  public:
-  // `state` is what `state()` gave when the checkpoint was saved, or null.
-  Meter(const Recipe& recipe, const TrainWatch& watch, int start, const nlohmann::json& state);
+  // Goes on from a checkpoint, or from nothing. `epsilons`: Adam's, of each part.
+  Meter(const Recipe& recipe, const TrainWatch& watch, const TrainerState& from,
+        std::map<Part, double> epsilons);
 
   void count(const StepCounts& counts);
   // After step `step` (from 0). `mechanisms`: as noted in it, if it is one that is logged.
@@ -56,6 +57,7 @@ class Meter {
   const TrainWatch& watch_;
   StepLog log_, speed_;
   std::optional<EventFile> events_;
+  const std::map<Part, double> epsilons_;
   int start_;
   // Since the last line of the log.
   int steps_ = 0;

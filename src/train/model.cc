@@ -5,8 +5,8 @@
 #include "base/error.h"
 #include "base/named_seed.h"
 #include "io/checkpoint.h"
+#include "store/fresh.h"
 #include "store/model_files.h"
-#include "train/fresh.h"
 
 namespace revenant {
 
@@ -107,7 +107,8 @@ TorchModel init_torch_model(const nlohmann::json& config_json, uint64_t seed) {
   for (const TensorSpec& spec : tensor_table(model.config)) {
     if (!stored.contains(spec.stored)) {
       Random random(named_seed(seed, spec.stored));
-      stored[spec.stored] = fresh_tensor(model.config, spec, random);
+      stored[spec.stored] =
+          torch::tensor(fresh_values(model.config, spec, random)).view(spec.stored_shape);
     }
     if (!model.parameters.contains(spec.name))
       model.parameters[spec.name] =

@@ -74,7 +74,7 @@ TorchModel load_to_train(const Path& directory, const std::vector<std::string>& 
                          const BaseOf& base = {});
 // Parameters to where they shall be computed with. Before an optimiser knows them.
 void move_to(TorchModel& model, torch::Device device);
-// Fresh weights from a seed, see train/fresh.h. Each tensor's come from the seed and its name, so
+// Fresh weights from a seed, see store/fresh.h. Each tensor's come from the seed and its name, so
 // models that differ in a mechanism have the rest in common.
 TorchModel init_torch_model(const nlohmann::json& config_json, uint64_t seed);
 // The vision tower of another model, of the same configuration. Throws Error.

@@ -123,15 +123,30 @@ std::map<std::string, ParameterSettings> settings_of(const TorchModel& model,
     settings[name] = {1, decays(model.specs.at(name)) ? recipe.weight_decay : 0,
                       recipe.adam_epsilon};
   std::set<std::string> taken;
-  for (const ParameterGroup& group : recipe.parameter_groups)
-    for (const std::string& name : selected(model.specs, group.match, "parameter_groups: match")) {
+  for (const ParameterGroup& group : recipe.parameter_groups) {
+    const std::set<std::string> names =
+        selected(model.specs, group.match, "parameter_groups: match");
+    if (std::ranges::none_of(names, [&](const auto& name) { return settings.contains(name); }))
+      throw Error("recipe", "parameter_groups: match", "a weight that trains",
+                  "frozen ones alone, such as " + *names.begin());
+    for (const std::string& name : names) {
       const auto it = settings.find(name);
       if (it == settings.end() || !taken.insert(name).second) continue;
       if (group.learning_rate) it->second.rate = *group.learning_rate / recipe.learning_rate;
       if (group.weight_decay) it->second.weight_decay = *group.weight_decay;
       if (group.adam_epsilon) it->second.adam_epsilon = *group.adam_epsilon;
     }
+  }
   return settings;
+}
+
+std::map<Part, double> adam_epsilons(const TorchModel& model, const Recipe& recipe) {
+  std::map<Part, double> largest;
+  for (const auto& [name, settings] : settings_of(model, recipe)) {
+    double& epsilon = largest[part_of(model.specs.at(name))];
+    epsilon = std::max(epsilon, settings.adam_epsilon);
+  }
+  return largest;
 }
 
 std::string trainable_report(const TorchModel& model) {

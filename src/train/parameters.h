@@ -44,6 +44,8 @@ struct ParameterSettings {
 // Without a group's word, decay is for what multiplies (embedding, matrices, mixers, gates), not
 // for biases, norms, scales and positions.
 std::map<std::string, ParameterSettings> settings_of(const TorchModel& model, const Recipe& recipe);
+// The largest of each part.
+std::map<Part, double> adam_epsilons(const TorchModel& model, const Recipe& recipe);
 
 // "trains 1.2 M of 3.4 M parameters: projector 0.3 M, ...; frozen: vision tower, ...".
 std::string trainable_report(const TorchModel& model);

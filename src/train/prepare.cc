@@ -7,7 +7,6 @@
 #include "image/orientation.h"
 #include "io/checkpoint.h"
 #include "store/model_files.h"
-#include "text/tokenizer_files.h"
 #include "text/train_bpe.h"
 #include "train/adapters.h"
 #include "train/device.h"
@@ -81,6 +80,16 @@ Json completed(Json json, const Tokenizer& tokenizer, const PromptRule& rule) {
   return json;
 }
 
+Json identity_of(const TrainingSet& set) {
+  Json identity = {{"sha256", set.sha256},
+                   {"weight", set.recipe.weight},
+                   {"mirror", set.recipe.mirror},
+                   {"shift", set.recipe.shift}};
+  if (!set.recipe.fields.empty()) identity["fields"] = set.recipe.fields;
+  if (!set.recipe.tasks.empty()) identity["tasks"] = set.recipe.tasks;
+  return identity;
+}
+
 // What must stay the same while the run goes on: the recipe's keys that touch its numbers, and the
 // data by content.
 Json identity_of(const Recipe& recipe, const TrainingData& data) {
@@ -88,16 +97,9 @@ Json identity_of(const Recipe& recipe, const TrainingData& data) {
   for (const auto& [key, entry] : recipe_keys(recipe))
     if (!entry.may_change) identity[key] = entry.value;
   if (!trains_tokenizer(recipe)) identity.erase("tokenizer_vocab");
-  Json sets = Json::array();
-  for (const TrainingSet& set : data.sets) {
-    sets.push_back({{"sha256", set.sha256},
-                    {"weight", set.recipe.weight},
-                    {"mirror", set.recipe.mirror},
-                    {"shift", set.recipe.shift}});
-    if (!set.recipe.fields.empty()) sets.back()["fields"] = set.recipe.fields;
-    if (!set.recipe.tasks.empty()) sets.back()["tasks"] = set.recipe.tasks;
-  }
-  identity["data"] = std::move(sets);
+  identity["data"] = Json::array();
+  for (const TrainingSet& set : data.sets) identity["data"].push_back(identity_of(set));
+  if (recipe.objective.takes_reference()) identity["reference"] = reference_digest(recipe);
   if (recipe.lora.on())  // checkpoints hold only what differs from it
     identity["base"] = ModelFiles::open(recipe.model).digest();
   return identity;
@@ -119,9 +121,20 @@ void check_same(const Recipe& recipe, const Preparation& p, const Json& config,
     throw Error("train", config_file_of(recipe).string(),
                 "the configuration that the run in " + recipe.output_dir.string() + " began with",
                 "another");
-  if (!same_tokenizer(p.tokenizer_directory, checkpoint))
-    throw Error("train", p.tokenizer_directory.string(), "the tokenizer of " + checkpoint.string(),
-                "another");
+  if (p.tokenizer_texts != read_tokenizer_texts(checkpoint))
+    throw Error("train", tokenizer_directory_of(recipe).string(),
+                "the tokenizer of " + checkpoint.string(), "another");
+}
+
+// Losses over other rows are no measure for those to come.
+void check_best(const TrainingData& eval_data, const Tell& tell, TrainerState& state) {
+  Json sets = Json::array();
+  for (const TrainingSet& set : eval_data.sets) sets.push_back(identity_of(set));
+  if (state.best_step > 0 && !state.eval_data.is_null() && state.eval_data != sets) {
+    tell("eval_data is another than before: the best checkpoint is looked for anew");
+    state.best_step = 0;
+  }
+  state.eval_data = std::move(sets);
 }
 
 void start(const Recipe& recipe, const Json& config, const Tell& tell, Run& run,
@@ -192,7 +205,7 @@ std::unique_ptr<Preparation> prepared(const Recipe& recipe, const Tell& tell, co
   Json config = config_of(recipe);
   const Config parsed = parse_config(config, config_file_of(recipe).string());
   p->rule = &prompt_rule(prompt_family(parsed));
-  p->tokenizer_directory = tokenizer_directory_of(recipe);
+  const Path tokenizer_directory = tokenizer_directory_of(recipe);
   std::string made_tokenizer;
   if (!trains_tokenizer(recipe))
     check_tokenizer(recipe, parsed, *p->rule);
@@ -208,20 +221,21 @@ std::unique_ptr<Preparation> prepared(const Recipe& recipe, const Tell& tell, co
     remove_leftovers(recipe.output_dir);
   }
   if (!made_tokenizer.empty()) {
-    fs::create_directories(p->tokenizer_directory);
-    write_file(p->tokenizer_directory / "tokenizer.json", made_tokenizer);
+    fs::create_directories(tokenizer_directory);
+    write_file(tokenizer_directory / "tokenizer.json", made_tokenizer);
   }
-  p->tokenizer = tokenizer_for(*p->rule, Tokenizer::open(p->tokenizer_directory));
+  p->tokenizer = tokenizer_for(*p->rule, Tokenizer::open(tokenizer_directory));
+  p->tokenizer_texts = read_tokenizer_texts(tokenizer_directory);
   if (recipe.model.empty()) config = completed(config, *p->tokenizer, *p->rule);
   begin(recipe, config, identity, tell, ranks, checkpoint, *p);
+  check_best(p->eval_data, tell, p->run.state);
   p->run.model.recompute = recipe.gradient_checkpointing;
   if (recipe.tower_cache_mb > 0 && tower_is_frozen(p->run.model))
     p->run.model.tower_cache = std::make_shared<TowerCache>(size_t(recipe.tower_cache_mb) << 20);
   tell(trainable_report(p->run.model));
   tell("computes on " + described(p->run.model.device()) +
        (ranks.size() > 1 ? ", in " + std::to_string(ranks.size()) + " processes" : ""));
-  if (recipe.objective.takes_reference())
-    add_reference(recipe, *p->rule, *p->tokenizer, tell, p->data, p->eval_data);
+  if (recipe.objective.takes_reference()) add_reference(recipe, *p, tell);
   if (ranks.first()) check_evaluation(recipe, *p);
   return p;
 }

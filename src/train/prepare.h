@@ -2,6 +2,7 @@
 // recipe again.
 #pragma once
 
+#include "text/tokenizer_files.h"
 #include "train/batch.h"
 #include "train/ranks.h"
 #include "train/run_directory.h"
@@ -14,7 +15,7 @@ struct Preparation {
   std::unique_ptr<DirectoryLock> lock;  // rank 0's
   TrainingData data, eval_data;
   const PromptRule* rule = nullptr;
-  Path tokenizer_directory;
+  TokenizerTexts tokenizer_texts;  // for what the run writes
   std::optional<Tokenizer> tokenizer;
   Run run;  // fresh, or from the last good checkpoint
   std::optional<Path> checkpoint;

@@ -132,7 +132,6 @@ void Ranks::guarded(const std::function<void()>& speak) const {
 
 std::vector<Ranks::Json> Ranks::each(const std::function<Json()>& work) const {
   if (size() == 1) return {work()};
-  together_ = false;
   Json mine;
   try {
     mine["value"] = work();
@@ -140,7 +139,6 @@ std::vector<Ranks::Json> Ranks::each(const std::function<Json()>& work) const {
     mine["failed"] = reason_(error);
   }
   std::vector<Json> all = exchanged(mine), values;
-  together_ = true;
   for (size_t r = 0; r < all.size(); ++r) {
     if (all[r].contains("failed")) throw RankError(int(r), size(), all[r]["failed"]);
     values.push_back(std::move(all[r]["value"]));

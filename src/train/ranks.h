@@ -71,9 +71,11 @@ class Ranks {
   // On rank 0 all ranks' tensors (float32, on the CPU), elsewhere nothing.
   std::map<std::string, torch::Tensor> gathered(std::map<std::string, torch::Tensor> own) const;
 
-  // Whether all ranks stand at the same place, as far as this one knows: they may speak with each
-  // other although an exception is on its way. Not so where it is one rank's alone.
-  bool together() const { return size() == 1 || together_; }
+  // Whether all ranks have this exception on its way: they may speak with each other. What is one
+  // rank's alone finds the others elsewhere.
+  bool together(const std::exception& error) const {
+    return size() == 1 || dynamic_cast<const RankError*>(&error);
+  }
   // Whether this rank is to tell why the run ends; another rank does else.
   bool tells(const std::exception& error) const;
   // With the rank's name where there are several.
@@ -89,7 +91,6 @@ class Ranks {
   RankPlace place_;
   Reason reason_ = nullptr;
   std::unique_ptr<Links> links_;
-  mutable bool together_ = false;
 };
 
 // One process alone.

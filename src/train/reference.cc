@@ -1,5 +1,6 @@
 #include "train/reference.h"
 
+#include <chrono>
 #include <cmath>
 #include <filesystem>
 #include <limits>
@@ -7,36 +8,72 @@
 #include "base/error.h"
 #include "base/json.h"
 #include "base/sha256.h"
+#include "base/stop.h"
 #include "io/safetensors.h"
 #include "train/device.h"
 #include "train/parameters.h"
+#include "train/stop_signal.h"
 
 namespace revenant {
 namespace {
 
-std::string key_of(const std::string& model, const TrainingSet& set, const BatchOptions& options,
-                   bool bf16) {
+namespace fs = std::filesystem;
+
+// What is computed from: the model as it is used.
+struct Reference {
+  Path directory;
+  std::vector<std::string> settings;
+  BaseOf base;
+};
+Reference reference_of(const Recipe& recipe) {
+  if (!recipe.reference.empty()) return {recipe.reference, {}, {}};
+  return {recipe.model, recipe.config_set, base_of(recipe)};  // what the run began as
+}
+
+std::string key_of(const std::string& model, const TokenizerTexts& tokenizer,
+                   const TrainingSet& set, const BatchOptions& options, bool bf16) {
   Sha256 digest;
   digest.add(model).add(set.sha256);
+  for (const auto& [name, text] : tokenizer) digest.add(name + " " + sha256_of(text) + " ");
   for (const auto& [ours, theirs] : set.recipe.fields) digest.add(ours + ": " + theirs + " ");
+  for (const std::string& task : set.recipe.tasks) digest.add("task " + task + " ");
   for (const Row& row : set.rows)
     for (const Picture& picture : row.images)
       if (!picture.inside)
-        digest.add(std::to_string(std::filesystem::file_size(picture.file)) + " ");
+        digest.add(std::to_string(fs::file_size(picture.file)) + " " +
+                   std::to_string(fs::last_write_time(picture.file).time_since_epoch().count()) +
+                   " ");
   digest.add(std::to_string(options.count_end_token) + std::to_string(options.as_inferred) +
              std::to_string(options.max_length) + std::to_string(bf16) +
              std::to_string(int(options.exif)));
   return digest.digits().substr(0, 24);
 }
 
-// Each picture is looked at once, whatever is asked about it.
-ReferenceScores computed(const TorchModel& model, const BatchMaker& maker, const TrainingSet& set,
-                         bool bf16) {
-  constexpr double none = std::numeric_limits<double>::quiet_NaN();
-  ReferenceScores scores{std::vector<double>(set.rows.size(), none),
-                         std::vector<double>(set.rows.size(), none)};
+ReferenceScores nothing_known(size_t rows) {
+  const std::vector<double> none(rows, std::numeric_limits<double>::quiet_NaN());
+  return {none, none};
+}
+
+bool any_known(const ReferenceScores& scores, const RowGroup& group) {
+  for (size_t row = group.begin; row < group.end; ++row)
+    if (!std::isnan(scores.chosen[row])) return true;
+  return false;
+}
+
+// Adds to `scores` what is not known yet, and has it kept now and then. Each picture is looked at
+// once, whatever is asked about it.
+void compute(const TorchModel& model, const BatchMaker& maker, const TrainingSet& set, bool bf16,
+             ReferenceScores& scores, const std::function<void()>& keep) {
+  using Clock = std::chrono::steady_clock;
   const torch::NoGradGuard no_grad;
+  auto kept = Clock::now();
   for (const RowGroup& group : set.groups) {
+    if (any_known(scores, group)) continue;
+    if (stop_signal || Clock::now() - kept > std::chrono::seconds(30)) {
+      keep();
+      kept = Clock::now();
+    }
+    if (stop_signal) throw Stopped();
     const Pick pick{&set, group, 0};
     const TorchBatch batch = maker.make({&pick, 1});
     if (batch.pairs.empty()) continue;
@@ -47,7 +84,6 @@ ReferenceScores computed(const TorchModel& model, const BatchMaker& maker, const
       scores.rejected[pair.row] = sums[pair.rejected].item<double>();
     }
   }
-  return scores;
 }
 
 void save(const Path& file, const ReferenceScores& scores) {
@@ -74,37 +110,42 @@ ReferenceScores read(const Path& file, size_t rows) {
 
 }  // namespace
 
-void add_reference(const Recipe& recipe, const PromptRule& rule, const Tokenizer& tokenizer,
-                   const std::function<void(const std::string&)>& tell, TrainingData& data,
-                   TrainingData& eval_data) {
-  const bool own = recipe.reference.empty();  // what the run began as
-  const Path directory = own ? recipe.model : recipe.reference;
-  const std::vector<std::string> settings = own ? recipe.config_set : std::vector<std::string>();
-  const Checkpoint checkpoint = Checkpoint::open(directory);
-  const BaseOf base = own ? base_of(recipe) : BaseOf();
-  const std::string model_digest =
-      digest_of_weights(checkpoint.files(), with_settings(checkpoint.config(), settings)) +
-      (base ? recipe_keys(recipe).at("quantize").value : "");
+std::string reference_digest(const Recipe& recipe) {
+  const Reference reference = reference_of(recipe);
+  const Checkpoint checkpoint = Checkpoint::open(reference.directory);
+  return digest_of_weights(checkpoint.files(),
+                           with_settings(checkpoint.config(), reference.settings)) +
+         (reference.base ? recipe_keys(recipe).at("quantize").value : "");
+}
+
+void add_reference(const Recipe& recipe, Preparation& p, const Tell& tell) {
+  const Reference reference = reference_of(recipe);
+  const std::string model_digest = p.run.state.run.at("reference");
   std::optional<TorchModel> model;  // opened where something is to be computed
   const auto fill = [&](TrainingSet& set, BatchOptions options) {
     options.questions_per_picture = std::numeric_limits<int>::max();
-    const std::string key = key_of(model_digest, set, options, recipe.bf16);
-    const Path file = set.recipe.path.string() + ".reference-" + key + ".safetensors";
-    if (std::filesystem::exists(file)) {
+    const std::string stem = set.recipe.path.string() + ".reference-" +
+                             key_of(model_digest, p.tokenizer_texts, set, options, recipe.bf16);
+    const Path file = stem + ".safetensors", part = stem + ".part";
+    if (fs::exists(file)) {
       set.reference = read(file, set.rows.size());
       return;
     }
     tell("computing what the reference model says of " + set.recipe.path.string());
     if (!model) {
-      model = load_to_train(directory, settings, base);
+      model = load_to_train(reference.directory, reference.settings, reference.base);
       move_to(*model, device_of(recipe.device));
     }
-    const BatchMaker maker{model->config, tokenizer, rule, tile_rule(model->config), options};
-    set.reference = computed(*model, maker, set, recipe.bf16);
+    ReferenceScores scores =
+        fs::exists(part) ? read(part, set.rows.size()) : nothing_known(set.rows.size());
+    const BatchMaker maker{model->config, *p.tokenizer, *p.rule, tile_rule(model->config), options};
+    compute(*model, maker, set, recipe.bf16, scores, [&] { save(part, scores); });
+    set.reference = std::move(scores);
     save(file, set.reference);
+    fs::remove(part);
   };
-  for (TrainingSet& set : data.sets) fill(set, batch_options(recipe));
-  for (TrainingSet& set : eval_data.sets) fill(set, evaluation_options(recipe));
+  for (TrainingSet& set : p.data.sets) fill(set, batch_options(recipe));
+  for (TrainingSet& set : p.eval_data.sets) fill(set, evaluation_options(recipe));
 }
 
 }  // namespace revenant

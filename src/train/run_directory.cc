@@ -24,12 +24,13 @@ using Json = nlohmann::json;
   throw Error("train", file.string(), std::string(what) + ": " + std::strerror(errno));
 }
 
-// The lines up to `step`, whole ones.
-std::string lines_up_to(const std::string& text, int step) {
+// The lines up to `step`, whole ones; without its evaluation's where that is still due.
+std::string lines_up_to(const std::string& text, int step, bool evaluation_due) {
   std::string kept;
   for (size_t begin = 0, end; (end = text.find('\n', begin)) != text.npos; begin = end + 1) {
     const Json line = Json::parse(text.substr(begin, end - begin), nullptr, false);
     if (!line.is_object() || line.value("step", Json()) > Json(step)) break;
+    if (evaluation_due && line.contains("eval_loss") && line.value("step", 0) == step) break;
     kept += text.substr(begin, end + 1 - begin);
   }
   return kept;
@@ -112,9 +113,9 @@ DirectoryLock::DirectoryLock(const Path& directory) {
 
 DirectoryLock::~DirectoryLock() { ::close(fd_); }
 
-StepLog::StepLog(const Path& file, int step) : file_(file) {
+StepLog::StepLog(const Path& file, int step, bool evaluation_due) : file_(file) {
   const std::string before = fs::exists(file) ? read_file(file) : "";
-  const std::string kept = lines_up_to(before, step);
+  const std::string kept = lines_up_to(before, step, evaluation_due);
   if (kept != before) write_file(file, kept);
   fd_ = ::open(file.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0644);
   if (fd_ < 0) fail(file, "cannot open");

@@ -23,8 +23,9 @@ class DirectoryLock {
 // A file of one JSON object a line, each with the "step" after which it was written.
 class StepLog {
  public:
-  // Goes on after `step`: lines of later steps, and one that was broken off, are cut away.
-  StepLog(const Path& file, int step);
+  // Goes on after `step`: lines of later steps, and one that was broken off, are cut away; so is
+  // the evaluation after `step` where it is still to be made.
+  StepLog(const Path& file, int step, bool evaluation_due = false);
   ~StepLog();
   StepLog(const StepLog&) = delete;
   void write(const nlohmann::json& line);  // throws Error

@@ -17,6 +17,9 @@
 #include "base/error.h"
 #include "base/json.h"
 #include "base/sha256.h"
+#include "data/dataset.h"
+#include "store/model_files.h"
+#include "text/tokenizer_files.h"
 #include "train/recipe.h"
 #include "train/run_directory.h"
 
@@ -47,10 +50,39 @@ std::vector<std::string> settings_of(const SweepRun& run, size_t step) {
   return settings;
 }
 
+// Of files, each read once for all runs.
+class Digests {
+ public:
+  Json of_rows(const std::vector<Path>& files) {
+    Json all = Json::array();
+    for (const Path& file : files) all.push_back(kept(file, [&] { return digest_of_rows(file); }));
+    return all;
+  }
+  Json of_model(const Path& directory) {
+    return kept(directory, [&] { return ModelFiles::open(directory).digest(); });
+  }
+  Json of_tokenizer(const Path& directory) {
+    return kept(directory / "tokenizer", [&] {
+      Json texts = Json::object();
+      for (const auto& [name, text] : read_tokenizer_texts(directory))
+        texts[name] = sha256_of(text);
+      return sha256_of(json_text(texts));
+    });
+  }
+
+ private:
+  template <class Make>
+  const std::string& kept(const Path& key, const Make& make) {
+    const auto it = digests_.find(key);
+    return it != digests_.end() ? it->second : digests_.emplace(key, make()).first->second;
+  }
+  std::map<Path, std::string> digests_;
+};
+
 // What a run begins as, with the content of the files that decide about it and that its trainings
 // do not look at again once they are finished. Throws Error where a recipe is wrong.
-Json identity_of(const Sweep& sweep, const SweepRun& run) {
-  Json steps = Json::array(), evaluations = Json::array();
+Json identity_of(const Sweep& sweep, const SweepRun& run, Digests& digests) {
+  Json steps = Json::array(), evaluations = Json::object();
   for (size_t step = 0; step < sweep.steps.size(); ++step) {
     const Recipe recipe = read_recipe(sweep.steps[step], settings_of(run, step));
     if (recipe.lora.on())
@@ -60,26 +92,41 @@ Json identity_of(const Sweep& sweep, const SweepRun& run) {
     for (const auto& [key, entry] : recipe_keys(recipe))
       if (key != "output_dir" && key != "model") keys[key] = entry.value;
     if (!recipe.config.empty()) keys["config"] = sha256_of_file(recipe.config);
+    if (!recipe.tower.empty()) keys["tower"] = digests.of_model(recipe.tower);
+    if (!recipe.tokenizer.empty()) keys["tokenizer"] = digests.of_tokenizer(recipe.tokenizer);
+    std::vector<Path> rows;
+    for (const RecipeData& set : recipe.data) rows.push_back(set.path);
+    keys["rows"] = digests.of_rows(rows);
     steps.push_back(std::move(keys));
   }
-  for (const SweepEvaluation& e : sweep.evaluations) {
-    Json data = Json::array();
-    for (const Path& file : e.data) data.push_back(file.string());
-    evaluations.push_back(
-        {{"name", e.name}, {"data", data}, {"pictures", e.pictures}, {"limit", e.limit}});
-  }
+  for (const SweepEvaluation& e : sweep.evaluations)
+    evaluations[e.name] = {{"data", digests.of_rows(e.data)},
+                           {"pictures", e.pictures},
+                           {"limit", e.limit},
+                           {"predict", e.predict}};
   return {{"steps", steps}, {"evaluate", evaluations}};
 }
 
 Path identity_file(const SweepRun& run) { return run.directory / "run.json"; }
 
-// A run goes on only as what it began as: finished parts are not looked at again.
-void check_same(const SweepRun& run, const Json& identity) {
+// A run goes on only as what it began as: finished parts are not looked at again. Evaluations may
+// be added; `identity` gets those that it had before.
+void check_same(const SweepRun& run, Json& identity) {
   const Path file = identity_file(run);
-  if (fs::exists(file) && read_json(file, "sweep") != identity)
-    throw Error("sweep", file.string(),
-                "the recipes and settings that this run began with (else another output_dir)",
-                "others");
+  if (!fs::exists(file)) return;
+  const auto refuse = [&](const std::string& place, const std::string& what) {
+    throw Error("sweep", file.string() + place,
+                what + " that this run began with (else another output_dir)", "others");
+  };
+  const Json before = read_json(file, "sweep");
+  if (before.value("steps", Json()) != identity["steps"])
+    refuse("", "the recipes, settings and files");
+  const Json evaluations = before.value("evaluate", Json::object());
+  for (const auto& [name, evaluation] : evaluations.items()) {
+    Json& now = identity["evaluate"][name];
+    if (now.is_null()) now = evaluation;
+    if (now != evaluation) refuse(": " + name, "the evaluation");
+  }
 }
 
 // With the signals' usual meaning from its first moment on.
@@ -149,10 +196,9 @@ class Running {
         lock_(sweep.output_dir),
         runs_(runs_of(sweep)) {
     std::signal(SIGCHLD, SIG_DFL);  // whoever started us may have had it ignored
-    for (const SweepEvaluation& e : sweep.evaluations)
-      for (const Path& file : e.data) (void)MappedFile(file);  // throws now, not after hours
+    Digests digests;                // a file that is not there throws now, not after hours
     for (const SweepRun& run : runs_) {
-      identities_.push_back(identity_of(sweep, run));
+      identities_.push_back(identity_of(sweep, run, digests));
       check_same(run, identities_.back());
     }
     for (const SweepRun& run : runs_)
@@ -338,6 +384,8 @@ std::optional<SweepProcess> next_process(const Sweep& sweep, const SweepRun& run
                                       step_directory(run, sweep.steps.size() - 1).string(),
                                       "--limit",
                                       std::to_string(e.limit),
+                                      "--predict",
+                                      std::to_string(e.predict),
                                       "--json",
                                       output.string()};
     for (const Path& data : e.data) words.insert(words.end(), {"--data", data.string()});

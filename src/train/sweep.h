@@ -18,6 +18,7 @@ struct SweepEvaluation {
   std::vector<Path> data;
   std::string pictures = "own";  // or blank, shuffle
   int limit = 0;                 // rows a file; 0: all
+  int predict = 16;              // most tokens of an answer
 };
 
 struct SweepArm {

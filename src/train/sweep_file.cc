@@ -84,7 +84,7 @@ auto named(const std::vector<Section>& sections, const Of& of) {
 }
 
 SweepEvaluation evaluation_of(const Section& part) {
-  part.keys({"name", "data", "pictures", "limit"});
+  part.keys({"name", "data", "pictures", "limit", "predict"});
   SweepEvaluation e;
   e.name = part.own_name();
   if (e.name == "run") part.fail("name", "another name, for run.json is the run's own");
@@ -94,6 +94,8 @@ SweepEvaluation evaluation_of(const Section& part) {
     part.fail("pictures", "own, blank or shuffle");
   e.limit = part.value_or("limit", "a number from 0 up", 0);
   if (e.limit < 0) part.fail("limit", "a number from 0 up");
+  e.predict = part.value_or("predict", "a positive number", e.predict);
+  if (e.predict < 1) part.fail("predict", "a positive number");
   return e;
 }
 

@@ -37,6 +37,11 @@ class Builder {
         journal_(options.files.journal, run_of(options), rows.size()),
         writer_(options.writer),
         judge_(options.judge) {
+    const Url &to = options.writer.url, &from = options.judge.url;
+    if (to.host == from.host && to.port == from.port) {
+      writer_.stands_with(judge_);
+      judge_.stands_with(writer_);
+    }
     take_review();
   }
 
@@ -93,11 +98,18 @@ class Builder {
     for (const auto& [row, word] : read_review(options_.files.review, rows_))
       if (journal_.history(row).person != word) journal_.add_word(row, word);
   }
+  // What it said is in the journal, but for words of the last moment: those stay.
   void write_review(const std::vector<Open>& queued) const {
-    if (!queued.empty())
-      write_file(options_.files.review, review_text(rows_, queued));
+    const Path& file = options_.files.review;
+    const auto tried = [&](size_t row, const std::string& answer) {
+      return std::ranges::any_of(journal_.history(row).tries,
+                                 [&](const Said& said) { return answer_in(said.text) == answer; });
+    };
+    const std::string text = review_text(rows_, queued, file, tried);
+    if (!text.empty())
+      write_file(file, text);
     else
-      std::filesystem::remove(options_.files.review);  // what it said is in the journal
+      std::filesystem::remove(file);
   }
 
   void count(TriplesReport& report, size_t row, const Standing& standing) const {

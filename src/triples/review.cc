@@ -1,5 +1,8 @@
 #include "triples/review.h"
 
+#include <filesystem>
+#include <map>
+
 #include "base/json.h"
 #include "text/letter_case.h"
 
@@ -32,9 +35,29 @@ size_t row_at(const json& entry, const Place& place, std::span<const Row> rows) 
 
 }  // namespace
 
-std::string review_text(std::span<const Row> rows, std::span<const Open> open) {
+std::string review_text(std::span<const Row> rows, std::span<const Open> open, const Path& before,
+                        const std::function<bool(size_t row, const std::string&)>& tried) {
+  std::map<size_t, json> entries;  // of `before`, by row counted from 1
+  if (std::filesystem::exists(before))
+    for (json& entry : read_json(before, "triples", most_bytes))
+      if (entry.is_object() && entry.value("row", json()).is_number_unsigned()) {
+        const size_t row = entry["row"].get<size_t>();
+        entries[row] = std::move(entry);
+      }
+  const auto by_person = [&](size_t index) {
+    const auto it = entries.find(index + 1);
+    if (it == entries.end() || it->second.value("question", json()) != rows[index].last_question())
+      return false;
+    const json rejected = it->second.value("rejected", json());
+    return it->second.value("verdict", json("")) != "" ||
+           (rejected.is_string() && !tried(index, rejected.get<std::string>()));
+  };
   json list = json::array();
   for (const auto& [index, standing] : open) {
+    if (by_person(index)) {
+      list.push_back(entries.at(index + 1));
+      continue;
+    }
     const Row& row = rows[index];
     json entry = {{"row", index + 1},
                   {"question", row.last_question()},
@@ -46,7 +69,9 @@ std::string review_text(std::span<const Row> rows, std::span<const Open> open) {
     for (const Picture& picture : row.images) entry["pictures"].push_back(picture.name());
     list.push_back(std::move(entry));
   }
-  return json_text(list, 1) + "\n";
+  for (auto it = entries.upper_bound(rows.size()); it != entries.end(); ++it)
+    list.push_back(it->second);
+  return list.empty() ? "" : json_text(list, 1) + "\n";
 }
 
 std::vector<Reviewed> read_review(const Path& file, std::span<const Row> rows) {

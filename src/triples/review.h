@@ -1,6 +1,7 @@
 // The file in which a person says what becomes of the rows that the models leave open.
 #pragma once
 
+#include <functional>
 #include <span>
 
 #include "triples/standing.h"
@@ -13,7 +14,11 @@ struct Open {
   size_t row;  // counted from 0
   Standing standing;
 };
-std::string review_text(std::span<const Row> rows, std::span<const Open> open);
+// Of `before`, the file as it stands (it need not), stay: what a person has written about rows that
+// are open still (a verdict, or a `rejected` that `tried` does not know as a model's), and what is
+// not about `rows`. Empty where nothing is open.
+std::string review_text(std::span<const Row> rows, std::span<const Open> open, const Path& before,
+                        const std::function<bool(size_t row, const std::string&)>& tried);
 
 // What was said in it so far. Throws Error, naming entry and field, where it says anything else.
 struct Reviewed {

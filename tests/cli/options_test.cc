@@ -74,6 +74,8 @@ class Options : public Cli {
   std::vector<OptionRow> golden_rows() const;
   std::vector<OptionRow> synth_rows() const;
   std::vector<OptionRow> quantize_rows() const;
+  std::vector<OptionRow> imatrix_rows() const;
+  std::vector<OptionRow> quality_rows() const;
   std::vector<OptionRow> merge_rows() const;
   std::vector<OptionRow> graft_rows() const;
   std::vector<OptionRow> perplexity_rows() const;
@@ -586,7 +588,77 @@ std::vector<OptionRow> Options::quantize_rows() const {
       {"quantize", "--config-set", words, joined(words, {"--config-set", "revenant.trol=false"}),
        file},
       {"quantize", "--portable", words, joined(words, {"--portable"}), file},
+      {"quantize", "--imatrix", {}, {}, out, "", "QualityTest.AnImportanceMatrixWeighsTheErrors"},
+      {"quantize", "--match", words, joined(words, {"--match", "blk.*"}), file},
       {"quantize", "-t,--threads", {}, {}, out, "", "QuantizeFile.IsTheSameForAnyNumberOfThreads"}};
+}
+
+std::vector<OptionRow> Options::imatrix_rows() const {
+  write_rows("some.json", 0, 0);
+  write_rows("others.json", 1, 1);
+  const Words tail = {"--data", at("some.json"), "-o", at("m.imatrix")},
+              words = joined({"imatrix", "-m", model_}, tail);
+  const Shown file = [this](const Outcome&) { return read_file(place_ / "m.imatrix"); };
+  const auto with = [&](const char* option, const Words& more) {
+    return OptionRow{"imatrix", option, words, joined(words, more), file};
+  };
+  const auto as = [](const char* option, const char* where) {
+    return OptionRow{"imatrix", option, {}, {}, out, "", where};
+  };
+  return {{"imatrix", "-m,--model", words, joined({"imatrix", "-m", other_}, tail), file},
+          {"imatrix",
+           "--data",
+           words,
+           {"imatrix", "-m", model_, "--data", at("others.json"), "-o", at("m.imatrix")},
+           file},
+          with("--limit", {"--limit", "1"}),
+          with("--config-set", {"--config-set", "revenant.phantom=false"}),
+          with("--traverse", {"--traverse", "off"}),
+          with("--passes", {"--passes", "4"}),
+          with("--cache-type", {"--cache-type", "bf16"}),
+          as("--weights", "QualityTest.ImportanceThatDoesNotFitIsNamed"),
+          as("--cache-memory", "run's row"),
+          as("--fields", "eval's row"),
+          as("--exif", "eval's row"),
+          as("--max-pixels", "eval's row"),
+          as("-o,--output", "every row here: it is where they look"),
+          as("-t,--threads", "eval's row")};
+}
+
+std::vector<OptionRow> Options::quality_rows() const {
+  write_rows("some.json", 0, 0);
+  write_rows("others.json", 1, 1);
+  const Words tail = {"--data", at("some.json"), "--type", "q4_0", "-o", "json"},
+              words = joined({"quality", "-m", model_}, tail);
+  const auto with = [&](const char* option, const Words& more) {
+    return OptionRow{"quality", option, words, joined(words, more)};
+  };
+  const auto as = [](const char* option, const char* where) {
+    return OptionRow{"quality", option, {}, {}, out, "", where};
+  };
+  return {{"quality", "-m,--model", words, joined({"quality", "-m", other_}, tail)},
+          {"quality",
+           "--data",
+           words,
+           {"quality", "-m", model_, "--data", at("others.json"), "--type", "q4_0", "-o", "json"}},
+          with("--limit", {"--limit", "1"}),
+          with("--type", {"--type", "q8_0"}),
+          with("--file", {"--file", model_}),
+          with("-n,--predict", {"-n", "3"}),
+          {"quality",
+           "-o,--output",
+           words,
+           {"quality", "-m", model_, "--data", at("some.json"), "--type", "q4_0", "-o", "csv"}},
+          with("--config-set", {"--config-set", "revenant.phantom=false"}),
+          with("--traverse", {"--traverse", "off"}),
+          with("--passes", {"--passes", "4"}),
+          with("--cache-type", {"--cache-type", "bf16"}),
+          with("--weights", {"--weights", "q8_0"}),
+          as("--cache-memory", "run's row"),
+          as("--fields", "eval's row"),
+          as("--exif", "eval's row"),
+          as("--max-pixels", "eval's row"),
+          as("-t,--threads", "eval's row")};
 }
 
 // Rank 1 beside one matrix; `size` is of its numbers.
@@ -819,6 +891,8 @@ TEST_F(Options, EveryOptionHasARow) {
   add(golden_rows());
   add(synth_rows());
   add(quantize_rows());
+  add(imatrix_rows());
+  add(quality_rows());
   add(merge_rows());
   add(graft_rows());
   add(perplexity_rows());
@@ -841,20 +915,23 @@ TEST_F(Options, EveryOptionHasARow) {
   for (const std::string& option : found)
     EXPECT_TRUE(rows.contains(option)) << option << ": no row";
   for (const std::string& row : rows)
-    EXPECT_TRUE(found.contains(row) || row.starts_with("train ") || row.starts_with("graft ") ||
-                row.starts_with("sweep "))
+    EXPECT_TRUE(found.contains(row) || row.starts_with("train ") || row.starts_with("sweep "))
         << row << ": no such option";
 }
 
 TEST_F(Options, OfQuantizeArrive) {
   for (const OptionRow& row : quantize_rows()) check(row);
 }
+TEST_F(Options, OfImatrixArrive) {
+  for (const OptionRow& row : imatrix_rows()) check(row);
+}
+TEST_F(Options, OfQualityArrive) {
+  for (const OptionRow& row : quality_rows()) check(row);
+}
 TEST_F(Options, OfMergeArrive) {
   for (const OptionRow& row : merge_rows()) check(row);
 }
 TEST_F(Options, OfGraftArrive) {
-  if (run({"graft", "--help"}).err.find("revenant-train") != std::string::npos)
-    GTEST_SKIP() << "revenant-train is not built";
   for (const OptionRow& row : graft_rows()) check(row);
 }
 TEST_F(Options, OfPerplexityArrive) {

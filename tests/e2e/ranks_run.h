@@ -116,6 +116,15 @@ class RanksTest : public LittleRun {
         EXPECT_LE(std::abs(x - y), 1e-5 * std::abs(left[i][of].get<double>()))
             << key << " of line " << i + 1;
       }
+    // Of the step's first micro-batch, which is rank 0's.
+    const auto gates = [](const Json& line) {
+      return line.value("gate", Json::object()).value("mean", std::vector<double>());
+    };
+    for (size_t i = 0; i < left.size(); ++i) {
+      const std::vector<double> x = gates(left[i]), y = gates(right[i]);
+      ASSERT_EQ(x.size(), y.size());
+      for (size_t layer = 0; layer < x.size(); ++layer) EXPECT_NEAR(x[layer], y[layer], 1e-5);
+    }
   }
   // How often a run says why it ended.
   int times_told(const std::string& output) {

@@ -137,10 +137,43 @@ TEST_F(SweepTest, OtherSettingsAreRefusedAndFailuresToldAndTriedAgain) {
   write_sweep("BAD", "['learning_rate=0.01']");
   EXPECT_EQ(code("BAD"), 1);
   EXPECT_NE(
-      said("BAD").find("run.json: expected the recipes and settings that this run began with"),
+      said("BAD").find("run.json: expected the recipes, settings and files that this run began"),
       std::string::npos)
       << said("BAD");
   EXPECT_EQ(count(), 3);
+}
+
+// What finished runs were made from is not looked at again, so it must be what it was; what is
+// measured may grow.
+TEST_F(SweepTest, FilesMayNotChangeAndEvaluationsMayBeAdded) {
+  ASSERT_EQ(code("OUT"), 0) << said("OUT");
+  const std::string before = results("OUT");
+  const auto replaced = [&](const char* file, const std::string& from, const std::string& to) {
+    std::string text = read_file(root_ / file);
+    const size_t at = text.find(from);
+    EXPECT_NE(at, text.npos) << file;
+    write_file(root_ / file, text.replace(at, from.size(), to));
+  };
+  replaced("OUT.yaml", "groups:", "  - {name: short, data: [rows.json], predict: 1}\ngroups:");
+  ASSERT_EQ(code("OUT"), 0) << said("OUT");
+  std::istringstream lines(results("OUT")), old(before);
+  for (std::string line, was; std::getline(lines, line) && std::getline(old, was);) {
+    Json row = Json::parse(line);
+    EXPECT_EQ(row["evaluations"]["short"][0]["rows"], 20);
+    row["evaluations"].erase("short");
+    EXPECT_EQ(row, Json::parse(was));
+  }
+  replaced("OUT.yaml", "predict: 1", "predict: 2");
+  EXPECT_EQ(code("OUT"), 1);
+  EXPECT_NE(said("OUT").find("run.json: short: expected the evaluation that this run began with"),
+            std::string::npos)
+      << said("OUT");
+  replaced("OUT.yaml", "predict: 2", "predict: 1");
+  replaced("rows.json", "a cat", "a bat");
+  EXPECT_EQ(code("OUT"), 1);
+  EXPECT_NE(said("OUT").find("run.json: expected the recipes, settings and files"),
+            std::string::npos)
+      << said("OUT");
 }
 
 // A sweep whose trainings take long, once the first has written its log.

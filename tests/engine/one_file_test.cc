@@ -166,6 +166,33 @@ INSTANTIATE_TEST_SUITE_P(, OneFileType,
                                          "Q4_K_M", "Q4_1", "Q4_0"),
                          [](const auto& type) { return std::string(type.param); });
 
+// Rows too narrow for blocks, and 16 bits of another kind.
+TEST(OneFile, WhatIsNotQuantisedIsTheFilesToo) {
+  const Temporary place;
+  const Path directory = place.path / "m", file = place.path / "m.gguf";
+  write_random_phantom(directory, 5);  // F32, most rows of 16
+  const std::vector<float> wide = logits_of(Model(directory, {.threads = 2}));
+  for (const char* name : {"BF16", "Q8_0"}) {
+    const QuantizeType& type = quantize_type(name);
+    const Model while_read(directory, {.threads = 2, .weights = type});
+    quantize(directory, file, type, {.threads = 2});
+    // Of bf16 files it is the reader who says whether inputs are rounded too.
+    const bool brain = type.most == Format::bf16;
+    const Model model(file, {.threads = 2, .weights = brain ? std::optional(type) : std::nullopt});
+    const auto expected = matrices_of(while_read.native().weights),
+               found = matrices_of(model.native().weights);
+    for (size_t i = 0; i < expected.size(); ++i) {
+      EXPECT_EQ(expected[i]->format, found[i]->format) << name << i;
+      EXPECT_TRUE(same_bytes(*found[i], *expected[i])) << name << i;
+      EXPECT_EQ(expected[i]->brain_inputs, found[i]->brain_inputs) << name << i;
+    }
+    EXPECT_EQ(while_read.cache_type(), model.cache_type());
+    EXPECT_EQ(logits_of(model), logits_of(while_read));
+    EXPECT_NE(logits_of(model), wide);
+    EXPECT_LT(distance(logits_of(model), wide), brain ? 0.1 : 0.05) << name;
+  }
+}
+
 // Of the whole model, tower and projector too, against f32: the middle one of three, which more
 // bits make smaller.
 TEST(OneFile, LogitsStayNearThoseOfTheDirectory) {

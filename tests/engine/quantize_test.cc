@@ -7,6 +7,7 @@
 
 #include "base/error.h"
 #include "base/json.h"
+#include "engine/model.h"
 #include "engine/synth.h"
 #include "io/gate_file.h"
 #include "io/gguf.h"
@@ -193,6 +194,12 @@ TEST(QuantizeFile, NumbersThatTheFormatLacksAreRefused) {
             "[quantize] language_model.model.layers.1.mlp.up_proj.weight: expected numbers up to "
             "65504, found 70000.000000");
   EXPECT_EQ(complaint(with(70000), out, "BF16"), "none");
+  // Scales and minima of blocks are F16.
+  for (const char* type : {"Q8_0", "Q4_1", "Q5_K"})
+    EXPECT_NE(complaint(with(-70000), out, type).find("numbers up to 65504, found -70000"),
+              std::string::npos)
+        << type;
+  EXPECT_THROW(Model(with(70000), {.threads = 1, .weights = quantize_type("Q4_0")}), Error);
   EXPECT_THROW(quantize_type("Q3_K"), Error);
 }
 

@@ -31,8 +31,9 @@ Weights<Weight> in_format(Weights<Weight> w, Format format, Threads& threads) {
     for (Linear<Weight>* linear : {&l.attention.q, &l.attention.k, &l.attention.v, &l.attention.o,
                                    &l.mlp.gate, &l.mlp.up, &l.mlp.down}) {
       const Packed plain = linear->weight.packed;
-      linear->weight.packed = quantise(format, plain.rows, plain.columns, threads,
-                                       [&](int row, float* out) { plain.unpack_row(row, out); });
+      linear->weight.packed =
+          packed_floats(format, plain.rows, plain.columns, threads,
+                        [&](int row, float* out) { plain.unpack_row(row, out); });
     }
   return w;
 }

@@ -327,9 +327,9 @@ TEST(Invariants, LongLoopsAskWithin) {
   // 4.3e9 multiplications in four parts, and the last one's rest.
   const Tensor x = random(1025, 1, 1024, 1), w = random(4100, 1, 1024, 2);
   Linear<Weight> linear;
-  linear.weight.packed = quantise(Format::q8_0, w.rows, w.width, pool, [&](int row, float* out) {
-    std::copy_n(w.row(row), w.width, out);
-  });
+  linear.weight.packed =
+      packed_floats(Format::q8_0, w.rows, w.width, pool,
+                    [&](int row, float* out) { std::copy_n(w.row(row), w.width, out); });
   EXPECT_TRUE(same(plain.linear(linear, x), asks.linear(linear, x)));
   EXPECT_GE(asked, 4);
   EXPECT_LE(asked, 6);

@@ -1,6 +1,8 @@
 // Adapters: what trains, what is written, going on, merging.
 #include "train/adapters.h"
 
+#include <numeric>
+
 #include "io/safetensors.h"
 #include "over_base.h"
 #include "store/merge.h"
@@ -141,6 +143,91 @@ TEST_F(AdaptersTest, DropoutIsForTrainingAlone) {
   EXPECT_NEAR(mask.mean().item<double>(), 1, 0.03);
   EXPECT_EQ((mask == 0).logical_or(mask == 1 / 0.75f).sum().item<int64_t>(), 10000);
 }
+
+TEST_F(AdaptersTest, AnEvaluationDropsNothing) {
+  Recipe r = lora("tuned");
+  r.lora.settings.dropout = 0.5;
+  r.eval_data = r.data, r.max_steps = r.eval_steps = 6;
+  ASSERT_TRUE(train(r));
+  const TrainingData data = read_training_data(r.data, false);
+  const Tokenizer tokenizer = Tokenizer::open(root_ / "base");
+  r.lora.settings.dropout = 0;
+  const TorchModel model = adapted(r);
+  const BatchMaker maker{model.config, tokenizer, prompt_rule(PromptFamily::phantom_qwen2),
+                         tile_rule(model.config), evaluation_options(r)};
+  const auto picks = picks_in_order(data, 8);
+  SideBySide threads(1);
+  const StepLoss loss = measure(
+      model, objective_of({}), picks.size(), [&](size_t i) { return maker.make(picks[i]); }, false,
+      threads);
+  EXPECT_NEAR(log_of(r.output_dir).back()["eval_loss"].get<double>(), loss.loss, 1e-5);
+}
+
+// As each backbone fuses its matrices, and beside the picture's own low-rank branches.
+class AdaptersOver : public testing::TestWithParam<std::string> {
+ protected:
+  static nlohmann::json config() {
+    if (GetParam() == "internlm_clip") return small_clip_config();
+    nlohmann::json config = small_config_with_ids();
+    config["llm_config"]["model_type"] = GetParam();
+    return config;
+  }
+  // What it says of a picture and six words.
+  static torch::Tensor logits(const TorchModel& model) {
+    const torch::NoGradGuard no_grad;
+    const int picture = model.config.tokens_per_tile(), side = model.config.vision.image;
+    std::vector<int64_t> ids(size_t(picture) + 6, 7);
+    std::vector<uint8_t> shows(ids.size(), 0);
+    std::fill_n(shows.begin() + 2, picture, uint8_t(1));
+    std::iota(ids.end() - 4, ids.end(), 10);
+    Step step;
+    step.add(0, 0, int(ids.size()), int(ids.size()), true, shows);
+    const torch::Tensor pixels = torch::linspace(-1, 1, int64_t(3) * side * side);
+    return forward(model, step, ids, see(model, pixels.view({1, 3, side, side})));
+  }
+  Recipe recipe() const {
+    Recipe r;
+    r.model = place_.path / "base", r.trainable = {"projector"};
+    if (GetParam() == "internlm_clip") r.trainable.emplace_back("image_lora");
+    r.lora = {{4, 8, 0}, {"language", "vision"}};
+    return r;
+  }
+  TorchModel fresh() const {
+    TorchModel model = load_to_train(recipe().model, {});
+    set_trainable(model, recipe());
+    add_adapters(model, recipe());
+    return model;
+  }
+
+  const Temporary place_;
+};
+
+TEST_P(AdaptersOver, KeptReadAndMergedTheySayTheSame) {
+  const Path base = place_.path / "base", kept = place_.path / "kept";
+  for (const Path& place : {base, kept}) fs::create_directories(place);
+  save_torch_model(init_torch_model(config(), 3), base, DType::f32);
+  const TorchModel trained_model = fresh();
+  const torch::Tensor before = logits(trained_model);
+  torch::manual_seed(5);
+  {
+    const torch::NoGradGuard no_grad;
+    for (auto& [name, weight] : trained(trained_model))
+      weight.detach().add_(torch::randn_like(weight) * 0.1);
+  }
+  const torch::Tensor said = logits(trained_model);
+  EXPECT_GT((said - before).abs().max().item<double>(), 1e-2);
+  save_trained(trained_model, kept, DType::f32);
+  TorchModel read = fresh();
+  load_adapters(read, kept);
+  for (const auto& [name, weight] : trained_model.parameters)
+    EXPECT_TRUE(torch::equal(weight, read.parameters.at(name))) << name;
+  merge_adapter(base, kept, place_.path / "merged");
+  EXPECT_TRUE(torch::allclose(logits(load_torch_model(place_.path / "merged")), said, 1e-4, 1e-5));
+}
+
+INSTANTIATE_TEST_SUITE_P(Backbones, AdaptersOver,
+                         testing::Values("qwen2", "internlm2", "phi3", "internlm_clip"),
+                         [](const auto& info) { return info.param; });
 
 TEST_F(AdaptersTest, WhatMakesNoSenseIsRefused) {
   Recipe r = lora("refused", {"language", "blk.*.attn_x.weight"});

@@ -1,5 +1,5 @@
 // Fresh weights: where the tower's heads look before anything is learnt.
-#include "train/fresh.h"
+#include "store/fresh.h"
 
 #include <gtest/gtest.h>
 

@@ -282,7 +282,7 @@ TEST_F(GoingOn, OldCheckpointsGoAndLaterOnesStay) {
   const auto save = [&](int step, int best_step = 0) {
     TrainerState state;
     state.global_step = step, state.best_step = best_step;
-    save_checkpoint(output, one.model, optimizer.state(), state, output / "tokenizer", 1);
+    save_checkpoint(output, one.model, optimizer.state(), state, {}, 1);
   };
   for (const int step : {4, 5, 5}) save(step);
   EXPECT_EQ(checkpoints_in(output),
@@ -293,6 +293,34 @@ TEST_F(GoingOn, OldCheckpointsGoAndLaterOnesStay) {
                                output / "checkpoint-5"}));
   EXPECT_TRUE(fs::exists(output / "checkpoint-5/model.safetensors"));
   EXPECT_FALSE(fs::exists(output / "checkpoint-5.old"));
+}
+
+TEST_F(GoingOn, ACheckpointThatWasBeingReplacedIsPutBack) {
+  Recipe r = recipe("whole");
+  r.save_total_limit = 1;
+  ASSERT_TRUE(train(r));
+  const Path place = r.output_dir / "checkpoint-6";
+  fs::copy(place, place.string() + ".tmp", fs::copy_options::recursive);
+  fs::rename(place, place.string() + ".old");  // killed between the two renames
+  remove_leftovers(r.output_dir);
+  EXPECT_NO_THROW(check_manifest(place));
+  fs::copy(place, place.string() + ".old", fs::copy_options::recursive);  // killed after them
+  remove_leftovers(r.output_dir);
+  EXPECT_NO_THROW(check_manifest(place));
+  for (const char* end : {".tmp", ".old"}) EXPECT_FALSE(fs::exists(place.string() + end)) << end;
+}
+
+// After its preparation a run needs nothing of what its recipe names but the rows' pictures.
+TEST_F(GoingOn, WhatTheRecipeNamesMayGo) {
+  ASSERT_TRUE(train(recipe("first")));
+  Recipe r = recipe("second");
+  r.config.clear(), r.model = root_ / "first";
+  TrainWatch watch;
+  watch.progress = [&](size_t, size_t, const std::string&) { fs::remove_all(r.model); };
+  const std::string tokenizer = read_file(root_ / "first/tokenizer.json");
+  ASSERT_TRUE(train(r, watch));
+  for (const char* place : {"", "checkpoint-3", "checkpoint-6"})
+    EXPECT_EQ(read_file(r.output_dir / place / "tokenizer.json"), tokenizer) << place;
 }
 
 TEST_F(GoingOn, AnErrorSavesFirst) {
@@ -349,6 +377,42 @@ TEST_F(GoingOnWithEvaluation, AnEvaluationThatFailsKeepsItsStepAndIsMadeUpFor) {
   ASSERT_TRUE(train(r));
   for (const char* file : {"model.safetensors", "train.jsonl", "checkpoint-6/trainer_state.json"})
     EXPECT_EQ(read_file(root_ / "whole" / file), read_file(root_ / "failed" / file)) << file;
+}
+
+TEST_F(GoingOnWithEvaluation, ASignalWithinAnEvaluationIsHeeded) {
+  ASSERT_TRUE(train(evaluated("whole")));
+  const Recipe r = again("stopped");
+  TrainWatch watch;
+  int steps = 0;
+  watch.progress = [&](size_t, size_t, const std::string&) {
+    if (++steps == 4) stop_signal = SIGTERM;
+  };
+  EXPECT_FALSE(train(r, watch));
+  stop_signal = 0;
+  EXPECT_TRUE(read_trainer_state(r.output_dir / "checkpoint-4").evaluation_due);
+  // Killed when the evaluation was made up for, before the checkpoint said so.
+  const Json line = {{"step", 4}, {"eval_loss", 1}};
+  write_file(r.output_dir / "train.jsonl",
+             read_file(r.output_dir / "train.jsonl") + line.dump() + "\n");
+  ASSERT_TRUE(train(r));
+  for (const char* file : {"model.safetensors", "train.jsonl", "checkpoint-6/trainer_state.json"})
+    EXPECT_EQ(read_file(root_ / "whole" / file), read_file(root_ / "stopped" / file)) << file;
+}
+
+// A loss over other rows is not to be beaten.
+TEST_F(GoingOnWithEvaluation, AnotherEvaluationLooksForAnotherBest) {
+  const Recipe r = evaluated("run");
+  ASSERT_TRUE(train(r));
+  fs::resize_file(root_ / "run/checkpoint-6/model.safetensors", 10);  // goes on from the best
+  ASSERT_GT(read_trainer_state(checkpoints_in(r.output_dir)[1]).best_step, 0);
+  Json rows = Json::parse(read_file(root_ / "eval/rows.json"));
+  for (Json& row : rows) row["conversations"][1]["value"] = "a word that nobody has said";
+  write_file(root_ / "eval/rows.json", rows.dump());
+  std::vector<std::string> told;
+  ASSERT_TRUE(train(r, {[&](const std::string& line) { told.push_back(line); }}));
+  EXPECT_TRUE(std::ranges::any_of(
+      told, [](const auto& line) { return has(line, "the best checkpoint is looked for anew"); }));
+  EXPECT_EQ(log_of(r.output_dir).back()["best"], true);
 }
 
 TEST_F(GoingOnWithEvaluation, NothingToEvaluateIsToldBeforeTheFirstStep) {

@@ -1,5 +1,5 @@
 // A language model made to see says of a text what it said before.
-#include "train/graft.h"
+#include "engine/graft.h"
 
 #include "noise.h"
 #include "support/plain_model.h"

@@ -114,6 +114,52 @@ TEST(Quantized, WhatTheReleasedLoadersConvert) {
     EXPECT_FALSE(converts(part)) << part;
 }
 
+// Of models that were never released too: no list knows both mechanisms.
+TEST(Quantized, WhatIsLikeAReleasedOneKeepsItsMechanisms) {
+  for (const char* name : {"phantom-0.5b", "phantom-3.8b", "trol-7b"}) {
+    nlohmann::json config = released(name).config;
+    config["revenant"].update({{"phantom", true}, {"trol", true}, {"trol_gate", "per_layer"}});
+    const QuantizedBase base = released_base(parse_config(config, name));
+    EXPECT_FALSE(base.matrices.empty());
+    for (const std::string& matrix : base.matrices)
+      for (const char* part : {"trol_gating", "linear_", "gating_phantom"})
+        EXPECT_EQ(matrix.find(part), matrix.npos) << matrix;
+  }
+}
+
+// TroL's pictures: the only matrices that its release has in few bits.
+TEST(Quantized, ImageOnlyBranchesAreComputedFromFewBits) {
+  const Temporary place;
+  TorchModel model = init_torch_model(small_clip_config(), 2);
+  {
+    const torch::NoGradGuard no_grad;
+    for (auto& [name, weight] : model.parameters)
+      if (model.specs.at(name).role == Role::lora) weight.detach().normal_();
+  }
+  save_torch_model(model, place.path, DType::f32);
+  const TorchModel few = load_to_train(place.path, {}, released_base);
+  EXPECT_FALSE(few.quantized.empty());
+  const auto picture_logits = [](const TorchModel& of) {
+    const torch::NoGradGuard no_grad;
+    const int tokens = of.config.tokens_per_tile();
+    Step step;
+    step.add(0, 0, tokens + 2, tokens + 2, true, [&] {
+      std::vector<uint8_t> shows(size_t(tokens) + 2, 1);
+      shows.front() = shows.back() = 0;
+      return shows;
+    }());
+    const Tensor pixels = torch::linspace(-1, 1, 3 * 56 * 56).view({1, 3, 56, 56});
+    return forward(of, step, std::vector<int64_t>(size_t(tokens) + 2, 7), see(of, pixels));
+  };
+  const Tensor found = picture_logits(few), before = picture_logits(model);
+  for (const auto& [name, matrix] : few.quantized) {
+    EXPECT_EQ(model.specs.at(name).role, Role::lora) << name;
+    model.parameters[name] = dequantized(matrix, 0, matrix.rows);
+  }
+  EXPECT_TRUE(torch::allclose(found, picture_logits(model), 1e-4, 1e-5));
+  EXPECT_FALSE(torch::allclose(found, before, 1e-3, 1e-3));
+}
+
 TEST(Quantized, TheConfigurationSaysWhichMatrices) {
   const Config config = parse_config(released("phantom-7b").config, "config");
   for (const QuantizedBase& base :

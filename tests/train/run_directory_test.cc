@@ -31,6 +31,15 @@ TEST(StepLog, IsCutWhereARunGoesOn) {
   EXPECT_EQ(read_file(file), "");
 }
 
+TEST(StepLog, AnEvaluationThatIsDueIsWrittenAnew) {
+  const Temporary place;
+  const Path file = place.path / "train.jsonl";
+  const std::string before = "{\"eval_loss\":1,\"step\":2}\n{\"step\":3}\n{\"step\":4}\n";
+  write_file(file, before + "{\"eval_loss\":1,\"step\":4}\n");
+  StepLog(file, 4, true);
+  EXPECT_EQ(read_file(file), before);
+}
+
 TEST(StepLog, WhatWasBrokenOffGoesThoughItsStepsStay) {
   const Temporary place;
   const Path file = place.path / "train.jsonl";

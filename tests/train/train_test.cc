@@ -136,6 +136,20 @@ TEST_F(TrainTest, Bf16IsNearAndNotTheSame) {
   }
 }
 
+// At the released eta a ghost is lost in eight bits: both halves are alike, and the gates between
+// them learn nothing.
+TEST_F(TrainTest, Bf16KeepsTheGhosts) {
+  Recipe r = recipe("wide");
+  r.config_set = {"revenant.phantom_eta=1e-4"};
+  r.trainable = {"blk.*.phantom_gate*"}, r.max_steps = 1;
+  ASSERT_TRUE(train(r));
+  r.output_dir = root_ / "narrow", r.bf16 = true;
+  ASSERT_TRUE(train(r));
+  const double wide = log_of(root_ / "wide")[0]["grad_norm"];
+  EXPECT_GT(wide, 0);
+  EXPECT_NEAR(log_of(r.output_dir)[0]["grad_norm"].get<double>(), wide, 0.1 * wide);
+}
+
 // A weight that trains is never computed with as it was a step before: the same steps one by one.
 TEST_F(TrainTest, Bf16CopiesAreNeverStale) {
   Recipe r = recipe("bf16_steps");
@@ -238,6 +252,47 @@ TEST_F(TrainTest, AReferenceIsKeptAndNeverAnothers) {
   ASSERT_TRUE(train(other));
   EXPECT_EQ(kept().size(), 2u);
   EXPECT_GT(std::abs(log_of(root_ / "other")[0]["loss"].get<double>() - std::log(2)), 1e-4);
+  // A picture may be another of the same size.
+  fs::last_write_time(root_ / "images/3.png", fs::file_time_type::clock::now());
+  r.output_dir = root_ / "newer";
+  ASSERT_TRUE(train(r));
+  EXPECT_EQ(kept().size(), 3u);
+}
+
+// A signal while a reference is computed: what is known is kept, and not computed again.
+TEST_F(TrainTest, AReferenceIsGoneOnWith) {
+  ASSERT_TRUE(train(recipe("base")));
+  Recipe r = recipe("dpo");
+  r.config.clear(), r.model = root_ / "base";
+  r.objective.kind = ObjectiveConfig::Kind::dpo;
+  EXPECT_FALSE(train(r, {[](const std::string& line) {
+                       if (has(line, "computing what the reference")) stop_signal = SIGTERM;
+                     }}));
+  stop_signal = 0;
+  const auto kept = [&](const std::string& end) {
+    for (const auto& entry : fs::directory_iterator(root_))
+      if (has(entry.path(), "rows.json.reference-") && entry.path().string().ends_with(end))
+        return entry.path();
+    return Path();
+  };
+  EXPECT_TRUE(kept(".safetensors").empty());
+  const Path part = kept(".part");
+  ASSERT_FALSE(part.empty());
+  std::vector<double> chosen(48, NAN), rejected = chosen;
+  chosen[6] = -1, rejected[6] = -2, chosen[7] = -3, rejected[7] = -4;  // of one picture
+  const auto named = [](const char* name, const std::vector<double>& values) {
+    return NamedTensor{name,
+                       {DType::f64, {int64_t(values.size())}, std::as_bytes(std::span(values))}};
+  };
+  write_safetensors(part, {{named("chosen", chosen), named("rejected", rejected)}});
+  ASSERT_TRUE(train(r));
+  EXPECT_TRUE(kept(".part").empty());
+  const Safetensors file(kept(".safetensors"));
+  const auto* values = reinterpret_cast<const double*>(file.tensors().at("chosen").data.data());
+  for (size_t row = 0; row < 48; ++row) {
+    EXPECT_FALSE(std::isnan(values[row])) << row;
+    EXPECT_EQ(values[row] == -1 || values[row] == -3, row == 6 || row == 7) << row;
+  }
 }
 
 // Pictures with several rows are looked at once; each row has what it has alone. Evaluation has a
@@ -254,11 +309,13 @@ TEST_F(TrainTest, AReferenceIsThatOfEachRow) {
   const TorchModel model = load_torch_model(r.model);
   const Tokenizer tokenizer = Tokenizer::open(r.model);
   const PromptRule& rule = prompt_rule(prompt_family(model.config));
-  TrainingData data = read_training_data(r.data, true), eval_data = data;
-  add_reference(
-      r, rule, tokenizer, [](const std::string&) {}, data, eval_data);
+  Preparation p;
+  p.data = p.eval_data = read_training_data(r.data, true);
+  p.rule = &rule, p.tokenizer = tokenizer, p.tokenizer_texts = read_tokenizer_texts(r.model);
+  p.run.state.run = {{"reference", reference_digest(r)}};
+  add_reference(r, p, [](const std::string&) {});
   const BatchMaker maker{model.config, tokenizer, rule, tile_rule(model.config), batch_options(r)};
-  TrainingSet& set = data.sets[0];
+  TrainingSet& set = p.data.sets[0];
   ASSERT_EQ(set.reference.chosen.size(), rows.size());
   for (size_t row = 0; row < rows.size(); ++row) {
     const Pick alone{&set, {row, row + 1}, 0};
@@ -321,6 +378,39 @@ TEST_F(TrainTest, ADamagedPictureIsCounted) {
   alone.per_device_train_batch_size = 1, alone.max_steps = 24, alone.logging_steps = 24;
   ASSERT_TRUE(train(alone));
   EXPECT_EQ(log_of(root_ / "alone").back()["skipped_steps"], 2);
+}
+
+// That all rows of a step are left out is no number that is none.
+TEST_F(TrainTest, NanPolicyIsNotAboutRowsThatAreLeftOut) {
+  write_file(root_ / "images/7.png", "no picture");
+  Recipe r = recipe("stops");
+  r.nan_policy = Recipe::NanPolicy::stop, r.per_device_train_batch_size = 1;
+  r.max_steps = 24, r.logging_steps = 24;
+  ASSERT_TRUE(train(r));
+  EXPECT_EQ(log_of(r.output_dir).back()["skipped_steps"], 1);
+}
+
+// The tower has pixels to see only where a row is left that shows them.
+TEST_F(TrainTest, ARowOfTextStaysWhereTheOnesWithPicturesAreTooLong) {
+  const auto row = [](const std::string& question) {
+    return Json{{"conversations",
+                 {{{"from", "human"}, {"value", question}}, {{"from", "gpt"}, {"value", "yes"}}}},
+                {"rejected", "no"}};
+  };
+  std::string question = "<image>\n";
+  for (int i = 0; i < 200; ++i) question += "word ";
+  Json pictured = row(question);
+  pictured["image"] = "images/0.png";
+  write_file(root_ / "rows.json", Json({pictured, row("Is it so?")}).dump());
+  for (const auto kind : {ObjectiveConfig::Kind::sft, ObjectiveConfig::Kind::po}) {
+    Recipe r = recipe(kind == ObjectiveConfig::Kind::sft ? "sft" : "po");
+    r.objective.kind = kind, r.per_device_train_batch_size = 2, r.max_length = 100;
+    r.eval_data = r.data, r.eval_steps = 3;
+    ASSERT_TRUE(train(r));
+    const Json last = log_of(r.output_dir).rbegin()[1];  // before the evaluation's
+    EXPECT_EQ(last["left_out"], 6);
+    EXPECT_EQ(last["skipped_steps"], 0);
+  }
 }
 
 // What was done is kept when a step cannot be done: here after three that could.
@@ -403,7 +493,7 @@ TEST_F(TrainTest, EvaluationIsAsInferred) {
 
 TEST_F(TrainTest, TheLogShowsWhatMechanismsDo) {
   Recipe r = recipe("mechanisms");
-  r.max_steps = 1;
+  r.max_steps = 1, r.max_grad_norm = 0;
   ASSERT_TRUE(train(r));
   const Json line = log_of(r.output_dir)[0];
   for (const char* what : {"mean", "spread", "above_half"}) {
@@ -416,7 +506,19 @@ TEST_F(TrainTest, TheLogShowsWhatMechanismsDo) {
   for (const char* part : {"vision_tower", "projector", "language_model", "mechanisms"}) {
     EXPECT_GT(line[std::string("grad_norm/") + part].get<double>(), 0) << part;
     EXPECT_GT(line[std::string("grad_rms/") + part].get<double>(), 0) << part;
+    EXPECT_EQ(line[std::string("adam_epsilon/") + part], 1e-8) << part;
   }
+  // What is beside Adam's epsilon is what Adam sees: clipped gradients, each part's own epsilon.
+  Recipe clipped = recipe("clipped");
+  clipped.max_steps = 1, clipped.max_grad_norm = line["grad_norm"].get<double>() / 4;
+  clipped.parameter_groups = {{{"mechanism"}, {}, {}, 1e-15}};
+  ASSERT_TRUE(train(clipped));
+  const Json other = log_of(clipped.output_dir)[0];
+  EXPECT_EQ(other["grad_norm"], line["grad_norm"]);
+  EXPECT_NEAR(other["grad_rms/projector"].get<double>() * 4,
+              line["grad_rms/projector"].get<double>(), 1e-6);
+  EXPECT_EQ(other["adam_epsilon/mechanisms"], 1e-15);
+  EXPECT_EQ(other["adam_epsilon/projector"], 1e-8);
   EXPECT_FALSE(line.contains("images_per_second"));  // what differs from run to run stands apart
   EXPECT_TRUE(has(read_file(r.output_dir / "speed.jsonl"), "images_per_second"));
   EXPECT_FALSE(fs::is_empty(r.output_dir / "tensorboard"));

@@ -259,6 +259,50 @@ TEST_F(Triples, WordsSaidMeanwhileAreNotLost) {
   EXPECT_EQ(review().size(), 2u);
 }
 
+// A person's half-finished work stays: another answer without a verdict, a verdict that comes while
+// the file is written, rows that this call leaves out.
+TEST_F(Triples, WhatAPersonBeganStays) {
+  const auto rows = rows_of(many_rows(3));
+  StandIn server([&](const Asked& asked) {
+    return asks_for_verdict(asked) ? http_reply(200, completion("Hm")) : usual_answer(asked);
+  });
+  const TriplesOptions options = options_for(server);
+  build_triples(rows, options);
+  say(0, {{"rejected", "it may be 9"}});
+  build_triples(rows, options);
+  EXPECT_EQ(review()[0]["rejected"], "it may be 9");
+  build_triples(std::span(rows).first(1), options);
+  ASSERT_EQ(review().size(), 3u);
+  EXPECT_EQ(review()[2]["row"], 3);
+  say(2, {{"verdict", "keep"}});
+  EXPECT_EQ(build_triples(rows, options).kept, 1u);
+  EXPECT_EQ(review().size(), 2u);
+}
+
+// What a server asks of one of its models it asks of both.
+TEST_F(Triples, AServersPauseIsBothModels) {
+  const auto rows = rows_of(many_rows(40));
+  using Clock = std::chrono::steady_clock;
+  const auto milliseconds = [begin = Clock::now()] {
+    return std::chrono::duration<double, std::milli>(Clock::now() - begin).count();
+  };
+  std::atomic<double> refused = 1e9;
+  std::atomic<int> judged = 0, early = 0;
+  StandIn server([&](const Asked& asked) {
+    const double since = milliseconds() - refused;
+    early += since > 200 && since < 900;  // what was under way comes at once
+    if (!asks_for_verdict(asked)) return usual_answer(asked);
+    if (judged++ != 2) return http_reply(200, completion("Yes"));
+    refused = milliseconds();
+    return http_reply(429, "{}", "Retry-After: 1\r\n");
+  });
+  TriplesOptions options = options_for(server);
+  options.parallel = 2;
+  EXPECT_EQ(build_triples(rows, options).kept, 40u);
+  EXPECT_LT(refused, 1e9);
+  EXPECT_EQ(early, 0);
+}
+
 TEST_F(Triples, ReviewsAreReadStrictly) {
   const auto rows = rows_of(many_rows(2));
   StandIn server([&](const Asked& asked) {

@@ -1,6 +1,4 @@
-#include "train/graft.h"
-
-#include <torch/types.h>
+#include "engine/graft.h"
 
 #include <algorithm>
 #include <filesystem>
@@ -10,11 +8,11 @@
 #include "base/named_seed.h"
 #include "io/checkpoint.h"
 #include "quant/format.h"
+#include "store/fresh.h"
 #include "store/fused.h"
 #include "store/model_files.h"
 #include "text/prompt.h"
 #include "text/tokenizer_files.h"
-#include "train/fresh.h"
 
 namespace revenant {
 namespace {
@@ -220,13 +218,12 @@ class Maker {
 
   std::vector<float> fresh(const TensorSpec& spec) const {
     Random random(named_seed(options_.seed, spec.stored));
-    torch::Tensor values = fresh_tensor(config_, spec, random).contiguous();
+    std::vector<float> values = fresh_values(config_, spec, random);
     const bool ghost_of_none =
         spec.name.ends_with(".mix_q_o.weight") || spec.name.ends_with(".mix_v_o.weight");
-    if (ghost_of_none || spec.role == Role::gate) values.zero_();
-    if (spec.name.ends_with("trol_gate.bias")) values.fill_(kClosedGate);
-    const auto* floats = values.const_data_ptr<float>();
-    return {floats, floats + values.numel()};
+    if (ghost_of_none || spec.role == Role::gate) std::ranges::fill(values, 0.0f);
+    if (spec.name.ends_with("trol_gate.bias")) std::ranges::fill(values, kClosedGate);
+    return values;
   }
 
   ModelFiles backbone_;
