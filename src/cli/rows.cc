@@ -36,7 +36,8 @@ void print_rows(const json& rows, std::span<const char* const> columns, const st
     std::printf("\n");
   };
   line([](const char* column) { return std::string(column); });
-  for (const json& row : rows) line([&](const char* column) { return cell(row.value(column, json())); });
+  for (const json& row : rows)
+    line([&](const char* column) { return cell(row.value(column, json())); });
 }
 
 }  // namespace revenant

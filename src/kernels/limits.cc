@@ -29,11 +29,11 @@ constexpr long rounds = 1 << 19;
 REVENANT_PEAK(f32_512, "avx512f", __m512, "v", "vfmadd231ps %1, %1, %0", 32)
 REVENANT_PEAK(bf16_512, "avx512f,avx512bf16", __m512, "v", "vdpbf16ps %1, %1, %0", 64)
 REVENANT_PEAK(int8_512, "avx512f,avx512vnni", __m512i, "v", "vpdpbusd %1, %1, %0", 128)
-REVENANT_PEAK(wide_512, "avx512f,avx512bw", __m512i, "v",
-              "vpmaddwd %1, %1, %%zmm15\n\tvpaddd %%zmm15, %0, %0", 64)
+REVENANT_PEAK(pairs_512, "avx512f,avx512bw", __m512i, "v",
+              "vpmaddubsw %1, %1, %%zmm15\n\tvpaddw %%zmm15, %0, %0", 128)
 REVENANT_PEAK(f32_256, "avx2,fma", __m256, "x", "vfmadd231ps %1, %1, %0", 16)
-REVENANT_PEAK(wide_256, "avx2", __m256i, "x", "vpmaddwd %1, %1, %%ymm15\n\tvpaddd %%ymm15, %0, %0",
-              32)
+REVENANT_PEAK(pairs_256, "avx2", __m256i, "x",
+              "vpmaddubsw %1, %1, %%ymm15\n\tvpaddw %%ymm15, %0, %0", 64)
 #undef REVENANT_PEAK
 
 __attribute__((target("avx2"))) void read_all(const std::byte* data, size_t size) {
@@ -86,7 +86,7 @@ Limits measure_limits(const Kernels& kernels, Threads& threads) {
   const bool wide = isa != "avx2", vnni = isa == "avx512vnni" || isa == "avx512bf16";
   limits.f32 = peak(wide ? f32_512 : f32_256);
   limits.bf16 = isa == "avx512bf16" ? peak(bf16_512) : limits.f32;
-  limits.int8 = peak(vnni ? int8_512 : wide ? wide_512 : wide_256);
+  limits.int8 = peak(vnni ? int8_512 : wide ? pairs_512 : pairs_256);
   limits.read = read_rate(threads);
 #else
   (void)kernels, (void)threads;

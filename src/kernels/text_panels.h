@@ -16,7 +16,9 @@
 //   tiles of tile_rows x two vectors, whose sums are in registers:
 //     2 tile_rows int32 sums, as many f32, two weights, two scales and one x <= all registers.
 // Between chunks the f32 sums wait in `out`, which does not change them.
-// Few rows are bound by reading weights: then a panel is read from end to end before the next one.
+// Few rows are bound by reading weights: then a panel is read from end to end before the next one,
+// and for no more than `straight_rows` its numbers are unpacked in registers, into the dots: there
+// is nothing to keep them for.
 #pragma once
 
 #include "kernels/panels.h"
@@ -25,7 +27,8 @@
 namespace revenant {
 namespace {
 
-constexpr size_t depth = 512, depth_units = depth / unit_k, strip = 1024, few_rows_of_int8 = 16;
+constexpr size_t depth = 512, depth_units = depth / unit_k, strip = 1024, few_rows_of_int8 = 16,
+                 straight_rows = 4;
 constexpr size_t tile_outputs = 2 * lanes, tile_panels = tile_outputs / panel_outputs;
 static_assert(tile_outputs % panel_outputs == 0);
 
@@ -34,10 +37,13 @@ constexpr size_t ahead = 8192;
 
 // A chunk of a panel, ready for the tiles. q points into it, or to the panel where a number is a
 // byte there.
-struct Chunk {
+template <size_t units>
+struct Scales {
+  alignas(64) float scale[2 * units][panel_outputs];
+  alignas(64) float min[units][panel_outputs];
+};
+struct Chunk : Scales<depth_units> {
   const uint8_t* q;
-  alignas(64) float scale[2 * depth_units][panel_outputs];
-  alignas(64) float min[depth_units][panel_outputs];
   alignas(64) uint8_t unpacked[depth_units][unit_groups][group_bytes];
 };
 
@@ -45,19 +51,23 @@ struct Chunk {
 // above.
 inline Ints bits_of(Ints x, size_t shift, Ints mask) { return x >> (long long)shift & mask; }
 
+// Groups 2v and 2v + 1 of a unit of fewer than 8 bits, bytes from i on.
+inline void unpack_two(const uint8_t* unit, int bits, size_t v, size_t i, Ints& even, Ints& odd) {
+  const Ints low = all(0x0f0f0f0f), in = load_ints(unit + v * group_bytes + i);
+  even = bits_of(in, 0, low), odd = bits_of(in, 4, low);
+  if (bits == 4) return;
+  const size_t planes = size_t(bits - 4), at = 2 * v * planes;  // bits before group 2v's
+  const Ints mask = all(bits == 5 ? 0x01010101 : 0x03030303);
+  const Ints high = load_ints(unit + (4 + at / 8) * group_bytes + i);
+  even |= bits_of(high, at % 8, mask) << 4, odd |= bits_of(high, at % 8 + planes, mask) << 4;
+}
+
 inline void unpack_unit(const uint8_t* packed, int bits, uint8_t (&out)[unit_groups][group_bytes]) {
-  const Ints low = all(0x0f0f0f0f);
   for (size_t i = 0; i < group_bytes; i += sizeof(Ints)) {
 #pragma GCC unroll 4
     for (size_t v = 0; v < 4; ++v) {
-      const Ints in = load_ints(packed + v * group_bytes + i);
-      Ints even = bits_of(in, 0, low), odd = bits_of(in, 4, low);
-      if (bits > 4) {
-        const size_t planes = size_t(bits - 4), at = 2 * v * planes;  // bits before group 2v's
-        const Ints mask = all(bits == 5 ? 0x01010101 : 0x03030303);
-        const Ints high = load_ints(packed + (4 + at / 8) * group_bytes + i);
-        even |= bits_of(high, at % 8, mask) << 4, odd |= bits_of(high, at % 8 + planes, mask) << 4;
-      }
+      Ints even, odd;
+      unpack_two(packed, bits, v, i, even, odd);
       store_ints(out[2 * v] + i, even), store_ints(out[2 * v + 1] + i, odd);
     }
   }
@@ -69,7 +79,8 @@ inline void widen_16(const uint8_t* half, float (&out)[panel_outputs]) {
 }
 
 // Scales of a block of 32, or of the units of a block of 256.
-inline void unpack_scales(const uint8_t* at, const PanelShape& s, size_t unit, Chunk& c) {
+template <size_t units>
+inline void unpack_scales(const uint8_t* at, const PanelShape& s, size_t unit, Scales<units>& c) {
   if (s.block == unit_k) {
     widen_16(at, c.scale[unit]);
     if (s.mins) widen_16(at + 32, c.min[unit]);
@@ -79,14 +90,18 @@ inline void unpack_scales(const uint8_t* at, const PanelShape& s, size_t unit, C
   widen_16(at, d);
   if (s.mins) widen_16(at + 32, dmin);
   const uint8_t* runs = at + (s.mins ? 64 : 32);
-  for (size_t j = 0; j < 8 * s.runs; ++j)
-    for (size_t i = 0; i < panel_outputs; ++i) {
-      const uint8_t byte = runs[j * panel_outputs + i];
-      c.scale[unit * s.runs + j][i] = d[i] * (s.mins ? float(byte) : float(int8_t(byte)));
+  for (size_t i = 0; i < panel_outputs; i += lanes) {
+    const Vec whole = load(d + i), whole_min = load(dmin + i);
+    for (size_t j = 0; j < 8 * s.runs; ++j) {
+      const uint8_t* bytes = runs + j * panel_outputs + i;
+      const Vec part = s.mins ? from_bytes(bytes) : from_signed_bytes(bytes);
+      store(c.scale[unit * s.runs + j] + i, whole * part);
     }
-  for (size_t j = 0; s.mins && j < 8; ++j)
-    for (size_t i = 0; i < panel_outputs; ++i)
-      c.min[unit + j][i] = -(dmin[i] * float(runs[128 + j * panel_outputs + i]));
+    for (size_t j = 0; s.mins && j < 8; ++j) {
+      const Vec part = from_bytes(runs + 128 + j * panel_outputs + i);
+      store(c.min[unit + j] + i, all(-1.0f) * (whole_min * part));
+    }
+  }
 }
 
 struct Panels {
@@ -115,8 +130,31 @@ inline void unpack_chunk(const Panels& p, size_t panel, size_t first, size_t cou
     unpack_scales(scales + (first + u) / each * p.sizes.scales, p.shape, u, c);
 }
 
+// Dots of a run. Where the instruction set sums in 16 bits first, as many groups of numbers of
+// `bits` stay there as fit: groups_in_16(bits), 0: none.
+template <int bits>
+struct Dots {
+  static constexpr size_t together = groups_in_16(bits);
+  static constexpr bool with_sign = bits == 8 && signed_eights;
+  Ints sum, narrow;
+
+  // A number is w - zero; `xs`: the sum of the run's x.
+  void begin(int zero, int32_t xs) { sum = all(with_sign ? 0 : -zero * xs); }
+  // The run's groups in order, `group` from 0 on.
+  void add(Ints w, Ints four, size_t group) {
+    if constexpr (with_sign) {
+      sum = add_signed_fours(sum, w, four);
+    } else if constexpr (together == 0) {
+      sum = add_fours(sum, w, four);
+    } else {
+      narrow = group % together == 0 ? pairs(w, four) : add_pairs(narrow, w, four);
+      if (group % together == together - 1) sum = add_narrow(sum, narrow);
+    }
+  }
+};
+
 // Adds `units` units to the sums of M rows and two vectors of outputs.
-template <size_t M, size_t runs, bool mins>
+template <size_t M, int bits, size_t runs, bool mins>
 inline void add_tile(const Chunk* chunks, size_t units, int zero, const Int8Block* const (&x)[M],
                      Vec (&sum)[M][2]) {
   constexpr size_t groups = unit_groups / runs;
@@ -130,21 +168,19 @@ inline void add_tile(const Chunk* chunks, size_t units, int zero, const Int8Bloc
   for (size_t u = 0; u < units; ++u) {
 #pragma GCC unroll 2
     for (size_t run = 0; run < runs; ++run) {
-      Ints dot[M][2];
+      Dots<bits> dot[M][2];
 #pragma GCC unroll 8
       for (size_t m = 0; m < M; ++m) {
         const int32_t* sums = x[m][u].sums;
-        dot[m][0] = dot[m][1] = all(-zero * (runs == 1 ? sums[0] + sums[1] : sums[run]));
+        for (Dots<bits>& d : dot[m]) d.begin(zero, runs == 1 ? sums[0] + sums[1] : sums[run]);
       }
 #pragma GCC unroll 8
       for (size_t g = run * groups; g < (run + 1) * groups; ++g) {
         const Ints w0 = load_ints(q[0] + g * group_bytes), w1 = load_ints(q[1] + g * group_bytes);
-        if constexpr (M == 1) __builtin_prefetch(q[0] + ahead + g * group_bytes);
-        if constexpr (M == 1) __builtin_prefetch(q[1] + ahead + g * group_bytes);
 #pragma GCC unroll 8
         for (size_t m = 0; m < M; ++m) {
           const Ints four = all_four(x[m][u].q + 4 * g);
-          dot[m][0] = add_fours(dot[m][0], w0, four), dot[m][1] = add_fours(dot[m][1], w1, four);
+          dot[m][0].add(w0, four, g - run * groups), dot[m][1].add(w1, four, g - run * groups);
         }
       }
       const Vec s0 = load(scale[0]), s1 = load(scale[1]);
@@ -152,8 +188,8 @@ inline void add_tile(const Chunk* chunks, size_t units, int zero, const Int8Bloc
 #pragma GCC unroll 8
       for (size_t m = 0; m < M; ++m) {
         const Vec xs = all(x[m][u].scale);
-        sum[m][0] = fma(to_floats(dot[m][0]), s0 * xs, sum[m][0]);
-        sum[m][1] = fma(to_floats(dot[m][1]), s1 * xs, sum[m][1]);
+        sum[m][0] = fma(to_floats(dot[m][0].sum), s0 * xs, sum[m][0]);
+        sum[m][1] = fma(to_floats(dot[m][1].sum), s1 * xs, sum[m][1]);
       }
     }
     q[0] += unit_groups * group_bytes, q[1] += unit_groups * group_bytes;
@@ -187,7 +223,7 @@ inline void put(float* p, size_t n, Vec x) {
 }
 
 // Rows [r, r + M) through a chunk that begins at unit `first`, outputs from j on.
-template <size_t M, size_t runs, bool mins>
+template <size_t M, int bits, size_t runs, bool mins>
 void tile(const Int8Product& p, const Chunk* chunks, size_t r, size_t j, size_t first,
           size_t units) {
   const size_t all_units = p.w.k / unit_k;
@@ -201,7 +237,7 @@ void tile(const Int8Product& p, const Chunk* chunks, size_t r, size_t j, size_t 
 #pragma GCC unroll 2
     for (size_t v = 0; v < 2; ++v) sum[m][v] = first ? get(out + v * lanes, n[v]) : zero();
   }
-  add_tile<M, runs, mins>(chunks, units, p.w.shape.zero, x, sum);
+  add_tile<M, bits, runs, mins>(chunks, units, p.w.shape.zero, x, sum);
   const bool last = first + units == all_units;
 #pragma GCC unroll 8
   for (size_t m = 0; m < M; ++m) {
@@ -214,17 +250,17 @@ void tile(const Int8Product& p, const Chunk* chunks, size_t r, size_t j, size_t 
   }
 }
 
-template <size_t runs, bool mins, size_t M = tile_rows>
+template <int bits, size_t runs, bool mins, size_t M = tile_rows>
 inline void rest_of_rows(const Int8Product& p, const Chunk* c, size_t r, size_t count, size_t j,
                          size_t first, size_t units) {
   if constexpr (M > 0) {
-    if (count == M) return tile<M, runs, mins>(p, c, r, j, first, units);
-    rest_of_rows<runs, mins, M - 1>(p, c, r, count, j, first, units);
+    if (count == M) return tile<M, bits, runs, mins>(p, c, r, j, first, units);
+    rest_of_rows<bits, runs, mins, M - 1>(p, c, r, count, j, first, units);
   }
 }
 
 // Rows [r, r + rows) and the outputs from j on, through one chunk.
-template <size_t runs, bool mins>
+template <int bits, size_t runs, bool mins>
 void chunk_of_panels(const Int8Product& p, size_t r, size_t rows, size_t j, size_t first) {
   const size_t units = lesser(depth_units, p.w.k / unit_k - first);
   Chunk chunks[tile_panels];
@@ -233,22 +269,130 @@ void chunk_of_panels(const Int8Product& p, size_t r, size_t rows, size_t j, size
     unpack_chunk(p.w, lesser(j / panel_outputs + i, last), first, units, chunks[i]);
   const size_t end = r + rows;
   for (; r < end; r += tile_rows)
-    rest_of_rows<runs, mins>(p, chunks, r, lesser(tile_rows, end - r), j, first, units);
+    rest_of_rows<bits, runs, mins>(p, chunks, r, lesser(tile_rows, end - r), j, first, units);
 }
 
-template <size_t runs, bool mins>
+// M rows through all of K and two vectors of outputs, nothing unpacked but in registers.
+template <size_t M, int bits, size_t runs, bool mins>
+void straight(const Int8Product& p, size_t j) {
+  constexpr size_t groups = unit_groups / runs;
+  const size_t units = p.w.k / unit_k, last = (p.w.n - 1) / panel_outputs;
+  const bool wide_blocks = p.w.shape.block > unit_k;
+  const uint8_t *unit[2], *scales[2];
+  size_t at[2];  // of the vector's first output in its panel
+  for (size_t v = 0; v < 2; ++v) {
+    at[v] = v * lanes % panel_outputs;
+    const size_t panel = lesser(j / panel_outputs + v * lanes / panel_outputs, last);
+    unit[v] = p.w.data + panel * p.w.sizes.panel;
+    scales[v] = unit[v] + units * p.w.sizes.unit;
+  }
+  Vec sum[M][2];
+#pragma GCC unroll 4
+  for (size_t m = 0; m < M; ++m) sum[m][0] = sum[m][1] = zero();
+  Scales<8> block[2];  // of blocks of 256
+  for (size_t u = 0; u < units; ++u) {
+    const size_t in_block = wide_blocks ? u % 8 : 0;
+    if (wide_blocks && in_block == 0)
+      for (size_t v = 0; v < 2; ++v) {
+        unpack_scales(scales[v], p.w.shape, 0, block[v]);
+        scales[v] += p.w.sizes.scales;
+      }
+#pragma GCC unroll 2
+    for (size_t run = 0; run < runs; ++run) {
+      Dots<bits> dot[M][2];
+#pragma GCC unroll 4
+      for (size_t m = 0; m < M; ++m) {
+        const int32_t* sums = p.x[m * units + u].sums;
+        for (Dots<bits>& d : dot[m])
+          d.begin(p.w.shape.zero, runs == 1 ? sums[0] + sums[1] : sums[run]);
+      }
+#pragma GCC unroll 4
+      for (size_t g = run * groups; g < (run + 1) * groups; g += 2) {
+        Ints w[2][2];
+#pragma GCC unroll 2
+        for (size_t v = 0; v < 2; ++v) {
+          if constexpr (bits == 8) {
+            w[v][0] = load_ints(unit[v] + g * group_bytes + 4 * at[v]);
+            w[v][1] = load_ints(unit[v] + (g + 1) * group_bytes + 4 * at[v]);
+          } else {
+            unpack_two(unit[v], bits, g / 2, 4 * at[v], w[v][0], w[v][1]);
+          }
+        }
+#pragma GCC unroll 4
+        for (size_t m = 0; m < M; ++m) {
+          const int8_t* x = p.x[m * units + u].q + 4 * g;
+          const Ints four = all_four(x), next = all_four(x + 4);
+#pragma GCC unroll 2
+          for (size_t v = 0; v < 2; ++v) {
+            dot[m][v].add(w[v][0], four, g - run * groups);
+            dot[m][v].add(w[v][1], next, g + 1 - run * groups);
+          }
+        }
+      }
+      Vec s[2];
+#pragma GCC unroll 2
+      for (size_t v = 0; v < 2; ++v)
+        s[v] = wide_blocks ? load(block[v].scale[in_block * runs + run] + at[v])
+                           : load(reinterpret_cast<const Half*>(scales[v]) + at[v]);
+#pragma GCC unroll 4
+      for (size_t m = 0; m < M; ++m) {
+        const Vec xs = all(p.x[m * units + u].scale);
+#pragma GCC unroll 2
+        for (size_t v = 0; v < 2; ++v)
+          sum[m][v] = fma(to_floats(dot[m][v].sum), s[v] * xs, sum[m][v]);
+      }
+    }
+    if constexpr (mins) {
+#pragma GCC unroll 2
+      for (size_t v = 0; v < 2; ++v) {
+        const Vec min = wide_blocks ? load(block[v].min[in_block] + at[v])
+                                    : load(reinterpret_cast<const Half*>(scales[v] + 32) + at[v]);
+#pragma GCC unroll 4
+        for (size_t m = 0; m < M; ++m)
+          sum[m][v] = fma(min, all(p.x[m * units + u].total), sum[m][v]);
+      }
+    }
+    for (size_t v = 0; v < 2; ++v) {
+      if (v == 0 || at[1] == 0)
+        for (size_t i = 0; i < p.w.sizes.unit; i += group_bytes)
+          __builtin_prefetch(unit[v] + ahead + i);
+      unit[v] += p.w.sizes.unit;
+      if (!wide_blocks) scales[v] += p.w.sizes.scales;
+    }
+  }
+#pragma GCC unroll 4
+  for (size_t m = 0; m < M; ++m)
+#pragma GCC unroll 2
+    for (size_t v = 0; v < 2; ++v) {
+      if (j + v * lanes >= p.w.n) continue;
+      const size_t n = p.w.n - j - v * lanes;
+      const Vec bias = p.bias ? get(p.bias + j + v * lanes, n) : zero();
+      put(p.out + m * p.out_stride + j + v * lanes, n, p.bias ? sum[m][v] + bias : sum[m][v]);
+    }
+}
+
+template <int bits, size_t runs, bool mins, size_t M = straight_rows>
+inline void straight_of(const Int8Product& p) {
+  if constexpr (M > 0) {
+    if (p.rows != M) return straight_of<bits, runs, mins, M - 1>(p);
+    for (size_t j = 0; j < p.w.n; j += tile_outputs) straight<M, bits, runs, mins>(p, j);
+  }
+}
+
+template <int bits, size_t runs, bool mins>
 void product_of(const Int8Product& p) {
   const size_t units = p.w.k / unit_k;
+  if (p.rows <= straight_rows) return straight_of<bits, runs, mins>(p);
   if (p.rows <= few_rows_of_int8) {
     for (size_t j = 0; j < p.w.n; j += tile_outputs)
       for (size_t first = 0; first < units; first += depth_units)
-        chunk_of_panels<runs, mins>(p, 0, p.rows, j, first);
+        chunk_of_panels<bits, runs, mins>(p, 0, p.rows, j, first);
     return;
   }
   for (size_t r = 0; r < p.rows; r += strip)
     for (size_t first = 0; first < units; first += depth_units)
       for (size_t j = 0; j < p.w.n; j += tile_outputs)
-        chunk_of_panels<runs, mins>(p, r, lesser(strip, p.rows - r), j, first);
+        chunk_of_panels<bits, runs, mins>(p, r, lesser(strip, p.rows - r), j, first);
 }
 
 void product_of_panels(const WeightView& w, const void* x, size_t rows, const float* bias,
@@ -261,9 +405,16 @@ void product_of_panels(const WeightView& w, const void* x, size_t rows, const fl
       bias,
       out,
       out_stride};
-  if (shape.mins) return product_of<1, true>(p);
-  if (shape.runs == 2) return product_of<2, false>(p);
-  product_of<1, false>(p);
+  switch (shape.bits) {
+    case 8:
+      return product_of<8, 1, false>(p);
+    case 6:
+      return product_of<6, 2, false>(p);
+    case 5:
+      return shape.mins ? product_of<5, 1, true>(p) : product_of<5, 1, false>(p);
+    default:
+      return shape.mins ? product_of<4, 1, true>(p) : product_of<4, 1, false>(p);
+  }
 }
 
 // 32 numbers as whole ones: scale = the largest magnitude / 127, nearest, ties to even. An infinity

@@ -84,15 +84,42 @@ inline Ints load_ints(const uint8_t* p) {
   return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p));
 }
 inline Vec to_floats(Ints x) { return _mm256_cvtepi32_ps(x); }
+inline __m128i load_bytes(const uint8_t* p) {
+  return _mm_loadl_epi64(reinterpret_cast<const __m128i*>(p));
+}
+inline Vec from_bytes(const uint8_t* p) { return to_floats(_mm256_cvtepu8_epi32(load_bytes(p))); }
+inline Vec from_signed_bytes(const uint8_t* p) {
+  return to_floats(_mm256_cvtepi8_epi32(load_bytes(p)));
+}
 inline Ints to_ints(Vec x) { return _mm256_cvtps_epi32(x); }  // nearest, ties to even
 inline void store_ints(void* p, Ints x) { _mm256_storeu_si256(static_cast<__m256i*>(p), x); }
 // Each lane of sum plus its four products of a byte of w (from 0 up) with one of x (with a sign).
-// vpmaddubsw would saturate: two products of 255 and 127 leave 16 bits.
+// vpmaddubsw would saturate here: two products of 255 and 127 leave 16 bits.
 inline Ints add_fours(Ints sum, Ints w, Ints x) {
   const Ints even = _mm256_srai_epi16(_mm256_slli_epi16(x, 8), 8), odd = _mm256_srai_epi16(x, 8);
   const Ints low = _mm256_and_si256(w, _mm256_set1_epi16(255)), high = _mm256_srli_epi16(w, 8);
   sum = _mm256_add_epi32(sum, _mm256_madd_epi16(low, even));
   return _mm256_add_epi32(sum, _mm256_madd_epi16(high, odd));
+}
+// The same of w - 128, whose size meets x with its sign: two products of 128 and 127 are within 16
+// bits.
+constexpr bool signed_eights = true;
+inline Ints add_signed_fours(Ints sum, Ints w, Ints x) {
+  const Ints number = _mm256_xor_si256(w, _mm256_set1_epi8(-128));
+  const Ints pairs = _mm256_maddubs_epi16(_mm256_abs_epi8(number), _mm256_sign_epi8(x, number));
+  return _mm256_add_epi32(sum, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)));
+}
+// Numbers of few bits: a pair of products is at most 2 (2^bits - 1) 127, of which 16 bits hold so
+// many. A group is a pair of each lane's two halves.
+constexpr size_t groups_in_16(int bits) {
+  return bits == 4 ? 8 : bits == 5 ? 4 : bits == 6 ? 2 : 0;
+}
+inline Ints pairs(Ints w, Ints x) { return _mm256_maddubs_epi16(w, x); }
+inline Ints add_pairs(Ints narrow, Ints w, Ints x) {
+  return _mm256_add_epi16(narrow, _mm256_maddubs_epi16(w, x));
+}
+inline Ints add_narrow(Ints sum, Ints narrow) {
+  return _mm256_add_epi32(sum, _mm256_madd_epi16(narrow, _mm256_set1_epi16(1)));
 }
 
 // A NaN in b passes.

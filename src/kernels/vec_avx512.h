@@ -95,6 +95,13 @@ inline Ints all_four(const int8_t* p) {
 }
 inline Ints load_ints(const uint8_t* p) { return _mm512_loadu_si512(p); }
 inline Vec to_floats(Ints x) { return _mm512_cvtepi32_ps(x); }
+inline __m128i load_bytes(const uint8_t* p) {
+  return _mm_loadu_si128(reinterpret_cast<const __m128i*>(p));
+}
+inline Vec from_bytes(const uint8_t* p) { return to_floats(_mm512_cvtepu8_epi32(load_bytes(p))); }
+inline Vec from_signed_bytes(const uint8_t* p) {
+  return to_floats(_mm512_cvtepi8_epi32(load_bytes(p)));
+}
 inline Ints to_ints(Vec x) { return _mm512_cvtps_epi32(x); }  // nearest, ties to even
 inline void store_ints(void* p, Ints x) { _mm512_storeu_si512(p, x); }
 // Each lane of sum plus its four products of a byte of w (from 0 up) with one of x (with a sign).
@@ -107,6 +114,23 @@ inline Ints add_fours(Ints sum, Ints w, Ints x) {
   sum = _mm512_add_epi32(sum, _mm512_madd_epi16(low, even));
   return _mm512_add_epi32(sum, _mm512_madd_epi16(high, odd));
 #endif
+}
+constexpr bool signed_eights = false;
+inline Ints add_signed_fours(Ints sum, Ints w, Ints x) { return add_fours(sum, w, x); }  // unused
+// As in vec_avx2.h; with VNNI there is nothing to gain.
+#ifdef __AVX512VNNI__
+constexpr size_t groups_in_16(int) { return 0; }
+#else
+constexpr size_t groups_in_16(int bits) {
+  return bits == 4 ? 8 : bits == 5 ? 4 : bits == 6 ? 2 : 0;
+}
+#endif
+inline Ints pairs(Ints w, Ints x) { return _mm512_maddubs_epi16(w, x); }
+inline Ints add_pairs(Ints narrow, Ints w, Ints x) {
+  return _mm512_add_epi16(narrow, _mm512_maddubs_epi16(w, x));
+}
+inline Ints add_narrow(Ints sum, Ints narrow) {
+  return _mm512_add_epi32(sum, _mm512_madd_epi16(narrow, _mm512_set1_epi16(1)));
 }
 
 // A NaN in b passes.
