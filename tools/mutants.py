@@ -142,6 +142,8 @@ class Build:
                 os.killpg(process.pid, signal.SIGKILL)
                 process.communicate()
                 return f"{words[0]} (does not end)"
+            if "[  PASSED  ] 0 tests" in out and process.returncode == 0:
+                sys.exit(f"{run}: no test runs")
             if process.returncode != 0:
                 failed = re.search(r"\[  FAILED  \] ([\w./]+)", out)
                 return failed.group(1) if failed else f"{' '.join(words[:2])} (exit {process.returncode})"

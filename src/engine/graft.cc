@@ -7,6 +7,7 @@
 #include "base/json.h"
 #include "base/named_seed.h"
 #include "io/checkpoint.h"
+#include "io/gguf.h"
 #include "quant/format.h"
 #include "store/fresh.h"
 #include "store/fused.h"
@@ -90,6 +91,38 @@ Json config_of(const ModelFiles& backbone, const TowerOf& tower, const GraftOpti
   if (const Json own = tower.config.value("revenant", Json::object()); own.contains("max_tiles"))
     json["revenant"]["max_tiles"] = own["max_tiles"];
   return with_settings(std::move(json), options.settings);
+}
+
+// The template that the backbone brings, as text; empty: none.
+std::string chat_template(const ModelFiles& backbone) {
+  if (is_gguf(backbone.path())) {
+    const Gguf file(backbone.path());
+    return file.find("tokenizer.chat_template") ? file.text("tokenizer.chat_template") : "";
+  }
+  const FileSet& files = backbone.small();
+  if (fs::exists(backbone.path() / "chat_template.jinja"))
+    return read_file(backbone.path() / "chat_template.jinja");
+  if (!files.has("tokenizer_config.json")) return "";
+  const Json config = read_json(files, "tokenizer_config.json", "graft");
+  const Json given = config.is_object() ? config.value("chat_template", Json()) : Json();
+  return given.is_string() ? given.get<std::string>() : given.is_null() ? "" : given.dump();
+}
+
+// The graft speaks by the rule of its layout. Of a backbone that was taught another template it
+// says so: what it learnt of conversations would be asked for in other words.
+std::string other_template(const ModelFiles& backbone, const PromptRule& rule) {
+  const std::string text = chat_template(backbone);
+  if (text.empty()) return "";
+  for (const std::string* mark : {&rule.user_begin, &rule.assistant_begin}) {
+    const std::string word = mark->substr(0, mark->find_first_of("\n "));
+    // "<|im_start|>user": templates write the role by a variable.
+    const std::string token = word.substr(0, word.rfind('>') + 1);
+    const std::string& wanted = token.empty() ? word : token;
+    if (text.find(wanted) == text.npos)
+      return backbone.path().string() + ": its chat template has no " + wanted +
+             ", by which the new model is asked";
+  }
+  return "";
 }
 
 // How the vocabulary grows.
@@ -250,6 +283,9 @@ Graft graft(const Path& backbone_path, const Path& tower_path, const Path& outpu
   Json json = config_of(backbone, tower, options);
   const Growth growth = grow(json, backbone);
   told.tokens = growth.tokens;
+  const PromptRule& rule = prompt_rule(prompt_family(parse_config(json, "graft")));
+  if (const std::string other = other_template(backbone, rule); !other.empty())
+    told.warnings.push_back(other);
   const Config config = parse_config(json, "graft");
   const Maker maker(backbone, std::move(tower), config, growth, options);
   write_checkpoint(output, json, maker.sources());

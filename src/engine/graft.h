@@ -25,7 +25,8 @@ struct GraftOptions {
 // What a graft is, for reports.
 struct Graft {
   std::vector<std::string> tokens;    // that its tokenizer lacked, added
-  std::vector<std::string> warnings;  // of the backbone's and the tower's files
+  std::vector<std::string> warnings;  // of the backbone's and the tower's files, and where the
+                                      // backbone was taught another chat template
 };
 
 // `backbone` is a directory or a GGUF file. `tower` is a model, whose InternViT is taken with its

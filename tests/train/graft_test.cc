@@ -158,6 +158,33 @@ TEST_F(Grafting, FirstStepTrainsMechanisms) {
         << name;
 }
 
+// The rule is ChatML here; whoever was taught to talk otherwise is told.
+TEST_F(Grafting, AnotherChatTemplateIsTold) {
+  const auto told = [&](const Path& from) {
+    static int number = 0;
+    return graft(from, root_ / "tower.json", root_ / ("told" + std::to_string(number++)),
+                 with(true, false))
+        .warnings;
+  };
+  const std::string chatml =
+      "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}";
+  const Path from = backbone("llama", false), file = root_ / "b.gguf";
+  EXPECT_TRUE(told(from).empty());  // none at all
+  for (const auto& [text, warnings] :
+       {std::pair(chatml, 0u), std::pair(std::string("[INST] {{ m.content }} [/INST]"), 1u)}) {
+    Plain plain = plain_of(from, Format::f32);
+    plain.set("tokenizer.chat_template", text);
+    write_gguf(file, plain.keys, plain.tensors);
+    EXPECT_EQ(told(file).size(), warnings) << text;
+    write_file(from / "tokenizer_config.json", nlohmann::json{{"chat_template", text}}.dump());
+    const auto of_directory = told(from);
+    EXPECT_EQ(of_directory.size(), warnings) << text;
+    if (warnings > 0) {
+      EXPECT_TRUE(has(of_directory[0], "its chat template has no <|im_start|>"));
+    }
+  }
+}
+
 TEST_F(Grafting, RefusesWhatItCannotTake) {
   const Path from = backbone();
   const auto reason = [&](const Path& text, const Path& tower, const std::string& output) {
