@@ -22,14 +22,13 @@ struct Weights {
   }
 };
 
-// Rows of blocks of normal numbers, in panels and as floats.
-Weights make(Format format, size_t n, size_t k, uint64_t seed) {
+// Rows of blocks, in panels and as floats; `x` [n, k].
+Weights packed(Format format, size_t n, size_t k, const float* x) {
   Weights w{format, n, k, Guarded<uint8_t>(panels_bytes(format, n, k)), std::vector<float>(n * k)};
-  const auto x = normals(n * k, seed);
   const size_t bytes = row_bytes(format, k);
   std::vector<std::byte> blocks(n * bytes);
   for (size_t j = 0; j < n; ++j) {
-    pack_row(format, {x.data() + j * k, k}, blocks.data() + j * bytes);
+    pack_row(format, {x + j * k, k}, blocks.data() + j * bytes);
     unpack_row(format, blocks.data() + j * bytes, {w.values.data() + j * k, k});
   }
   for (size_t j = 0; j < n; j += panel_outputs) {
@@ -41,6 +40,11 @@ Weights make(Format format, size_t n, size_t k, uint64_t seed) {
                    j / panel_outputs * panel_sizes(format, k).panel);
   }
   return w;
+}
+
+// Of normal numbers.
+Weights make(Format format, size_t n, size_t k, uint64_t seed) {
+  return packed(format, n, k, normals(n * k, seed).data());
 }
 
 std::vector<size_t> depths(Format format) {
@@ -126,6 +130,24 @@ TEST_P(Int8, EqualsTheTwinBitForBit) {
     ASSERT_TRUE(same(mine.data(), its.data(), rows * w.n))
         << table->isa << " " << info(w.format).name << " " << w.n << " x " << w.k;
   });
+}
+
+// The largest products of all at once: nowhere may a sum be too narrow. Weights of either end of
+// the numbers (1: the highest, -1: the lowest), inputs of either sign.
+TEST_P(Int8, TheLargestSumsAreExact) {
+  const Kernels& twin = *kernels_for("generic");
+  for (const Format format : quantised)
+    for (const float sign : {1.0f, -1.0f})
+      for (const size_t rows : {1, 5}) {
+        const size_t k = depths(format).back(), n = 32;
+        std::vector<float> values(n * k, sign);
+        for (size_t i = 0; i < n * k; i += 32) values[i] = -sign;  // a block's other end
+        const Weights w = packed(format, n, k, values.data());
+        const Guarded<float> x(rows * k, 3.0f);
+        ASSERT_TRUE(same(product_of(*table, w.view(), x.data(), rows).data(),
+                         product_of(twin, w.view(), x.data(), rows).data(), rows * n))
+            << table->isa << " " << info(format).name << sign;
+      }
 }
 
 TEST_P(Int8, RowIsTheSameInAnyCompany) {
