@@ -180,13 +180,24 @@ def count(faults, results):
 def commits(faults, results):
     """Which commits' sources and tests the results are of, and how many of each."""
     found = [results[f.key()]["at"] for f in faults if f.key() in results]
-    return ", ".join(f"{found.count(at)} at {at}" for at in dict.fromkeys(found))
+    return ", ".join(f"{found.count(at)} " + (f"at {at}" if at else "earlier") for at in dict.fromkeys(found))
+
+
+def as_the_page_has_them(faults, results, old):
+    """What is not known here, of faults whose name and title the page has."""
+    rows = dict(re.findall(r"^\| (\d+ .+?) \| \S+ \| (.+) \|$", old, re.MULTILINE))
+    for f in faults:
+        result, by = (rows.get(f"{f.name} {f.title}", "not run | ").split(" | ") + [""])[:2]
+        if f.key() not in results and result != "not run":
+            results[f.key()] = {"result": result, "by": by.strip("` "), "at": ""}
+    return results
 
 
 def write_docs(faults, results):
     page = ROOT / "docs/testing.md"
     head, rest = page.read_text().split("<!-- mutants begin -->\n")
-    tail = rest.split("<!-- mutants end -->")[1]
+    old, tail = rest.split("<!-- mutants end -->")
+    results = as_the_page_has_them(faults, results, old)
     page.write_text(f"{head}<!-- mutants begin -->\n{len(faults)} faults: {count(faults, results)} ({commits(faults, results)}).\n\n"
                     f"{table(faults, results)}\n<!-- mutants end -->{tail}")
 
@@ -208,7 +219,7 @@ def main():
     parser.add_argument("--keep", action="store_true", help="keep what was found before sources or tests changed")
     parser.add_argument("--check", action="store_true", help="only whether every fault fits its file")
     parser.add_argument("--cmake", default="", help="more options for cmake, as one argument")
-    parser.add_argument("--write", action="store_true", help="write the table into docs/testing.md")
+    parser.add_argument("--write", action="store_true", help="write the table into docs/testing.md; of faults without a result here its rows stay")
     args = parser.parse_args()
 
     every = read_list(args.list)
