@@ -8,12 +8,13 @@ cores := $(shell nproc)
 memory_jobs := $(shell awk '/MemAvailable/ {print int($$2 / 3000000) + 1}' /proc/meminfo)
 test_jobs := $(shell j=$(memory_jobs); [ $$j -lt $(cores) ] && echo $$j || echo $(cores))
 
-.PHONY: help run test bench format lint
+.PHONY: help run test bench bench-peers format lint
 help:
 	@echo "make run     build the program (no libtorch) and ask the shipped model about a picture"
 	@echo "             REVENANT_PICTURE=FILE REVENANT_QUESTION=TEXT ask something else"
 	@echo "make test    build everything, libtorch included, and run all tests"
 	@echo "make bench   measure the hot loops on this machine"
+	@echo "make bench-peers   measure beside llama.cpp, torch and onnxruntime, which it installs (hours; nothing else may run)"
 	@echo "make format  format all sources in place"
 	@echo "make lint    check the format and run clang-tidy"
 
@@ -36,6 +37,12 @@ bench:
 	@cmake --preset notorch
 	@cmake --build --preset notorch --target $(benches) -j $(cores)
 	@set -e; for program in $(benches); do echo "== $$program"; build/notorch/bin/$$program; done
+
+bench-peers:
+	@tools/install.sh peers
+	@cmake --preset notorch
+	@cmake --build --preset notorch --target revenant -j $(cores)
+	@REVENANT_BIN=$(CURDIR)/build/notorch/bin python3 bench/peers.py
 
 format:
 	@tools/install.sh lint

@@ -22,7 +22,7 @@ import zlib
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent.parent
-BIN = HERE / "build/release/bin"
+BIN = Path(os.environ.get("REVENANT_BIN", HERE / "build/release/bin"))
 ROWS, BATCH, RANK = 8, 2, 64
 PROMPT, PICTURE, ANSWER = 40, 256, 128  # tokens
 

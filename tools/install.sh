@@ -2,7 +2,7 @@
 # Installs what the project needs on Debian 12: `tools/install.sh run` for the program alone,
 # `test` for the tests and training too (libtorch and Arrow into .venv, no CUDA toolkit), `cuda` for
 # these and training on a GPU (5 GB of CUDA libraries into .venv), `data` for what
-# tools/fetch_data.sh calls, `lint` for clang-format and clang-tidy, `fuzz` for tools/fuzz.sh,
+# tools/fetch_data.sh calls, `peers` for bench/peers.py, `lint` for clang-format and clang-tidy, `fuzz` for tools/fuzz.sh,
 # `pictures` for tools/readme_pictures.sh.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -16,10 +16,11 @@ case $mode in
   run) ;;
   test) packages+=(libyaml-cpp-dev libgtest-dev ccache python3-venv librsvg2-bin libjemalloc-dev) ;;
   data) packages+=(python3 python3-pip npm librsvg2-bin) ;;
+  peers) packages+=(python3 python3-pip python3-venv) ;;
   lint) packages+=(clang-format-14 clang-tidy-14 python3) ;;
   fuzz) packages+=(clang libclang-rt-14-dev llvm libyaml-cpp-dev ccache) ;;
   pictures) packages+=(chromium fonts-dejavu-core tmux python3) ;;
-  *) echo "usage: tools/install.sh run|test|cuda|data|lint|fuzz|pictures" >&2; exit 2 ;;
+  *) echo "usage: tools/install.sh run|test|cuda|data|peers|lint|fuzz|pictures" >&2; exit 2 ;;
 esac
 missing=()
 for package in "${packages[@]}"; do
