@@ -89,17 +89,11 @@ void add_eval(CLI::App& app) {
   CLI::App* command = app.add_subcommand("eval", "Accuracy per task, with 95 % intervals");
   args->model.options.cache_memory = size_t(4) << 30;
   add_model_options(*command, args->model);
-  command->add_option("--data", args->data, "rows in a form of docs/data.md; may repeat")
-      ->required()
-      ->transform(at_home);
+  add_rows_options(*command, args->data, args->rows);
   command->add_option("--train", args->train, "take the majority answers from these files")
       ->transform(at_home);
-  add_fields_option(*command, args->rows.fields);
   add_predict_options(*command, args->predict, args->answers);
   add_beam_option(*command, args->predict.beams);
-  command->add_option("--limit", args->rows.limit, "only the first rows of each file; 0: all")
-      ->check(whole_number(0))
-      ->capture_default_str();
   CLI::Option* blank =
       command->add_flag("--blank", args->blank, "show grey instead of the pictures");
   command->add_flag("--shuffle", args->shuffle, "show the pictures of other rows")->excludes(blank);

@@ -46,13 +46,7 @@ void add_imatrix(CLI::App& app) {
   CLI::App* command =
       app.add_subcommand("imatrix", "Measures how much each input of a model's matrices matters");
   add_model_options(*command, args->model);
-  command->add_option("--data", args->data, "rows in a form of docs/data.md; may repeat")
-      ->required()
-      ->transform(at_home);
-  add_fields_option(*command, args->rows.fields);
-  command->add_option("--limit", args->rows.limit, "only the first rows of each file; 0: all")
-      ->check(whole_number(0))
-      ->capture_default_str();
+  add_rows_options(*command, args->data, args->rows);
   add_picture_options(*command, args->options.reading);
   command->add_option("-o,--output", args->output, "the file to write")
       ->required()

@@ -9,6 +9,16 @@
 
 namespace revenant {
 
+void add_rows_options(CLI::App& command, std::vector<Path>& data, RowOptions& rows) {
+  command.add_option("--data", data, "rows in a form of docs/data.md; may repeat")
+      ->required()
+      ->transform(at_home);
+  add_fields_option(command, rows.fields);
+  command.add_option("--limit", rows.limit, "only the first rows of each file; 0: all")
+      ->check(whole_number(0))
+      ->capture_default_str();
+}
+
 void add_predict_options(CLI::App& command, PredictOptions& options, Path& answers) {
   command.add_option("-n,--predict", options.max_new_tokens, "most tokens of an answer")
       ->check(whole_number(1))

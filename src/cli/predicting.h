@@ -9,6 +9,9 @@
 
 namespace revenant {
 
+// --data, --fields and --limit, of commands that read rows.
+void add_rows_options(CLI::App& command, std::vector<Path>& data, RowOptions& rows);
+
 // -n, --batch and --answers, of commands that have rows answered.
 void add_predict_options(CLI::App& command, PredictOptions& options, Path& answers);
 

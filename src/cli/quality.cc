@@ -3,7 +3,6 @@
 
 #include <filesystem>
 #include <nlohmann/json.hpp>
-#include <set>
 
 #include "base/error.h"
 #include "cli/commands.h"
@@ -12,6 +11,7 @@
 #include "cli/program.h"
 #include "cli/rows.h"
 #include "eval/report.h"
+#include "store/fused.h"
 
 namespace revenant {
 namespace {
@@ -38,9 +38,7 @@ double megabytes(const Model& model, const std::optional<QuantizeType>& while_re
       bytes += double(std::filesystem::file_size(file));
     return bytes / 1048576;
   }
-  std::set<std::string> seen;
-  for (const TensorSpec& spec : tensor_table(model.config())) {
-    if (!seen.insert(spec.name).second) continue;
+  for (const auto& [name, spec] : unique_tensors(model.config())) {
     const StoredWeight stored = model.files().weight(spec);
     const Format format = format_for(*while_read, model.config(), spec, stored.format);
     bytes += double(TensorSpec::count(spec.shape) / spec.shape.back()) *
@@ -111,13 +109,7 @@ void add_quality(CLI::App& app) {
       "quality", "What fewer bits cost: answers beside those of the whole model");
   args->model.options.cache_memory = size_t(4) << 30;
   add_model_options(*command, args->model);
-  command->add_option("--data", args->data, "rows in a form of docs/data.md; may repeat")
-      ->required()
-      ->transform(at_home);
-  add_fields_option(*command, args->rows.fields);
-  command->add_option("--limit", args->rows.limit, "only the first rows of each file; 0: all")
-      ->check(whole_number(0))
-      ->capture_default_str();
+  add_rows_options(*command, args->data, args->rows);
   add_picture_options(*command, args->options.reading);
   std::vector<std::string> names;
   for (const QuantizeType& type : quantize_types()) names.push_back(type.name);

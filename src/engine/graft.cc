@@ -283,10 +283,10 @@ Graft graft(const Path& backbone_path, const Path& tower_path, const Path& outpu
   Json json = config_of(backbone, tower, options);
   const Growth growth = grow(json, backbone);
   told.tokens = growth.tokens;
-  const PromptRule& rule = prompt_rule(prompt_family(parse_config(json, "graft")));
-  if (const std::string other = other_template(backbone, rule); !other.empty())
-    told.warnings.push_back(other);
   const Config config = parse_config(json, "graft");
+  if (const std::string other = other_template(backbone, prompt_rule(prompt_family(config)));
+      !other.empty())
+    told.warnings.push_back(other);
   const Maker maker(backbone, std::move(tower), config, growth, options);
   write_checkpoint(output, json, maker.sources());
   write_tokenizer(backbone.small(), output, growth.tokens, growth.first);

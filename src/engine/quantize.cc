@@ -10,6 +10,7 @@
 #include "base/threads.h"
 #include "io/gguf.h"
 #include "kernels/panels.h"
+#include "store/fused.h"
 #include "store/importance.h"
 #include "store/model_files.h"
 #include "text/tokenizer_files.h"
@@ -87,13 +88,13 @@ bool matches(const std::vector<std::string>& patterns, const std::string& name) 
 // Whatever the options name must be the model's.
 void check_names(const Config& config, const Importance& importance,
                  const QuantizeOptions& options) {
-  std::set<std::string> names;
-  for (const TensorSpec& spec : specs_of(config)) names.insert(spec.name);
+  const TensorSpecs weights = unique_tensors(config);
   for (const std::string& pattern : options.match)
-    if (std::ranges::none_of(names, [&](const auto& name) { return matches({pattern}, name); }))
+    if (std::ranges::none_of(weights,
+                             [&](const auto& item) { return matches({pattern}, item.first); }))
       throw Error("quantize", "--match", "a pattern of a weight's name", pattern);
   for (const auto& [name, squares] : importance)
-    if (!names.contains(name))
+    if (!weights.contains(name))
       throw Error("quantize", options.importance.string() + ": " + name, "a weight of this model",
                   "none");
 }
@@ -102,7 +103,7 @@ std::vector<float> importance_of(const Importance& importance, const TensorSpec&
                                  const Path& file) {
   const auto it = importance.find(spec.name);
   if (it == importance.end()) return {};
-  const std::vector<float> weights = revenant::weights_of(it->second);
+  const std::vector<float> weights = weights_of(it->second);
   if (weights.size() != size_t(spec.shape.back()))
     throw Error("quantize", file.string() + ": " + spec.name,
                 std::to_string(spec.shape.back()) + " inputs", std::to_string(weights.size()));

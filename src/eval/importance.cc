@@ -73,9 +73,7 @@ Importance measure_importance(const Model& model, std::span<const Row> rows,
   Watch watch(model);
   size_t done = 0;
   for (const RowGroup& group : group_rows(rows)) {
-    std::vector<Image> images;
-    for (const Picture& picture : rows[group.begin].images)
-      images.push_back(read_picture(picture, options.reading));
+    const std::vector<Image> images = images_of(rows[group.begin].images, options.reading);
     const Pictures pictures = model.encode(images, options.go_on, &watch);
     for (size_t row = group.begin; row < group.end; ++row) {
       stop_unless(options.go_on);

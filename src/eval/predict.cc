@@ -13,12 +13,9 @@ namespace {
 
 std::vector<Image> images_shown(const std::vector<Picture>& pictures,
                                 const PredictOptions& options) {
-  std::vector<Image> images;
-  for (const Picture& picture : pictures) {
-    images.push_back(read_picture(picture, options.reading));
-    if (options.shown == Shown::blank)
-      images.back() = grey_picture(images.back().width, images.back().height);
-  }
+  std::vector<Image> images = images_of(pictures, options.reading);
+  if (options.shown == Shown::blank)
+    for (Image& image : images) image = grey_picture(image.width, image.height);
   return images;
 }
 
@@ -189,6 +186,12 @@ const char* name_of(Shown shown) {
       return "shuffled";
   }
   return "?";
+}
+
+std::vector<Image> images_of(const std::vector<Picture>& pictures, const ReadOptions& reading) {
+  std::vector<Image> images;
+  for (const Picture& picture : pictures) images.push_back(read_picture(picture, reading));
+  return images;
 }
 
 RowPrompt prompt_of(const Model& model, const Row& row, const Pictures& pictures) {

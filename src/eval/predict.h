@@ -50,6 +50,9 @@ struct PredictOptions {
 std::vector<Prediction> predict(const Model& model, std::span<const Row> rows,
                                 const PredictOptions& options = {});
 
+// A row's pictures. Throws Error.
+std::vector<Image> images_of(const std::vector<Picture>& pictures, const ReadOptions& reading);
+
 // What a row asks a model, as it was or will be encoded.
 struct RowPrompt {
   std::vector<int> ids;

@@ -89,9 +89,7 @@ Quality measure_quality(const Model& reference, const Model& model, std::span<co
   Comparison comparison(reference, model, options);
   size_t done = 0;
   for (const RowGroup& group : group_rows(rows)) {
-    std::vector<Image> images;
-    for (const Picture& picture : rows[group.begin].images)
-      images.push_back(read_picture(picture, options.reading));
+    const std::vector<Image> images = images_of(rows[group.begin].images, options.reading);
     const Pictures theirs = reference.encode(images, options.go_on),
                    ours = model.encode(images, options.go_on);
     for (size_t row = group.begin; row < group.end; ++row) {

@@ -35,13 +35,15 @@ static_assert(tile_outputs % panel_outputs == 0);
 // Bytes of weights that are asked for before their turn: more than memory takes to answer.
 constexpr size_t ahead = 8192;
 
-// A chunk of a panel, ready for the tiles. q points into it, or to the panel where a number is a
-// byte there.
+// Of so many units of a panel: a scale a run, of which a unit has two at most, and a minimum a
+// unit.
 template <size_t units>
 struct Scales {
   alignas(64) float scale[2 * units][panel_outputs];
   alignas(64) float min[units][panel_outputs];
 };
+// A chunk of a panel, ready for the tiles. q points into it, or to the panel where a number is a
+// byte there.
 struct Chunk : Scales<depth_units> {
   const uint8_t* q;
   alignas(64) uint8_t unpacked[depth_units][unit_groups][group_bytes];
@@ -130,8 +132,13 @@ inline void unpack_chunk(const Panels& p, size_t panel, size_t first, size_t cou
     unpack_scales(scales + (first + u) / each * p.sizes.scales, p.shape, u, c);
 }
 
-// Dots of a run. Where the instruction set sums in 16 bits first, as many groups of numbers of
-// `bits` stay there as fit: groups_in_16(bits), 0: none.
+// Groups whose products 16 bits hold, where the instruction set sums there first; 0: none. A group
+// is a pair of products in each half of a lane, at most 2 (2^bits - 1) 127.
+constexpr size_t groups_in_16(int bits) {
+  return !sums_in_16 ? 0 : bits == 4 ? 8 : bits == 5 ? 4 : bits == 6 ? 2 : 0;
+}
+
+// Dots of a run.
 template <int bits>
 struct Dots {
   static constexpr size_t together = groups_in_16(bits);

@@ -109,11 +109,8 @@ inline Ints add_signed_fours(Ints sum, Ints w, Ints x) {
   const Ints pairs = _mm256_maddubs_epi16(_mm256_abs_epi8(number), _mm256_sign_epi8(x, number));
   return _mm256_add_epi32(sum, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)));
 }
-// Numbers of few bits: a pair of products is at most 2 (2^bits - 1) 127, of which 16 bits hold so
-// many. A group is a pair of each lane's two halves.
-constexpr size_t groups_in_16(int bits) {
-  return bits == 4 ? 8 : bits == 5 ? 4 : bits == 6 ? 2 : 0;
-}
+// Pairs of products of numbers of few bits, in 16 bits, of which text_panels.h knows how many fit.
+constexpr bool sums_in_16 = true;
 inline Ints pairs(Ints w, Ints x) { return _mm256_maddubs_epi16(w, x); }
 inline Ints add_pairs(Ints narrow, Ints w, Ints x) {
   return _mm256_add_epi16(narrow, _mm256_maddubs_epi16(w, x));

@@ -119,11 +119,9 @@ constexpr bool signed_eights = false;
 inline Ints add_signed_fours(Ints sum, Ints w, Ints x) { return add_fours(sum, w, x); }  // unused
 // As in vec_avx2.h; with VNNI there is nothing to gain.
 #ifdef __AVX512VNNI__
-constexpr size_t groups_in_16(int) { return 0; }
+constexpr bool sums_in_16 = false;
 #else
-constexpr size_t groups_in_16(int bits) {
-  return bits == 4 ? 8 : bits == 5 ? 4 : bits == 6 ? 2 : 0;
-}
+constexpr bool sums_in_16 = true;
 #endif
 inline Ints pairs(Ints w, Ints x) { return _mm512_maddubs_epi16(w, x); }
 inline Ints add_pairs(Ints narrow, Ints w, Ints x) {

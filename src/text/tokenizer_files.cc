@@ -5,6 +5,7 @@
 
 #include "base/error.h"
 #include "base/json.h"
+#include "base/sha256.h"
 
 namespace revenant {
 namespace {
@@ -22,6 +23,12 @@ TokenizerTexts read_tokenizer_texts(const Path& directory) {
   for (const char* name : names)
     if (std::filesystem::exists(directory / name)) texts[name] = read_file(directory / name);
   return texts;
+}
+
+std::string digest_of(const TokenizerTexts& texts) {
+  nlohmann::json digests = nlohmann::json::object();
+  for (const auto& [name, text] : texts) digests[name] = sha256_of(text);
+  return sha256_of(json_text(digests));
 }
 
 void write_tokenizer_texts(const TokenizerTexts& texts, const Path& to) {

@@ -17,6 +17,7 @@ std::span<const char* const> tokenizer_file_names();
 // Those that exist, by name.
 using TokenizerTexts = std::map<std::string, std::string>;
 TokenizerTexts read_tokenizer_texts(const Path& directory);
+std::string digest_of(const TokenizerTexts& texts);  // SHA-256 of names and texts
 void write_tokenizer_texts(const TokenizerTexts& texts, const Path& to);
 // Returns how many there were.
 size_t copy_tokenizer(const Path& from, const Path& to);

@@ -18,7 +18,7 @@ struct TrainerState {
   int best_step = 0;         // of the evaluation with the lowest loss; 0: none yet
   double best_loss = 0;
   nlohmann::json eval_data;     // what it was measured on; null: not said
-  bool evaluation_due = false;  // after this step; it failed
+  bool evaluation_due = false;  // after this step; it failed, or a signal came
 };
 
 // `moments` is the optimiser's state. Of the checkpoints up to this step `keep` stay, and the best;

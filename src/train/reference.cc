@@ -33,8 +33,7 @@ Reference reference_of(const Recipe& recipe) {
 std::string key_of(const std::string& model, const TokenizerTexts& tokenizer,
                    const TrainingSet& set, const BatchOptions& options, bool bf16) {
   Sha256 digest;
-  digest.add(model).add(set.sha256);
-  for (const auto& [name, text] : tokenizer) digest.add(name + " " + sha256_of(text) + " ");
+  digest.add(model).add(set.sha256).add(digest_of(tokenizer));
   for (const auto& [ours, theirs] : set.recipe.fields) digest.add(ours + ": " + theirs + " ");
   for (const std::string& task : set.recipe.tasks) digest.add("task " + task + " ");
   for (const Row& row : set.rows)

@@ -62,12 +62,8 @@ class Digests {
     return kept(directory, [&] { return ModelFiles::open(directory).digest(); });
   }
   Json of_tokenizer(const Path& directory) {
-    return kept(directory / "tokenizer", [&] {
-      Json texts = Json::object();
-      for (const auto& [name, text] : read_tokenizer_texts(directory))
-        texts[name] = sha256_of(text);
-      return sha256_of(json_text(texts));
-    });
+    return kept(directory / "tokenizer",
+                [&] { return digest_of(read_tokenizer_texts(directory)); });
   }
 
  private:

@@ -356,6 +356,11 @@ class GoingOnWithEvaluation : public Noise {
     fs::copy(root_ / "images", root_ / "eval/images",
              fs::copy_options::recursive | fs::copy_options::overwrite_existing);
   }
+  // As the run that nothing came in between of.
+  void expect_whole(const std::string& output) const {
+    for (const char* file : {"model.safetensors", "train.jsonl", "checkpoint-6/trainer_state.json"})
+      EXPECT_EQ(read_file(root_ / "whole" / file), read_file(root_ / output / file)) << file;
+  }
 };
 
 TEST_F(GoingOnWithEvaluation, AnEvaluationThatFailsKeepsItsStepAndIsMadeUpFor) {
@@ -375,8 +380,7 @@ TEST_F(GoingOnWithEvaluation, AnEvaluationThatFailsKeepsItsStepAndIsMadeUpFor) {
   EXPECT_NO_THROW(check_manifest(r.output_dir / "checkpoint-4"));
   mend();
   ASSERT_TRUE(train(r));
-  for (const char* file : {"model.safetensors", "train.jsonl", "checkpoint-6/trainer_state.json"})
-    EXPECT_EQ(read_file(root_ / "whole" / file), read_file(root_ / "failed" / file)) << file;
+  expect_whole("failed");
 }
 
 TEST_F(GoingOnWithEvaluation, ASignalWithinAnEvaluationIsHeeded) {
@@ -395,8 +399,7 @@ TEST_F(GoingOnWithEvaluation, ASignalWithinAnEvaluationIsHeeded) {
   write_file(r.output_dir / "train.jsonl",
              read_file(r.output_dir / "train.jsonl") + line.dump() + "\n");
   ASSERT_TRUE(train(r));
-  for (const char* file : {"model.safetensors", "train.jsonl", "checkpoint-6/trainer_state.json"})
-    EXPECT_EQ(read_file(root_ / "whole" / file), read_file(root_ / "stopped" / file)) << file;
+  expect_whole("stopped");
 }
 
 // A loss over other rows is not to be beaten.
