@@ -193,7 +193,7 @@ void check_args(const CLI::App& command, Args& args) {
   check_where(command, server,
               {"--api-key-env", "--api-key-file", "--body", "--timeout", "--clients", "--image"},
               {"--threads", "--config-set", "--cache-type", "--cache-memory", "--weights",
-               "--traverse", "--passes", "--batch", "--no-tower"});
+               "--traverse", "--passes", "--traverse-threshold", "--batch", "--no-tower"});
   args.server.words.model = args.model.directory.string();
 }
 

@@ -99,6 +99,15 @@ void add_model_options(CLI::App& command, ModelArgs& args, bool threads) {
           "TroL: passes of what traverses, 2 to 4. 2: as released; more deviate from the\n"
           "released code (paper, table 8)")
       ->check(CLI::Range(2, 4));
+  command
+      .add_option_function<std::string>(
+          "--traverse-threshold",
+          [&settings](const std::string& threshold) {
+            settings.push_back("revenant.trol_threshold=" + threshold);
+          },
+          "TroL: rows whose gate is less take nothing of a further pass, which is not computed\n"
+          "for them (docs/trol.md has what that costs). 0: as released")
+      ->check(CLI::Range(0.0, 1.0));
 }
 
 void check_where(const CLI::App& command, bool server, std::initializer_list<const char*> of_server,

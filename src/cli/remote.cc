@@ -33,9 +33,10 @@ void add_remote_options(CLI::App& command, RemoteArgs& args) {
 
 json sent_fields(const CLI::App& command, const SpeakArgs& args) {
   const bool server = command.count("--server") > 0;
-  check_where(command, server, {"--api-key-env", "--api-key-file", "--body", "--timeout"},
-              {"--threads", "--config-set", "--cache-type", "--cache-memory", "--weights",
-               "--traverse", "--passes", "--ctx-size", "--beams", "--exif", "--max-pixels"});
+  check_where(
+      command, server, {"--api-key-env", "--api-key-file", "--body", "--timeout"},
+      {"--threads", "--config-set", "--cache-type", "--cache-memory", "--weights", "--traverse",
+       "--passes", "--traverse-threshold", "--ctx-size", "--beams", "--exif", "--max-pixels"});
   json fields = json::object();
   const auto add = [&](const char* option, const char* field, const json& value) {
     if (server && command.count(option) > 0) fields[field] = value;

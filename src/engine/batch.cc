@@ -87,28 +87,32 @@ Computed compute_rows(std::span<const Entry> entries, const GoOn& go_on) {
     if (!made.of[i].failure) members.push_back(member);
   }
   if (members.empty()) return made;
-  const Rows rows = rows_of(members);
+  Rows rows = rows_of(members);
   Shares shares(model.config(), rows.step);
   for (size_t p = 0; p < members.size(); ++p)
     if (Observer* observer = entries[members[p].entry].observer) shares.add(int(p), observer);
   const int hidden = model.config().hidden, seen = int(rows.features.size() / size_t(hidden));
   const Tensor features = seen ? Tensor::from(rows.features.data(), seen, hidden) : Tensor();
+  std::vector<int> last;
+  for (size_t p = 0; p < members.size(); ++p)
+    if (members[p].plan.last)
+      last.push_back(rows.step.spans[p].first_row + rows.step.spans[p].rows - 1);
+  if (!shares.any()) rows.step.asked = last;  // an observer sees all
   const Native native = model.native(shares.any() ? &shares : nullptr, go_on);
   const Forwarded forwarded =
       forward_each(native, rows.step, rows.sequences, rows.ids, seen ? &features : nullptr);
 
-  std::vector<int> last;
+  int logits_rows = 0;
   for (size_t p = 0; p < members.size(); ++p) {
     Computed::Of& of = made.of[members[p].entry];
+    const int own = members[p].plan.last ? logits_rows++ : -1;
     of.failure = forwarded.failures[p];
     if (of.failure) continue;
     of.rows = members[p].plan.rows;
-    if (!members[p].plan.last) continue;
-    of.logits = int(last.size());
-    last.push_back(rows.step.spans[p].first_row + of.rows - 1);
+    if (own >= 0) of.logits = own;
   }
   if (!last.empty()) {
-    made.states = take_rows(native, forwarded.x, last);
+    made.states = shares.any() ? take_rows(native, forwarded.x, last) : forwarded.x;
     made.logits = logits(model.native(), made.states);
   }
   for (const Member& member : members)

@@ -30,7 +30,7 @@ std::string name_after(const std::string& before, const PageKey& key) {
 }
 
 // On disk: the passes' bytes one after the other; then of a sequence's first page its anchors,
-// layer by layer the numbers of q, k and v, each after how many they are.
+// layer by layer what q's, k's and v's mixer looks at, each part after how many numbers it has.
 std::string packed(const SharedPage& page, size_t page_bytes, bool first) {
   std::string bytes;
   bytes.reserve(page.passes.size() * page_bytes);
@@ -38,7 +38,7 @@ std::string packed(const SharedPage& page, size_t page_bytes, bool first) {
     bytes.append(reinterpret_cast<const char*>(pass.data()), page_bytes);
   if (!first) return bytes;
   for (const Anchor& anchor : *page.anchors)
-    for (const std::vector<float>* part : {&anchor.q, &anchor.k, &anchor.v}) {
+    for (const auto* part : parts_of(anchor)) {
       const uint64_t count = part->size();
       bytes.append(reinterpret_cast<const char*>(&count), sizeof count);
       bytes.append(reinterpret_cast<const char*>(part->data()), count * sizeof(float));
@@ -50,7 +50,7 @@ std::string packed(const SharedPage& page, size_t page_bytes, bool first) {
 std::shared_ptr<std::vector<Anchor>> anchors_in(std::string_view bytes, size_t layers) {
   auto anchors = std::make_shared<std::vector<Anchor>>(layers);
   for (Anchor& anchor : *anchors)
-    for (std::vector<float>* part : {&anchor.q, &anchor.k, &anchor.v}) {
+    for (std::vector<float>* part : parts_of(anchor)) {
       uint64_t count = 0;
       if (bytes.size() < sizeof count) return nullptr;
       std::memcpy(&count, bytes.data(), sizeof count);

@@ -183,19 +183,21 @@ void parse_phantom(const Fields& x, PhantomConfig& phantom) {
 
 void parse_trol(const Fields& x, TrolConfig& trol) {
   trol.passes = x.size("trol_passes", 2, most_passes);
+  trol.threshold = x.number("trol_threshold", 0);
+  if (trol.threshold < 0 || trol.threshold > 1) x.fail("trol_threshold", "a number from 0 to 1");
   trol.traverse = choice(x, "trol_traverse", {Traverse::prompt, Traverse::off, Traverse::all});
   trol.mixing =
       choice(x, "trol_mixing",
              {TrolMixing::gated, TrolMixing::constant, TrolMixing::uniform, TrolMixing::second});
   check_on(x, trol.on, "TroL", {"trol_traverse", "trol_passes"});
-  check_on(x, trol.on || trol.switched_off, "TroL", {"trol_mixing"});
+  check_on(x, trol.on || trol.switched_off, "TroL", {"trol_mixing", "trol_threshold"});
 }
 
 void parse_extension(const Fields& root, Config& c) {
   const Fields x = root.object_if_any("revenant");
   x.keys({"phantom", "phantom_eta", "phantom_eta_learnable", "phantom_anchor", "phantom_widen",
-          "phantom_mixing", "trol", "trol_passes", "trol_traverse", "trol_gate", "trol_mixing",
-          "max_tiles"});
+          "phantom_mixing", "trol", "trol_passes", "trol_traverse", "trol_threshold", "trol_gate",
+          "trol_mixing", "max_tiles"});
   const std::string type = root.text("model_type");
   c.phantom.on = x.flag("phantom", type == "phantom");
   c.phantom.switched_off = x.has("phantom") && !c.phantom.on;

@@ -57,6 +57,7 @@ struct TrolConfig {
   bool on = false;
   bool switched_off = false;  // as Phantom's
   int passes = 2;
+  double threshold = 0;  // rows whose gate is less take nothing of a later pass; 0: as released
   bool gate_per_layer = false;  // the paper's; the released weights have one for all
   Traverse traverse = Traverse::prompt;
   TrolMixing mixing = TrolMixing::gated;

@@ -7,36 +7,39 @@
 
 namespace revenant {
 
+// What a mixer's queries look at in rows x, [.., heads, d].
+template <class E, class M, class X>
+Seen<X> seen_in(E& e, const Mixer<M>& m, const X& x) {
+  return {e.gelu(e.linear(m.k, x)), e.gelu(e.linear(m.v, x))};
+}
+
+// It depends on a sequence's first row alone, so a row that is generated computes none of it.
+template <class E, class M, class X>
+Anchors<X> anchors_of(E& e, const PhantomConfig& c, const PhantomWeights<M>& w, const Qkv<X>& a,
+                      int head_dim, const Step& step, Site site) {
+  const auto seen = [&](const Qkv<X>& first) {
+    return Anchors<X>{seen_in(e, w.mix_q, first.q), seen_in(e, w.mix_k, first.k),
+                      seen_in(e, w.mix_v, first.v)};
+  };
+  if (c.anchor == AnchorOf::first) return e.anchor(site, a, step, seen);
+  const auto learned = [&](const M& of) { return e.heads(e.each(of, step), head_dim); };
+  return seen({learned(w.anchor_q), learned(w.anchor_k), learned(w.anchor_v)});
+}
+
 // Every head of a row looks at the heads of its sequence's anchor, or at the row's own ones.
 // Unscaled: eta enters in attend.
-template <class E, class M, class X>
-X mix(E& e, const Mixer<M>& m, const X& x, const X* anchor, const Step& step) {
-  const X q = e.gelu(e.linear(m.q, x));
-  const X& seen = anchor ? *anchor : x;
-  const X k = e.gelu(e.linear(m.k, seen)), v = e.gelu(e.linear(m.v, seen));
-  return e.gelu(
-      e.linear(m.o, anchor ? e.attend_heads(q, k, v, step) : e.attend_own_heads(q, k, v)));
-}
-
-template <class E, class M, class X>
-Qkv<X> anchor_of(E& e, const PhantomConfig& c, const PhantomWeights<M>& w, const Qkv<X>& a,
-                 int head_dim, const Step& step, Site site) {
-  if (c.anchor == AnchorOf::first) return e.anchor(site, a, step);
-  const auto learned = [&](const M& of) { return e.heads(e.each(of, step), head_dim); };
-  return {learned(w.anchor_q), learned(w.anchor_k), learned(w.anchor_v)};
-}
-
 template <class E, class M, class X>
 Haunted<X> haunt(E& e, const Config& c, const PhantomWeights<M>& w, const Qkv<X>& a,
                  const Step& step, Site site) {
   const bool own = c.phantom.anchor == AnchorOf::own;
-  const Qkv<X> anchor = own ? Qkv<X>{} : anchor_of(e, c.phantom, w, a, c.head_dim, step, site);
-  const auto ghost = [&](Note name, const Mixer<M>& m, const X& x, const X& seen) {
-    return e.note(site, name, mix(e, m, x, own ? nullptr : &seen, step));
+  const Anchors<X> anchors =
+      own ? Anchors<X>{} : anchors_of(e, c.phantom, w, a, c.head_dim, step, site);
+  const auto ghost = [&](Note name, const Mixer<M>& m, const X& x, const Seen<X>& seen) {
+    return e.note(site, name, e.mix(m, x, own ? nullptr : &seen, step));
   };
-  const Qkv<X> y = {ghost(Note::q_ghost, w.mix_q, a.q, anchor.q),
-                    ghost(Note::k_ghost, w.mix_k, a.k, anchor.k),
-                    ghost(Note::v_ghost, w.mix_v, a.v, anchor.v)};
+  const Qkv<X> y = {ghost(Note::q_ghost, w.mix_q, a.q, anchors.q),
+                    ghost(Note::k_ghost, w.mix_k, a.k, anchors.k),
+                    ghost(Note::v_ghost, w.mix_v, a.v, anchors.v)};
   if (c.phantom.widen) return {a, y, true};
   const auto eta = float(c.phantom.eta);
   return {{e.add(a.q, e.affine(y.q, eta, 0)), e.add(a.k, e.affine(y.k, eta, 0)), a.v},
@@ -49,7 +52,7 @@ template <class E, class M, class X>
 X blend(E& e, const PhantomConfig& c, const PhantomWeights<M>& w, const Halves<X>& o, Site site) {
   if (c.mixing != PhantomMixing::gated)
     return e.affine(e.add(o.plain, o.ghost), c.mixing == PhantomMixing::mean ? 0.5f : 1.0f, 0);
-  const X gate = e.sigmoid(e.sub(e.linear(w.gate1, o.plain), e.linear(w.gate2, o.ghost)));
+  const X gate = e.gate_of(w.gate1, o.plain, w.gate2, o.ghost);
   return e.lerp(o.ghost, o.plain, e.note(site, Note::gate, gate));
 }
 

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <vector>
 
 #include "model/config.h"
@@ -28,6 +29,9 @@ struct Step {
   std::vector<Span> spans;
   std::vector<uint8_t> picture;  // [rows] 1 where a picture token stands
   int rows = 0;
+  // Rows whose outputs anybody wants, ascending; nothing: all. What the last layer does beyond keys
+  // and values is done for them alone.
+  std::optional<std::vector<int>> asked;
 
   // Appends `count` rows of a sequence; `picture_rows` (may be empty: none) has `count` entries.
   void add(int sequence, int start, int count, int rope_length, bool prompt,

@@ -23,23 +23,29 @@ X mixing_gate(E& e, TrolMixing mixing, const Linear<M>& w, const X& x) {
   return e.affine(e.linear(w, x), 0, 1);
 }
 
-// `once_more(x, step, site)` is the layer. Pass 1's keys and values are what generation attends to;
-// each later pass has its own stream, kept while rows that traverse may follow.
+// `layer(x, step, site, part)` is the layer, from attention on of a part's rows if there is one.
+// Pass 1's keys and values are what generation attends to; each later pass has its own stream, kept
+// while rows that traverse may follow. Of the last layer the rows that are asked for come out.
 template <class E, class M, class X, class Layer>
-X traverse(E& e, const Config& c, const LayerWeights<M>& w, const X& x, const Step& step,
-           Layer once_more) {
-  const X once = once_more(x, step, Site{w.index, 1});
-  if (!traverses(c.trol, step)) return once;
+X traverse(E& e, const Config& c, const LayerWeights<M>& w, const X& x, const Step& step, bool last,
+           Layer layer) {
+  const typename E::Part *all = nullptr, *asked = last ? e.asked(step) : nullptr;
+  if (!traverses(c.trol, step)) return layer(x, step, Site{w.index, 1}, asked);
+  const X once = layer(x, step, Site{w.index, 1}, all);
   e.note({w.index, 1}, Note::pass1, once);
-  return e.again(once, step, [&](X mixed, const Step& some) {
+  const X mixture = e.again(once, step, [&](X mixed, const Step& some) {
     for (int pass = 2; pass <= c.trol.passes; ++pass) {
       const Site site{w.index, pass};
-      const X gate = e.gate_prompt(mixing_gate(e, c.trol.mixing, w.trol_gate, mixed), some);
-      const X again = e.note(site, Note::pass2, once_more(mixed, some, site));
-      mixed = e.lerp(mixed, again, e.note(site, Note::trol_gate, gate));
+      X gate = e.gate_prompt(mixing_gate(e, c.trol.mixing, w.trol_gate, mixed), some);
+      if (c.trol.threshold > 0) gate = e.at_least(gate, float(c.trol.threshold));
+      e.note(site, Note::trol_gate, gate);
+      mixed = e.lerp_where(mixed, gate, some, last && pass == c.trol.passes, [&](const auto* part) {
+        return e.note(site, Note::pass2, layer(mixed, some, site, part));
+      });
     }
     return mixed;
   });
+  return asked ? e.take(mixture, asked->rows) : mixture;
 }
 
 }  // namespace revenant

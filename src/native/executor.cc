@@ -82,6 +82,25 @@ Tensor Executor::prepared(Input input, const Tensor& x) {
 
 // One x through several weights: prepared once for each way that they read it, then one job over
 // the outputs of all.
+// The product of a few rows, on the thread that asks.
+void Executor::alone(const Linear<Weight>& w, const float* x, size_t rows, float* out) const {
+  const Packed& weight = w.weight.packed;
+  const size_t n = size_t(weight.rows);
+  const Input input = weight.view(0, 1).input();
+  std::vector<std::byte> prepared;
+  if (input != Input::f32) {
+    prepared.resize(rows * prepared_bytes(k_, input, size_t(weight.columns)));
+    k_.prepare(input, x, rows, size_t(weight.columns), prepared.data());
+  }
+  const void* const ready = prepared.empty() ? static_cast<const void*>(x) : prepared.data();
+  for (size_t begin = 0; begin < n;) {
+    const WeightView view = weight.view(begin, n);
+    const float* bias = w.bias.vector.data();
+    k_.product(view, ready, rows, bias ? bias + begin : nullptr, out + begin, n);
+    begin += view.n;
+  }
+}
+
 void Executor::linears(std::span<const Linear<Weight>* const> w, const Tensor& x, const Step* step,
                        std::span<Tensor> out) {
   stop_unless(go_on_);
@@ -100,6 +119,7 @@ void Executor::linears(std::span<const Linear<Weight>* const> w, const Tensor& x
                      prepared_bytes(k_, input, k), out[i], outputs, outputs + padded(weight.rows)});
     outputs = parts.back().end;
   }
+  if (rows == 0) return;
   if (w.size() == 1 && rows >= 4 * size_t(out[0].width)) {
     // Many short rows: the mixers, which all heads share.
     threads_.parallel_for(rows, grain_for(outputs * k), [&](size_t begin, size_t end) {
@@ -186,14 +206,36 @@ Tensor Executor::put(const Tensor& x, std::span<const int> rows, const Tensor& v
   return out;
 }
 
+Executor::Part Executor::part_of(const Step& step, std::span<const int> rows) const {
+  Part part{{rows.begin(), rows.end()}, {}};
+  part.step.rows = int(rows.size());
+  for (const int row : rows) part.step.picture.push_back(step.picture[size_t(row)]);
+  return part;
+}
+
+// Rows that a pass may change: all, where somebody looks on.
+std::vector<int> Executor::passing(const Tensor& gate, const Step& step, bool last) const {
+  std::vector<int> rows;
+  for (int r = 0; r < gate.rows; ++r) {
+    const bool wanted = !last || !step.asked || std::ranges::binary_search(*step.asked, r);
+    if (observer_ || (wanted && *gate.row(r) != 0)) rows.push_back(r);
+  }
+  return rows;
+}
+
 Executor::Later Executor::later_part(const Step& step) const {
   Later later;
+  if (step.asked) later.step.asked.emplace();
   for (const Span& span : step.spans) {
     if (!traverses(c_.trol, span)) continue;
     const auto picture = step.picture.begin() + span.first_row;
     later.step.add(span.sequence, span.start, span.rows, span.rope_length, span.prompt,
                    {picture, picture + span.rows});
-    for (int r = 0; r < span.rows; ++r) later.rows.push_back(span.first_row + r);
+    for (int r = span.first_row; r < span.first_row + span.rows; ++r) {
+      if (step.asked && std::ranges::binary_search(*step.asked, r))
+        later.step.asked->push_back(int(later.rows.size()));
+      later.rows.push_back(r);
+    }
   }
   return later;
 }
@@ -270,6 +312,11 @@ Tensor Executor::add_positions(const Tensor& x, const Tensor& positions) {
   const size_t period = size_t(positions.rows), width = size_t(x.width);
   return each_line(
       x, [=](size_t line, size_t i, size_t j) { return a[i] + p[line % period * width + j]; });
+}
+
+Tensor Executor::at_least(const Tensor& x, float least) {
+  const float* a = x.data();
+  return each(x, [=](size_t i) { return a[i] < least ? 0 : a[i]; });
 }
 
 Tensor Executor::affine(const Tensor& x, float scale, float shift) {

@@ -38,6 +38,12 @@ struct Observer {
 
 class Executor : public Verbs<Executor> {
  public:
+  // Some of a step's rows, ascending; of `step` only what a product wants to know of them.
+  struct Part {
+    std::vector<int> rows;
+    Step step;
+  };
+
   // `sequences` are what Span::sequence counts. `go_on` is asked before every product, and within
   // long ones.
   Executor(const Config& config, const Kernels& kernels, Threads& threads,
@@ -64,14 +70,23 @@ class Executor : public Verbs<Executor> {
   Tensor layer_norm(const Tensor& x, const Norm<Weight>& norm);
 
   Tensor rope(const Tensor& x, const Step& step);
-  Qkv<Tensor> anchor(Site site, const Qkv<Tensor>& a, const Step& step);
+  template <class F>
+  Anchors<Tensor> anchor(Site site, const Qkv<Tensor>& a, const Step& step, const F& make) {
+    if (const std::vector<int> rows = beginnings(site, step); !rows.empty())
+      keep_anchors(site, step, make({take(a.q, rows), take(a.k, rows), take(a.v, rows)}));
+    return kept_anchors(site, step);
+  }
   Tensor each(const Weight& w, const Step& step);
   Tensor attend_heads(const Tensor& q, const Tensor& k, const Tensor& v, const Step& step);
   Tensor attend_own_heads(const Tensor& q, const Tensor& k, const Tensor& v);
   float eta(const Weight& learnt, double usual) {
     return learnt ? learnt.vector.data()[0] : float(usual);
   }
-  Halves<Tensor> attend(Site site, const Haunted<Tensor>& a, const Step& step, float eta);
+  Tensor mix(const Mixer<Weight>& m, const Tensor& x, const Seen<Tensor>* seen, const Step& step);
+  Tensor gate_of(const Linear<Weight>& gate1, const Tensor& plain, const Linear<Weight>& gate2,
+                 const Tensor& ghost);
+  Halves<Tensor> attend(Site site, const Haunted<Tensor>& a, const Step& step, float eta,
+                        const Part* part = nullptr);
 
   Tensor attend_tile(const Qkv<Tensor>& a, int tokens);
   Tensor patches(std::span<const float> pixels, int tiles, int side, int patch);
@@ -92,6 +107,23 @@ class Executor : public Verbs<Executor> {
     std::swap(rotation_, later_->rotation);
     return put(x, later_->rows, mixed);
   }
+  const Part* asked(const Step& step) {
+    if (!step.asked) return nullptr;
+    if (!asked_) asked_ = part_of(step, *step.asked);
+    return &*asked_;
+  }
+  template <class F>
+  Tensor within(const Part& part, const F& f) {
+    return f(part.step);
+  }
+  template <class F>
+  Tensor lerp_where(const Tensor& x, const Tensor& gate, const Step& step, bool last,
+                    const F& pass) {
+    const std::vector<int> rows = passing(gate, step, last);
+    if (int(rows.size()) == x.rows) return lerp(x, pass(static_cast<const Part*>(nullptr)), gate);
+    const Part part = part_of(step, rows);
+    return put(x, rows, lerp(take(x, rows), pass(&part), take(gate, rows)));
+  }
   Tensor take(const Tensor& x, std::span<const int> rows);
   Tensor add(const Tensor& x, const Tensor& y);
   Tensor sub(const Tensor& x, const Tensor& y);
@@ -99,6 +131,7 @@ class Executor : public Verbs<Executor> {
   Tensor mul(const Tensor& x, const Weight& y);
   Tensor lerp(const Tensor& a, const Tensor& b, const Tensor& t);
   Tensor affine(const Tensor& x, float scale, float shift);
+  Tensor at_least(const Tensor& x, float least);
   Tensor gate_prompt(const Tensor& gate, const Step&) { return gate; }  // see `again`
   Tensor gelu(const Tensor& x) { return map(x, k_.gelu); }
   Tensor quick_gelu(const Tensor& x) { return map(x, k_.quick_gelu); }
@@ -117,7 +150,7 @@ class Executor : public Verbs<Executor> {
   }
 
  protected:
-  Sequence& sequence_of(const Span& span) { return *sequences_[size_t(span.sequence)]; }
+  Sequence& sequence_of(const Span& span) const { return *sequences_[size_t(span.sequence)]; }
 
  private:
   // Items [begin, end) of a loop, `work` multiplications each: in parts, between which `go_on` is
@@ -151,6 +184,12 @@ class Executor : public Verbs<Executor> {
                std::span<Tensor> out);
   Tensor prepared(Input input, const Tensor& x);
   void add_picture_branch(const Linear<Weight>& w, const Tensor& x, const Step& step, Tensor& out);
+  void alone(const Linear<Weight>& w, const float* x, size_t rows, float* out) const;
+  std::vector<int> beginnings(Site site, const Step& step) const;
+  void keep_anchors(Site site, const Step& step, const Anchors<Tensor>& made);
+  Anchors<Tensor> kept_anchors(Site site, const Step& step) const;
+  std::vector<int> passing(const Tensor& gate, const Step& step, bool last) const;
+  Part part_of(const Step& step, std::span<const int> rows) const;
   void remember(Site site, const Haunted<Tensor>& a, const Step& step);
   void remember(Site site, const Tensor& x, const Span& span, CachePart part);
 
@@ -170,6 +209,7 @@ class Executor : public Verbs<Executor> {
   Later later_part(const Step& step) const;
   Tensor put(const Tensor& x, std::span<const int> rows, const Tensor& values);
   std::optional<Later> later_;
+  std::optional<Part> asked_;                   // of this step
   std::vector<std::optional<Error>> failures_;  // [sequences], or none of any
 };
 

@@ -1,6 +1,7 @@
 // Attention over the cache, and Phantom's anchor. N rows, h heads, g key/value heads, d head_dim.
 #include <cmath>
 #include <cstring>
+#include <numeric>
 
 #include "base/error.h"
 #include "native/executor.h"
@@ -11,19 +12,37 @@ namespace {
 // Rows whose queries one call of the kernel takes; they share the keys they read.
 constexpr int rows_a_call = 16;
 
+// Rows [first, first + rows) of what is computed, all of one span, and a head of their keys.
 struct Piece {
-  int span, first_row, rows, kv_head;
+  int span, first, rows, kv_head;
 };
 
-std::vector<Piece> cut(const Step& step, const Config& c) {
+// `rows`: of the step, ascending.
+std::vector<Piece> cut(const Step& step, std::span<const int> rows, const Config& c) {
   std::vector<Piece> pieces;
+  int first = 0;
   for (size_t s = 0; s < step.spans.size(); ++s) {
     const Span& span = step.spans[s];
-    for (int r = 0; r < span.rows; r += rows_a_call)
+    int end = first;
+    while (end < int(rows.size()) && rows[size_t(end)] < span.first_row + span.rows) ++end;
+    for (; first < end; first = std::min(end, first + rows_a_call))
       for (int head = 0; head < c.kv_heads; ++head)
-        pieces.push_back({int(s), span.first_row + r, std::min(rows_a_call, span.rows - r), head});
+        pieces.push_back({int(s), first, std::min(rows_a_call, end - first), head});
   }
   return pieces;
+}
+
+// fn(span, first row, rows) for pieces of the step's rows, some `grain` of them together.
+template <class F>
+void by_spans(Threads& threads, const Step& step, size_t grain, const F& fn) {
+  threads.parallel_for(size_t(step.rows), grain, [&](size_t begin, size_t end) {
+    for (size_t s = 0; s < step.spans.size(); ++s) {
+      const Span& span = step.spans[s];
+      const int from = std::max(int(begin), span.first_row),
+                to = std::min(int(end), span.first_row + span.rows);
+      if (from < to) fn(int(s), from, to - from);
+    }
+  });
 }
 
 // The queries of one piece: `group` heads of each of its rows read the same key/value head.
@@ -32,13 +51,13 @@ struct Queries {
   std::vector<const float*> q, ghost_q;
   std::vector<float*> plain, ghost;
 
-  void add(int count, size_t at, const Haunted<Tensor>& a, Halves<Tensor>& out) {
+  void add(int count, size_t from, size_t to, const Haunted<Tensor>& a, Halves<Tensor>& out) {
     counts.push_back(count);
-    q.push_back(a.plain.q.data() + at);
-    plain.push_back(out.plain.data() + at);
+    q.push_back(a.plain.q.data() + from);
+    plain.push_back(out.plain.data() + to);
     if (!a.has_ghost) return;
-    ghost_q.push_back(a.ghost.q.data() + at);
-    ghost.push_back(out.ghost.data() + at);
+    ghost_q.push_back(a.ghost.q.data() + from);
+    ghost.push_back(out.ghost.data() + to);
   }
 };
 
@@ -68,24 +87,40 @@ Tensor Executor::rope(const Tensor& x, const Step& step) {
   return out;
 }
 
-Qkv<Tensor> Executor::anchor(Site site, const Qkv<Tensor>& a, const Step& step) {
-  const int spans = int(step.spans.size());
-  Qkv<Tensor> first = {Tensor(spans, a.q.heads, a.q.width), Tensor(spans, a.k.heads, a.k.width),
-                       Tensor(spans, a.v.heads, a.v.width)};
-  const auto one = [&](const Tensor& x, int row, std::vector<float>& kept, Tensor& out, int s) {
-    const Span& span = step.spans[size_t(s)];
-    if (site.pass == 1 && span.start == 0) kept.assign(x.row(row), x.row(row) + x.row_size());
-    CHECK(kept.size() == x.row_size());
-    std::memcpy(out.row(s), kept.data(), kept.size() * sizeof(float));
-  };
-  for (int s = 0; s < spans; ++s) {
-    const int row = step.spans[size_t(s)].first_row;
-    Anchor& anchor = sequence_of(step.spans[size_t(s)]).anchor(site.layer);
-    one(a.q, row, anchor.q, first.q, s);
-    one(a.k, row, anchor.k, first.k, s);
-    one(a.v, row, anchor.v, first.v, s);
+// The rows that sequences begin with; later passes have the first one's anchors.
+std::vector<int> Executor::beginnings(Site site, const Step& step) const {
+  std::vector<int> rows;
+  for (const Span& span : step.spans)
+    if (site.pass == 1 && span.start == 0) rows.push_back(span.first_row);
+  return rows;
+}
+
+void Executor::keep_anchors(Site site, const Step& step, const Anchors<Tensor>& made) {
+  int begun = 0;
+  for (const Span& span : step.spans) {
+    if (span.start != 0) continue;
+    const auto kept = parts_of(sequence_of(span).anchor(site.layer));
+    for (size_t i = 0; i < kept.size(); ++i) {
+      const Tensor& part = *parts_of(made)[i];
+      kept[i]->assign(part.row(begun), part.row(begun) + part.row_size());
+    }
+    ++begun;
   }
-  return first;
+}
+
+Anchors<Tensor> Executor::kept_anchors(Site site, const Step& step) const {
+  Anchors<Tensor> all;
+  const auto parts = parts_of(all);
+  for (size_t i = 0; i < parts.size(); ++i)
+    for (size_t s = 0; s < step.spans.size(); ++s) {
+      const std::vector<float>& kept = *parts_of(sequence_of(step.spans[s]).anchor(site.layer))[i];
+      CHECK(!kept.empty() && kept.size() % size_t(c_.head_dim) == 0);
+      if (s == 0)
+        *parts[i] = Tensor(int(step.spans.size()), int(kept.size()) / c_.head_dim, c_.head_dim);
+      CHECK(kept.size() == parts[i]->row_size());
+      std::memcpy(parts[i]->row(int(s)), kept.data(), kept.size() * sizeof(float));
+    }
+  return all;
 }
 
 Tensor Executor::each(const Weight& w, const Step& step) {
@@ -99,15 +134,49 @@ Tensor Executor::each(const Weight& w, const Step& step) {
 Tensor Executor::attend_heads(const Tensor& q, const Tensor& k, const Tensor& v, const Step& step) {
   Tensor out(q.rows, q.heads, q.width);
   const size_t heads = size_t(q.heads), width = size_t(q.width);
-  for (size_t s = 0; s < step.spans.size(); ++s) {
-    const Span& span = step.spans[s];
-    threads_.parallel_for(size_t(span.rows), 16, [&](size_t begin, size_t end) {
-      const int row = span.first_row + int(begin);
-      k_.attend_heads(q.row(row), (end - begin) * heads, k.row(int(s)), v.row(int(s)),
-                      size_t(k.heads), width, out.row(row));
-    });
-  }
+  by_spans(threads_, step, 16, [&](int span, int row, int rows) {
+    k_.attend_heads(q.row(row), size_t(rows) * heads, k.row(span), v.row(span), size_t(k.heads),
+                    width, out.row(row));
+  });
   return out;
+}
+
+// Through all of a mixer with a few rows at a time, whose values stay in the first caches.
+Tensor Executor::mix(const Mixer<Weight>& m, const Tensor& x, const Seen<Tensor>* seen,
+                     const Step& step) {
+  if (!seen || observer_) return Verbs::mix(m, x, seen, step);
+  stop_unless(go_on_);
+  Tensor out(x.rows, x.heads, x.width);
+  const size_t heads = size_t(x.heads), width = size_t(x.width);
+  by_spans(threads_, step, 4, [&](int span, int first, int all_rows) {
+    std::vector<float> one(4 * x.row_size()), other(one.size());
+    for (int row = first; row < first + all_rows; row += 4) {
+      const size_t n = size_t(std::min(4, first + all_rows - row)) * heads;
+      alone(m.q, x.row(row), n, one.data());
+      k_.gelu(one.data(), n * width, one.data());
+      k_.attend_heads(one.data(), n, seen->k.row(span), seen->v.row(span), size_t(seen->k.heads),
+                      width, other.data());
+      alone(m.o, other.data(), n, out.row(row));
+      k_.gelu(out.row(row), n * width, out.row(row));
+    }
+  });
+  return out;
+}
+
+Tensor Executor::gate_of(const Linear<Weight>& gate1, const Tensor& plain,
+                         const Linear<Weight>& gate2, const Tensor& ghost) {
+  if (observer_) return Verbs::gate_of(gate1, plain, gate2, ghost);
+  Tensor gate(plain.rows, plain.heads, 1);
+  const size_t width = size_t(plain.width);
+  const size_t lines = size_t(plain.rows) * size_t(plain.heads);
+  threads_.parallel_for(lines, grain_for(4 * width), [&](size_t begin, size_t end) {
+    std::vector<float> other(end - begin);
+    alone(gate1, plain.data() + begin * width, end - begin, gate.data() + begin);
+    alone(gate2, ghost.data() + begin * width, end - begin, other.data());
+    for (size_t i = begin; i < end; ++i) gate.data()[i] -= other[i - begin];
+    k_.sigmoid(gate.data() + begin, end - begin, gate.data() + begin);
+  });
+  return gate;
 }
 
 Tensor Executor::attend_own_heads(const Tensor& q, const Tensor& k, const Tensor& v) {
@@ -149,28 +218,34 @@ void Executor::remember(Site site, const Haunted<Tensor>& a, const Step& step) {
   }
 }
 
-Halves<Tensor> Executor::attend(Site site, const Haunted<Tensor>& a, const Step& step, float eta) {
+Halves<Tensor> Executor::attend(Site site, const Haunted<Tensor>& a, const Step& step, float eta,
+                                const Part* part) {
   remember(site, a, step);
   const Tensor& q = a.plain.q;
   const int d = q.width, group = q.heads / a.plain.k.heads;
-  Halves<Tensor> out{Tensor(q.rows, q.heads, d), {}};
-  if (a.has_ghost) out.ghost = Tensor(q.rows, q.heads, d);
-  const std::vector<Piece> pieces = cut(step, c_);
+  std::vector<int> rows = part ? part->rows : std::vector<int>(size_t(q.rows));
+  if (!part) std::iota(rows.begin(), rows.end(), 0);
+  Halves<Tensor> out{Tensor(int(rows.size()), q.heads, d), {}};
+  if (a.has_ghost) out.ghost = Tensor(out.plain.rows, q.heads, d);
+  const std::vector<Piece> pieces = cut(step, rows, c_);
   threads_.parallel_for(pieces.size(), 1, [&](size_t begin, size_t end) {
     for (size_t p = begin; p < end; ++p) {
       const Piece& piece = pieces[p];
       const Span& span = step.spans[size_t(piece.span)];
       const Sequence& sequence = sequence_of(span);
-      const int keys = span.start + piece.first_row - span.first_row + piece.rows;
-      const auto part = [&](CachePart p) { return blocks(sequence, site, p, piece.kv_head, keys); };
-      const std::vector<const void*> k = part(CachePart::k), v = part(CachePart::v),
-                                     ghost_k = a.has_ghost ? part(CachePart::ghost_k) : k,
-                                     ghost_v = a.has_ghost ? part(CachePart::ghost_v) : v;
+      const auto count = [&](int i) {  // of the keys that the i-th row sees
+        return span.start + rows[size_t(i)] - span.first_row + 1;
+      };
+      const int keys = count(piece.first + piece.rows - 1);
+      const auto in = [&](CachePart p) { return blocks(sequence, site, p, piece.kv_head, keys); };
+      const std::vector<const void*> k = in(CachePart::k), v = in(CachePart::v),
+                                     ghost_k = a.has_ghost ? in(CachePart::ghost_k) : k,
+                                     ghost_v = a.has_ghost ? in(CachePart::ghost_v) : v;
       Queries queries;
-      for (int r = piece.first_row; r < piece.first_row + piece.rows; ++r)
+      for (int i = piece.first; i < piece.first + piece.rows; ++i)
         for (int h = piece.kv_head * group; h < (piece.kv_head + 1) * group; ++h)
-          queries.add(span.start + r - span.first_row + 1,
-                      size_t(r) * q.row_size() + size_t(h) * size_t(d), a, out);
+          queries.add(count(i), size_t(rows[size_t(i)]) * q.row_size() + size_t(h) * size_t(d),
+                      size_t(i) * q.row_size() + size_t(h) * size_t(d), a, out);
       AttendArgs args;
       args.type = sequence.cache_type();
       args.queries = int(queries.counts.size());

@@ -23,8 +23,9 @@ Tensor see(const Native& native, std::span<const float> pixels, int tiles, int s
 // Throws Error where the limit of pages leaves none.
 void reserve(const Config& config, const Step& step, std::span<Sequence* const> sequences);
 
-// Rows of the step after the final norm, [rows, hidden], and of each span why its rows are worth
-// nothing: a key that its cache cannot hold. The others' are what they are without it.
+// Rows of the step after the final norm, [rows, hidden], those that it asks for, and of each span
+// why its rows are worth nothing: a key that its cache cannot hold. The others' are what they are
+// without it.
 struct Forwarded {
   Tensor x;
   std::vector<std::optional<Error>> failures;

@@ -2,18 +2,23 @@
 // streams. Nothing of a sequence is kept anywhere else.
 #pragma once
 
+#include <array>
 #include <memory>
 #include <vector>
 
-#include "model/step.h"
+#include "model/verbs.h"
 #include "native/pages.h"
 
 namespace revenant {
 
-// q, k, v of the sequence's first row in one layer.
-struct Anchor {
-  std::vector<float> q, k, v;
-};
+// What the mixers of one layer look at: made of the sequence's first row (phantom.h).
+using Anchor = Anchors<std::vector<float>>;
+
+// Its six parts, always in this order.
+template <class A>
+auto parts_of(A& a) {
+  return std::array{&a.q.k, &a.q.v, &a.k.k, &a.k.v, &a.v.k, &a.v.v};
+}
 
 // A whole page of a sequence in all passes that its rows took, for sequences that begin alike.
 struct SharedPage {

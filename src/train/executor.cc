@@ -78,7 +78,8 @@ torch::Tensor mask_of(const Step& step, const std::vector<Packed>& sequences, in
 
 }  // namespace
 
-TorchRows::TorchRows(const Config& c, const Step& step, torch::TensorOptions options) {
+TorchRows::TorchRows(const Config& c, const Step& step, torch::TensorOptions options,
+                     const torch::Tensor& asked_rows) {
   const RopeRows rope = rope_rows(c.rope, c.head_dim, step);
   cos = torch::tensor(rope.cos).view({step.rows, 1, c.head_dim / 2}).to(options);
   sin = torch::tensor(rope.sin).view({step.rows, 1, c.head_dim / 2}).to(options);
@@ -118,6 +119,12 @@ TorchRows::TorchRows(const Config& c, const Step& step, torch::TensorOptions opt
   unpadded = indices(place_of_row, device);
   pictures = indices(picture_rows, device);
   traversing = torch::tensor(traverse_rows).view({-1, 1}).to(options);
+  if (!asked_rows.defined()) return;
+  const auto own = std::make_shared<TorchRows>();
+  const torch::Tensor picture =
+      torch::tensor(std::vector<int64_t>(step.picture.begin(), step.picture.end())).to(device);
+  own->pictures = torch::nonzero(picture.index_select(0, asked_rows)).view(-1);
+  asked = {asked_rows, own};
 }
 
 namespace {
@@ -150,15 +157,21 @@ torch::Tensor TorchExecutor::linear(const Linear<Weight>& w, const Tensor& x, co
 }
 
 // Pass 1 sets the layer's anchor, which later passes get.
-torch::Tensor TorchExecutor::forgotten(int layer, const Tensor& x, const Part& part) {
-  const auto as_list = [](const Qkv<Tensor>& a) { return std::vector{a.q, a.k, a.v}; };
+torch::Tensor TorchExecutor::forgotten(int layer, const Tensor& x, const Computed& part) {
+  const auto as_list = [](const Anchors<Tensor>& a) {
+    return std::vector{a.q.k, a.q.v, a.k.k, a.k.v, a.v.k, a.v.v};
+  };
+  const auto as_anchors = [](const std::vector<Tensor>& list) {  // behind x
+    return Anchors<Tensor>{{list[1], list[2]}, {list[3], list[4]}, {list[5], list[6]}};
+  };
   const bool anchored = anchors_.contains(layer);
   std::vector<Tensor> inputs = {x};
   if (anchored) std::ranges::copy(as_list(anchors_.at(layer)), std::back_inserter(inputs));
   const auto computation = [this, &c = c_, rows = rows_, seed = dropout_seed_, layer, part,
-                            anchored, as_list](const std::vector<Tensor>& in, bool again) {
+                            anchored, as_list,
+                            as_anchors](const std::vector<Tensor>& in, bool again) {
     TorchExecutor e(c, rows, again ? nullptr : observer_, seed);
-    if (anchored) e.anchors_[layer] = {in[1], in[2], in[3]};
+    if (anchored) e.anchors_[layer] = as_anchors(in);
     std::vector<Tensor> out = {part(e, in[0])};
     if (!anchored && e.anchors_.contains(layer))
       std::ranges::copy(as_list(e.anchors_.at(layer)), std::back_inserter(out));
@@ -166,15 +179,8 @@ torch::Tensor TorchExecutor::forgotten(int layer, const Tensor& x, const Part& p
     return out;
   };
   const std::vector<Tensor> made = recomputed(computation, inputs);
-  if (made.size() > 1) anchors_[layer] = {made[1], made[2], made[3]};
+  if (made.size() > 1) anchors_[layer] = as_anchors(made);
   return made[0];
-}
-
-Qkv<torch::Tensor> TorchExecutor::anchor(Site site, const Qkv<Tensor>& a, const Step&) {
-  if (site.pass == 1)
-    anchors_[site.layer] = {take(a.q, rows_->first), take(a.k, rows_->first),
-                            take(a.v, rows_->first)};
-  return anchors_.at(site.layer);
 }
 
 std::vector<torch::Tensor> TorchExecutor::pad(const Tensor& x) {
@@ -197,7 +203,7 @@ torch::Tensor TorchExecutor::unpad(const std::vector<Tensor>& groups) {
 // Concatenating [q, eta gq], [k, eta gk], [v, gv] gives P v and P gv in one attention, whose
 // products may be bf16: v + eta gv would be v there at the released eta.
 Halves<torch::Tensor> TorchExecutor::attend(Site, const Haunted<Tensor>& a, const Step&,
-                                            const Eta& eta) {
+                                            const Eta& eta, const Part* part) {
   const int64_t d = a.plain.q.size(2), group = a.plain.q.size(1) / a.plain.k.size(1);
   const double scale = 1 / std::sqrt(double(d));
   const auto joined = [&](const Tensor& x, const Tensor& ghost) {
@@ -215,7 +221,7 @@ Halves<torch::Tensor> TorchExecutor::attend(Site, const Haunted<Tensor>& a, cons
     outputs.push_back(attention(by_head(q[i]), repeated(k[i]), repeated(v[i]),
                                 !rows_->groups[i].mask.defined(), rows_->groups[i].mask, scale)
                           .transpose(1, 2));
-  const Tensor o = unpad(outputs);
+  const Tensor all = unpad(outputs), o = part ? take(all, part->rows) : all;
   if (!a.has_ghost) return {o, {}};
   const NoAutocast no_autocast;
   const Tensor plain = o.slice(-1, 0, d).to(a.ghost.v.scalar_type());

@@ -7,6 +7,8 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <optional>
+#include <utility>
 
 #include "model/rope.h"
 #include "model/verbs.h"
@@ -22,7 +24,10 @@ using TorchNote = std::function<void(Site, Note, const torch::Tensor&)>;
 // back: right padding is never seen by a causal query, so no mask is needed beyond the causal one,
 // but where there are branches, which do not see each other.
 struct TorchRows {
-  TorchRows(const Config& c, const Step& step, torch::TensorOptions options);
+  TorchRows() = default;
+  // `asked`: rows whose outputs are wanted, in any order; undefined: all.
+  TorchRows(const Config& c, const Step& step, torch::TensorOptions options,
+            const torch::Tensor& asked = {});
 
   struct Group {
     int64_t sequences, longest;
@@ -34,6 +39,12 @@ struct TorchRows {
   torch::Tensor padded, unpadded;  // row per place, group after group, and [R] place per row
   torch::Tensor pictures;          // rows of picture tokens
   torch::Tensor traversing;        // [R, 1] 1 on prompt rows that traverse
+  // Some of the rows, in any order; of `own` only `pictures`.
+  struct Part {
+    torch::Tensor rows;
+    std::shared_ptr<const TorchRows> own;
+  };
+  std::optional<Part> asked;
 };
 
 // A weight, and the adapter beside it where there is one.
@@ -51,6 +62,7 @@ class TorchExecutor : public Verbs<TorchExecutor> {
  public:
   using Tensor = torch::Tensor;
   using Weight = TorchWeight;
+  using Part = TorchRows::Part;
 
   // `recompute`: of a segment its input is kept, and what it computes is computed again.
   TorchExecutor(const Config& config, std::shared_ptr<const TorchRows> rows,
@@ -77,7 +89,13 @@ class TorchExecutor : public Verbs<TorchExecutor> {
     return torch::layer_norm(x, {x.size(-1)}, n.weight.tensor, n.bias.tensor, n.eps);
   }
   Tensor rope(const Tensor& x, const Step&) { return rotate_rows(x, rows_->cos, rows_->sin); }
-  Qkv<Tensor> anchor(Site, const Qkv<Tensor>& a, const Step&);
+  template <class F>
+  Anchors<Tensor> anchor(Site site, const Qkv<Tensor>& a, const Step&, const F& make) {
+    if (site.pass == 1)
+      anchors_[site.layer] =
+          make({take(a.q, rows_->first), take(a.k, rows_->first), take(a.v, rows_->first)});
+    return anchors_.at(site.layer);
+  }
   Tensor attend_heads(const Tensor& q, const Tensor& k, const Tensor& v, const Step&) {
     return attend_first_heads(q, k, v, rows_->first);
   }
@@ -93,7 +111,8 @@ class TorchExecutor : public Verbs<TorchExecutor> {
     Tensor times(const Tensor& x) const { return learnt.defined() ? learnt * x : usual * x; }
   };
   Eta eta(const Tensor& learnt, double usual) { return {learnt, usual}; }
-  Halves<Tensor> attend(Site, const Haunted<Tensor>& a, const Step&, const Eta& eta);
+  Halves<Tensor> attend(Site, const Haunted<Tensor>& a, const Step&, const Eta& eta,
+                        const Part* part);
   Tensor attend_tile(const Qkv<Tensor>& a, int tokens);
   Tensor patches(const Tensor& pixels, int tiles, int side, int patch);
   Tensor with_class(const Tensor& x, const Tensor& token, int tiles);
@@ -108,6 +127,18 @@ class TorchExecutor : public Verbs<TorchExecutor> {
     return (x.view({-1, p.size(0), p.size(1)}) + p).view_as(x);
   }
   Tensor shuffle(const Tensor& x, int grid, int factor);
+  const Part* asked(const Step&) { return rows_->asked ? &*rows_->asked : nullptr; }
+  template <class F>
+  Tensor within(const Part& part, const F& f) {
+    const auto all = std::exchange(rows_, part.own);
+    const Tensor y = f(Step());
+    rows_ = all;
+    return y;
+  }
+  // The gradient is that of x, or what is 0 would stay 0.
+  Tensor at_least(const Tensor& x, float least) {
+    return x - x.masked_fill(x >= least, 0).detach();
+  }
   Tensor take(const Tensor& x, const Tensor& rows) { return x.index_select(0, rows); }
   Tensor add(const Tensor& x, const Tensor& y) { return x + y; }
   Tensor sub(const Tensor& x, const Tensor& y) { return x - y; }
@@ -132,8 +163,8 @@ class TorchExecutor : public Verbs<TorchExecutor> {
   }
 
  private:
-  using Part = std::function<Tensor(TorchExecutor&, const Tensor&)>;
-  Tensor forgotten(int layer, const Tensor& x, const Part& part);
+  using Computed = std::function<Tensor(TorchExecutor&, const Tensor&)>;
+  Tensor forgotten(int layer, const Tensor& x, const Computed& part);
   // [R, n, d] -> [sequences, longest, n, d] for each group
   std::vector<Tensor> pad(const Tensor& x);
   // and back
@@ -144,7 +175,7 @@ class TorchExecutor : public Verbs<TorchExecutor> {
   const TorchNote* observer_;
   uint64_t dropout_seed_;
   bool recompute_;
-  std::map<int, Qkv<Tensor>> anchors_;  // by layer
+  std::map<int, Anchors<Tensor>> anchors_;  // by layer
 };
 
 }  // namespace revenant

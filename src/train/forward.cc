@@ -50,14 +50,15 @@ torch::Tensor see(const TorchModel& model, const torch::Tensor& pixels, const To
 torch::Tensor forward(const TorchModel& model, const Step& step, const std::vector<int64_t>& ids,
                       const torch::Tensor& features, const torch::Tensor& rows,
                       const TorchNote* note, uint64_t dropout_seed) {
-  const auto torch_rows = std::make_shared<const TorchRows>(model.config, step, model.options());
+  const auto torch_rows =
+      std::make_shared<const TorchRows>(model.config, step, model.options(), rows);
   TorchExecutor e(model.config, torch_rows, note, dropout_seed, model.recompute);
   const Weights<TorchWeight> w = model.weights();
   const torch::Tensor* pictures = features.defined() ? &features : nullptr;
   const torch::Tensor x = embed_prompt(e, w, indices(ids, model.device()), pictures, step);
   e.note({}, Note::inputs_embeds, x);
   const torch::Tensor y = e.note({}, Note::final_norm, decode(e, model.config, w, x, step));
-  return e.linear(w.output, rows.defined() ? e.take(y, rows) : y);
+  return e.linear(w.output, y);
 }
 
 namespace {
@@ -103,6 +104,31 @@ torch::Tensor features_of(const TorchModel& model, const TorchBatch& batch, cons
       .reshape({-1, features.size(1)});
 }
 
+// The rows that traverse in sequences that answer, of all that are filled up: [R, 1].
+torch::Tensor traversing_rows(const TrolConfig& trol, const TorchBatch& batch,
+                              const std::vector<int64_t>& answers) {
+  const std::vector<Span>& spans = batch.step.spans;
+  std::vector<bool> answered(spans.size());
+  std::vector<float> rows(size_t(batch.step.rows), 0.0f);
+  for (size_t s = spans.size(); s-- > 0;) {  // parents stand before their branches
+    if (answers[s] > 0) answered[s] = true;
+    if (!answered[s]) continue;
+    if (spans[s].parent >= 0) answered[size_t(spans[s].parent)] = true;
+    for (int i = 0; i < spans[s].rows; ++i)
+      rows[size_t(spans[s].first_row + i)] = traverses(trol, spans[s], i);
+  }
+  return torch::tensor(rows).view({-1, 1});
+}
+
+torch::Tensor mean_gate(const std::vector<torch::Tensor>& gates, const torch::Tensor& rows) {
+  const double count = double(gates.size()) * rows.sum().item<double>();
+  if (count == 0) return {};
+  const torch::Tensor there = rows.to(gates[0].device());
+  torch::Tensor sum = torch::zeros({}, there.options());
+  for (const torch::Tensor& gate : gates) sum = sum + (gate * there).sum();  // in float32 or wider
+  return sum / count;
+}
+
 }  // namespace
 
 AnswerScores score_answers(const TorchModel& model, const TorchBatch& batch,
@@ -111,13 +137,19 @@ AnswerScores score_answers(const TorchModel& model, const TorchBatch& batch,
   const torch::Tensor features = features_of(model, batch, note);
   // The tower's draws are even steps of its seed, the language model's odd ones.
   const uint64_t seed = batch.dropout_seed == 0 ? 0 : batch.dropout_seed + 1;
+  std::vector<torch::Tensor> gates;
+  const TorchNote watched = [&](Site site, Note name, const torch::Tensor& x) {
+    if (name == Note::trol_gate) gates.push_back(x);
+    if (note) (*note)(site, name, x);
+  };
   const torch::Tensor logits =
-      forward(model, batch.step, batch.ids, features, targets.rows, note, seed);
+      forward(model, batch.step, batch.ids, features, targets.rows, &watched, seed);
   const torch::Tensor wide = logits.to(torch::promote_types(logits.scalar_type(), torch::kFloat32));
   const torch::Tensor losses =
       torch::cross_entropy_loss(wide, targets.tokens, {}, at::Reduction::None);
   const torch::Tensor none = torch::zeros({int64_t(targets.counts.size())}, losses.options());
-  return {none.index_add(0, targets.spans, losses.neg()), targets.counts};
+  return {none.index_add(0, targets.spans, losses.neg()), targets.counts,
+          mean_gate(gates, traversing_rows(model.config.trol, batch, targets.counts))};
 }
 
 }  // namespace revenant

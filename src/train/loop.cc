@@ -143,7 +143,7 @@ class Loop {
     report.epoch = double(step + 1) * pictures_a_step() / double(p_.data.pictures_an_epoch());
     report.loss.loss = std::numeric_limits<double>::quiet_NaN();
     if (weight > 0) {
-      const TorchNote note = mechanisms.note(rows);
+      const TorchNote note = mechanisms.note(batches.front(), rows);
       report.loss = accumulate(run_.model, objective_, batches, weight, recipe_.bf16, threads_,
                                ranks_, meter_ && meter_->logs(step) ? &note : nullptr);
       report.norms = gradient_norms(run_.model);

@@ -1,5 +1,7 @@
 #include "train/mechanism_stats.h"
 
+#include <algorithm>
+
 namespace revenant {
 namespace {
 
@@ -18,11 +20,14 @@ MechanismStats::MechanismStats(const TorchModel& model) : layers_(model.config.l
   }
 }
 
-TorchNote MechanismStats::note(int rows) {
-  return [this, rows](Site site, Note name, const torch::Tensor& all) {
+TorchNote MechanismStats::note(const TorchBatch& batch, int rows) {
+  const auto answers = std::ranges::count_if(batch.labels, [](int64_t id) { return id >= 0; });
+  return [this, rows, answers, all_rows = batch.step.rows](Site site, Note name, const torch::Tensor& all) {
     if (site.pass > (name == Note::trol_gate ? 2 : 1)) return;
     const torch::NoGradGuard no_grad;
-    const auto x = [&] { return all.detach().narrow(0, 0, rows); };
+    const auto x = [&] {
+      return all.detach().narrow(0, 0, all.size(0) == all_rows ? rows : answers);
+    };
     switch (name) {
       case Note::gate:
       case Note::trol_gate:

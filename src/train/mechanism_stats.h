@@ -12,8 +12,9 @@ class MechanismStats {
  public:
   explicit MechanismStats(const TorchModel& model);
 
-  // An observer of one forward; of `rows` rows, those behind them stand for nothing.
-  TorchNote note(int rows);
+  // An observer of the batch's forward; behind `rows` of its rows stand those that fill it up. Where
+  // the last layer computes answers alone, its gate is theirs.
+  TorchNote note(const TorchBatch& batch, int rows);
 
   // "gate" (weight of attention's plain half), "trol_gate" (weight of the second pass): lists by
   // layer of "mean", "spread" (standard deviation) and "above_half" (share above 1/2).

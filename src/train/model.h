@@ -125,6 +125,9 @@ torch::Tensor forward(const TorchModel& model, const Step& step, const std::vect
 struct AnswerScores {
   torch::Tensor sums;           // [spans]
   std::vector<int64_t> counts;  // [spans]
+  // [] TroL's gate, its mean over layers, later passes and the rows that traverse in sequences that
+  // answer; undefined where there are none
+  torch::Tensor gate = {};
 };
 AnswerScores score_answers(const TorchModel& model, const TorchBatch& batch,
                            const TorchNote* note = nullptr);

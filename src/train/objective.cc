@@ -92,9 +92,7 @@ Objective::Value reference_value(const ObjectiveConfig& c, const TorchBatch& bat
   return value_of(losses, now, c.beta * chosen, c.beta * rejected);
 }
 
-}  // namespace
-
-Objective objective_of(const ObjectiveConfig& c) {
+Objective over_answers(const ObjectiveConfig& c) {
   switch (c.kind) {
     case ObjectiveConfig::Kind::sft:
       return {answer_tokens, [](const TorchBatch&, const AnswerScores& scores) {
@@ -114,6 +112,21 @@ Objective objective_of(const ObjectiveConfig& c) {
               }};
   }
   return {};
+}
+
+}  // namespace
+
+Objective objective_of(const ObjectiveConfig& c) {
+  const Objective answers = over_answers(c);
+  if (c.traverse_budget == 0) return answers;
+  return {answers.weight, [=](const TorchBatch& batch, const AnswerScores& scores) {
+            Objective::Value value = answers.value(batch, scores);
+            if (!scores.gate.defined() || !torch::GradMode::is_enabled()) return value;
+            const double weight = answers.weight(batch);
+            value.loss = value.loss + c.traverse_budget * weight * scores.gate;
+            value.metrics["traverse_gate"] = weight * scores.gate.item<double>();
+            return value;
+          }};
 }
 
 torch::Tensor mean_loss(const Objective& objective, const TorchModel& model,

@@ -35,6 +35,9 @@ struct Objective {
 //        (Rafailov et al. 2023, arXiv 2305.18290)
 // ipo    (h - 1/(2 beta))^2, h the same difference of lengths' averages (Azar et al. 2023,
 //        arXiv 2310.12036, as TRL averages it)
+//
+// Each of them and, in training, traverse_budget times the mean of TroL's gate
+// (AnswerScores::gate), a batch's by what the batch counts.
 Objective objective_of(const ObjectiveConfig& config);
 
 // The objective's mean over one batch, []; with gradients.

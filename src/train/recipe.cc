@@ -204,6 +204,7 @@ Fields fields_of(Recipe& r, const std::string& subject) {
       {"gamma", value(r.objective.gamma)},
       {"sft_weight", value(r.objective.sft_weight)},
       {"count_end_token", value(r.objective.count_end_token)},
+      {"traverse_budget", value(r.objective.traverse_budget)},
       {"reference", changeable(path(r.reference))},
       {"trainable", names(r.trainable)},
       {"parameter_groups", list(r.parameter_groups, "parameter_groups", subject, fields_of_group)},
@@ -291,6 +292,8 @@ void check_objective(const Recipe& r, const std::string& subject) {
   is(std::isfinite(c.gamma), "gamma", "a number", c.gamma);
   is(c.sft_weight >= 0 && std::isfinite(c.sft_weight), "sft_weight", "a number from 0 up",
      c.sft_weight);
+  is(c.traverse_budget >= 0 && std::isfinite(c.traverse_budget), "traverse_budget",
+     "a number from 0 up", c.traverse_budget);
   using Kind = ObjectiveConfig::Kind;
   is(c.kind != Kind::sft || c.count_end_token, "count_end_token", "true with objective: sft",
      "false");

@@ -28,7 +28,7 @@ TEST_F(Cli, RunAnswersOnStdoutOnly) {
 
 TEST_F(Cli, BeamsAndTraversal) {
   const Words ask = {"run", "-m", model_, "-p", "what?", "-n", "6"};
-  Words beams = ask, greedy = ask, all = ask, passes = ask;
+  Words beams = ask, greedy = ask, all = ask, passes = ask, threshold = ask;
   beams.insert(beams.end(), {"--beams", "3", "--temp", "0"});
   greedy.insert(greedy.end(), {"--beams", "1"});
   const Outcome searched = run(beams);
@@ -37,8 +37,10 @@ TEST_F(Cli, BeamsAndTraversal) {
   EXPECT_EQ(run(greedy).out, run(ask).out);
   all.insert(all.end(), {"--traverse", "all"});
   passes.insert(passes.end(), {"--passes", "3"});
+  threshold.insert(threshold.end(), {"--traverse-threshold", "0.25"});
   expect_failure(all, "trol_traverse");  // it is a Phantom
   expect_failure(passes, "trol_passes");
+  expect_failure(threshold, "trol_threshold");
 }
 
 // A plain rotary rule: the answer goes on, and one line says that the model was not made for it.

@@ -190,6 +190,8 @@ TEST(Cross, NativeEqualsTorchInFloat64) {
   expect_native_equals_truth({"internlm2", 4, 2, 64, 2, false, true, true}, 7, 3, 40);
   expect_native_equals_truth({"internlm2", 4, 2, 64, 2, true, true, true}, 7, 3, 40);
   expect_native_equals_truth({"qwen2", 4, 2, 64, 2, true, true, false, true}, 7, 3, 40);
+  const Json threshold = {{"trol_threshold", 0.5}};
+  expect_native_equals_truth({"qwen2", 4, 2, 64, 2, true, true, false, true, threshold}, 7, 3, 40);
 }
 
 TEST(Cross, RandomShapes) {

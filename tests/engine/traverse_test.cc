@@ -134,6 +134,29 @@ TEST(Traverse, MorePassesInPiecesEqualTheWhole) {
   EXPECT_NE(seen[2], seen[4]);
 }
 
+TEST(Traverse, AThresholdInPiecesEqualsTheWhole) {
+  std::vector<Bits> seen;
+  for (const char* threshold : {"0", "0.5", "1"})
+    for_each_model({std::string("revenant.trol_threshold=") + threshold}, [&](const Model& model) {
+      const Bits expected = whole(model, history());
+      seen.push_back(expected);
+      for (const size_t piece : {1, 4}) {
+        Session session(model);
+        Bits last;
+        const Ids all = history();
+        for (size_t at = 0; at < all.size(); at += piece)
+          last = bits(session.feed(std::span(all).subspan(at, std::min(piece, all.size() - at)), {},
+                                   int(all.size())));
+        EXPECT_EQ(last, expected) << threshold << ", pieces of " << piece;
+      }
+    });
+  EXPECT_NE(seen[0], seen[2]);
+  EXPECT_NE(seen[2], seen[4]);
+  size_t next = 4;  // no gate reaches 1: nothing of the second pass is left
+  for_each_model({"revenant.trol_traverse=off"},
+                 [&](const Model& model) { EXPECT_EQ(seen[next++], whole(model, history())); });
+}
+
 TEST(Traverse, WhatCannotBeIsAnError) {
   EXPECT_THROW(open("trol-3.8b", {"revenant.trol_traverse=some"}), Error);
   EXPECT_THROW(open("trol-3.8b", {"revenant.trol_passes=17"}), Error);

@@ -387,7 +387,7 @@ TEST(Config, ExtensionKnowsItsKeys) {
       {"phantom-0.5b", "/revenant/phantom_etta", 0.1,
        "revenant.phantom_etta: expected no such key (known: phantom, phantom_eta, "
        "phantom_eta_learnable, phantom_anchor, phantom_widen, phantom_mixing, trol, trol_passes, "
-       "trol_traverse, trol_gate, trol_mixing or max_tiles), found 0.1"},
+       "trol_traverse, trol_threshold, trol_gate, trol_mixing or max_tiles), found 0.1"},
       {"phantom-0.5b", "/revenant/phantom_anchor", "last",
        "revenant.phantom_anchor: expected first, learned or own, found \"last\""},
       {"phantom-0.5b", "/revenant/phantom_mixing", "product",
@@ -416,6 +416,10 @@ TEST(Config, ExtensionKnowsItsKeys) {
        "revenant.max_tiles: expected an integer in [1, 64], found 65"},
       {"trol-7b", "/revenant/trol_passes", 17,
        "revenant.trol_passes: expected an integer in [1, 16], found 17"},
+      {"trol-7b", "/revenant/trol_threshold", 1.5,
+       "revenant.trol_threshold: expected a number from 0 to 1, found 1.5"},
+      {"phantom-0.5b", "/revenant/trol_threshold", 0.5,
+       "revenant.trol_threshold: expected a model with TroL, found 0.5"},
   });
   // Switched off, another way may stay; what asks for passes may not.
   const Json off = {{"phantom", false}, {"phantom_anchor", "own"}};

@@ -31,10 +31,11 @@ Tensor rounded(const Tensor& x, WeightType type) {
 template <WeightType type>
 struct ByHand : Executor {
   using Executor::Executor;
-  Halves<Tensor> attend(Site site, const Haunted<Tensor>& a, const Step& step, float eta) {
+  Halves<Tensor> attend(Site site, const Haunted<Tensor>& a, const Step& step, float eta,
+                        const Part* part) {
     Haunted<Tensor> b = a;
     for (Tensor* x : {&b.plain.k, &b.plain.v, &b.ghost.k, &b.ghost.v}) *x = rounded(*x, type);
-    return Executor::attend(site, b, step, eta);
+    return Executor::attend(site, b, step, eta, part);
   }
 };
 

@@ -107,11 +107,8 @@ TEST(Faults, GatesSwapped) {
 // Every row looks at its own heads instead of the first row's.
 struct OwnHeads : Executor {
   using Executor::Executor;
-  Qkv<Tensor> anchor(Site, const Qkv<Tensor>& a, const Step&) { return a; }
-  Tensor attend_heads(const Tensor& q, const Tensor& k, const Tensor& v, const Step&) {
-    Step rows;
-    for (int r = 0; r < q.rows; ++r) rows.add(0, 0, 1, 1, true);
-    return Executor::attend_heads(q, k, v, rows);
+  Tensor mix(const Mixer<Weight>& m, const Tensor& x, const Seen<Tensor>*, const Step& step) {
+    return Executor::mix(m, x, nullptr, step);
   }
 };
 
@@ -123,7 +120,8 @@ TEST(Faults, OwnHeadsInsteadOfTheFirstRows) {
 // Cached rows lose their ghosts before a decoding step reads them.
 struct GhostsNotCached : Executor {
   using Executor::Executor;
-  Halves<Tensor> attend(Site site, const Haunted<Tensor>& a, const Step& step, float eta) {
+  Halves<Tensor> attend(Site site, const Haunted<Tensor>& a, const Step& step, float eta,
+                        const Part* rows) {
     for (const Span& span : step.spans) {
       for (const CachePart part : {CachePart::ghost_k, CachePart::ghost_v})
         for (int h = 0; h < a.plain.k.heads; ++h)
@@ -131,7 +129,7 @@ struct GhostsNotCached : Executor {
             std::memset(sequence_of(span).row(site.pass, site.layer, part, h, r), 0,
                         size_t(a.plain.k.width) * sizeof(float));
     }
-    return Executor::attend(site, a, step, eta);
+    return Executor::attend(site, a, step, eta, rows);
   }
 };
 
@@ -154,8 +152,9 @@ TEST(Faults, SecondPassSkipped) {
 // The second pass writes where generation reads.
 struct SecondPassInFirstStream : Executor {
   using Executor::Executor;
-  Halves<Tensor> attend(Site site, const Haunted<Tensor>& a, const Step& step, float eta) {
-    return Executor::attend({site.layer, 1}, a, step, eta);
+  Halves<Tensor> attend(Site site, const Haunted<Tensor>& a, const Step& step, float eta,
+                        const Part* part) {
+    return Executor::attend({site.layer, 1}, a, step, eta, part);
   }
 };
 
@@ -224,8 +223,10 @@ TEST(Faults, LongAndShortRotaryFactorsSwapped) {
 struct GateFromSecondOutput : Executor {
   using Executor::Executor;
   static inline const Linear<Weight>* gate = nullptr;
-  Tensor lerp(const Tensor& a, const Tensor& b, const Tensor&) {
-    return Executor::lerp(a, b, affine(tanh(linear(*gate, b)), 0.5f, 0.5f));
+  template <class F>
+  Tensor lerp_where(const Tensor& x, const Tensor&, const Step&, bool, const F& pass) {
+    const Tensor again = pass(static_cast<const Part*>(nullptr));
+    return lerp(x, again, affine(tanh(linear(*gate, again)), 0.5f, 0.5f));
   }
 };
 
@@ -328,8 +329,9 @@ TEST(Faults, PositionTableUnresized) {
 // the fault changes is measured against the sound executor, which the cross tests hold to torch.
 struct AnchorFromEveryPass : Executor {
   using Executor::Executor;
-  Qkv<Tensor> anchor(Site site, const Qkv<Tensor>& a, const Step& step) {
-    return Executor::anchor({site.layer, 1}, a, step);
+  template <class F>
+  Anchors<Tensor> anchor(Site site, const Qkv<Tensor>& a, const Step& step, const F& make) {
+    return Executor::anchor({site.layer, 1}, a, step, make);
   }
 };
 

@@ -96,6 +96,69 @@ TEST(Invariants, PiecesOfAPromptEqualTheWhole) {
   }
 }
 
+// Who looks on sees all rows computed, whatever their gates.
+struct GateValues : Observer {
+  std::vector<float> all;
+  void note(Site, Note name, const Tensor& x) override {
+    if (name == Note::trol_gate) all.insert(all.end(), x.data(), x.data() + x.rows);
+  }
+};
+
+TEST(Invariants, RowsUnderTheThresholdNeedNoSecondPass) {
+  for (const RandomShape& shape : shapes) {
+    if (!shape.trol) continue;
+    const Model m(shape);
+    Config config = m.config;
+    Threads pool(2);
+    const Ids ids = prompt(3, 83, config.vocab);
+    const auto feed_all = [&](int piece, GateValues* gates) {
+      Sequence sequence(config);
+      return feed(m, {config, m.weights, pool, gates}, sequence, ids, piece);
+    };
+    GateValues gates, less;
+    feed_all(1000, &gates);
+    EXPECT_EQ(std::ranges::count(gates.all, 0), 0);
+    std::ranges::sort(gates.all);  // what is left out changes the gates that follow
+    config.trol.threshold = gates.all[gates.all.size() / 4];
+    const Bits whole = feed_all(1000, &less);
+    EXPECT_GT(std::ranges::count(less.all, 0), 10);
+    EXPECT_LT(std::ranges::count(less.all, 0), long(less.all.size()) - 9);
+    for (const int piece : {1, 7, 1000}) EXPECT_EQ(feed_all(piece, nullptr), whole) << piece;
+  }
+}
+
+// Of the last layer the rows that are asked for alone; the cache is the same.
+TEST(Invariants, WhatNobodyAsksForIsNotMissed) {
+  for (const RandomShape& shape : shapes) {
+    const Model m(shape);
+    const Ids ids = prompt(3, 83, m.config.vocab), next = {m.config.vocab - 2};
+    const Tensor features = m.features(count(m.pictures(ids)));
+    Threads pool(2);
+    const Native native{m.config, m.weights, pool};
+    const auto run = [&](const std::optional<Ids>& asked, Bits& after) {
+      Sequence sequence(m.config);
+      Sequence* const sequences[] = {&sequence};
+      Step step;
+      step.add(0, 0, 83, 83, true, m.pictures(ids));
+      step.asked = asked;
+      const Tensor x = forward(native, step, sequences, ids, &features);
+      Step one;
+      one.add(0, 83, 1, 84, false);
+      after = bits_of(logits(native, forward(native, one, sequences, next)), 0, 1);
+      return x;
+    };
+    Bits after_all, after_some;
+    const Tensor all = run({}, after_all);
+    for (const Ids& asked : {Ids{82}, Ids{0, 5, 41, 82}, Ids{}}) {
+      const Tensor some = run(asked, after_some);
+      ASSERT_EQ(some.rows, int(asked.size()));
+      for (size_t i = 0; i < asked.size(); ++i)
+        EXPECT_EQ(bits_of(some, int(i), 1), bits_of(all, asked[i], 1)) << asked[i];
+      EXPECT_EQ(after_some, after_all) << asked.size();
+    }
+  }
+}
+
 // A key of 1e5 would be an infinity in f16; it is an error there, and not in the wider types.
 TEST(Invariants, ACacheThatCannotHoldAKeySaysSo) {
   Config config;

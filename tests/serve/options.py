@@ -112,7 +112,8 @@ with Server(*DEFAULTS, environment={"REVENANT_API_KEY": "k2"}) as server:
     assert server.ask("/props", headers={"Authorization": "Bearer k2"})[0] == 200
 
 # The shipped model has no TroL: that these ask for it is refused, so they arrive.
-for option, value, key in ("--traverse", "off", "trol_traverse"), ("--passes", "3", "trol_passes"):
+for option, value, key in (("--traverse", "off", "trol_traverse"), ("--passes", "3", "trol_passes"),
+                           ("--traverse-threshold", "0.5", "trol_threshold")):
     refused = subprocess.run([program, "serve", *DEFAULTS, option, value], capture_output=True,
                              text=True, timeout=60)
     assert refused.returncode == 1 and key in refused.stderr, refused

@@ -94,6 +94,7 @@ const std::map<std::string, std::string> other_values = {
     {"gamma", "0.25"},
     {"sft_weight", "0.125"},
     {"count_end_token", "false"},
+    {"traverse_budget", "0.75"},
     {"reference", "a_reference"},
     {"trainable", "[projector, mechanism]"},
     {"parameter_groups",
