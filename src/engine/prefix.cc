@@ -30,26 +30,29 @@ std::string name_after(const std::string& before, const PageKey& key) {
 }
 
 // On disk: the passes' bytes one after the other; then of a sequence's first page its anchors,
-// layer by layer what q's, k's and v's mixer looks at, each part after how many numbers it has.
+// layer by layer what q's, k's and v's mixer looks at, each part after how many numbers it has, and
+// what the ghosts add.
 std::string packed(const SharedPage& page, size_t page_bytes, bool first) {
   std::string bytes;
   bytes.reserve(page.passes.size() * page_bytes);
   for (const Page& pass : page.passes)
     bytes.append(reinterpret_cast<const char*>(pass.data()), page_bytes);
   if (!first) return bytes;
-  for (const Anchor& anchor : *page.anchors)
+  for (const Anchor& anchor : *page.anchors) {
     for (const auto* part : parts_of(anchor)) {
       const uint64_t count = part->size();
       bytes.append(reinterpret_cast<const char*>(&count), sizeof count);
       bytes.append(reinterpret_cast<const char*>(part->data()), count * sizeof(float));
     }
+    bytes.append(reinterpret_cast<const char*>(&anchor.ghosts_add), sizeof anchor.ghosts_add);
+  }
   return bytes;
 }
 
 // Nothing: these are no anchors of so many layers.
 std::shared_ptr<std::vector<Anchor>> anchors_in(std::string_view bytes, size_t layers) {
   auto anchors = std::make_shared<std::vector<Anchor>>(layers);
-  for (Anchor& anchor : *anchors)
+  for (Anchor& anchor : *anchors) {
     for (std::vector<float>* part : parts_of(anchor)) {
       uint64_t count = 0;
       if (bytes.size() < sizeof count) return nullptr;
@@ -60,6 +63,10 @@ std::shared_ptr<std::vector<Anchor>> anchors_in(std::string_view bytes, size_t l
       if (count > 0) std::memcpy(part->data(), bytes.data(), count * sizeof(float));
       bytes.remove_prefix(count * sizeof(float));
     }
+    if (bytes.size() < sizeof anchor.ghosts_add) return nullptr;
+    std::memcpy(&anchor.ghosts_add, bytes.data(), sizeof anchor.ghosts_add);
+    bytes.remove_prefix(sizeof anchor.ghosts_add);
+  }
   return bytes.empty() ? anchors : nullptr;
 }
 

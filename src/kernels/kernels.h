@@ -23,7 +23,8 @@ inline size_t size_of(WeightType type) { return type == WeightType::f32 ? 4 : 2;
 // Keys are taken in blocks of 64 at absolute positions, merged in ascending order (online softmax);
 // each block lies where its pointer says, so a cache may be in pages.
 //   score = scale * (q . k + eta^2 * gq . gk),  plain = P v,  ghost = plain + eta * P gv
-// Ghost pointers are all null or all set. The stride is in elements, head_dim <= 256.
+// Ghost pointers are all null or all set, but gq and gk may be null alone: then scores have no
+// ghosts. The stride is in elements, head_dim <= 256.
 constexpr size_t key_block = 64;
 struct AttendArgs {
   int queries = 0, head_dim = 0;

@@ -15,9 +15,10 @@ Halves<X> attention(E& e, const Config& c, const AttentionWeights<M>& w, const X
   const Qkv<X> flat = e.qkv(w, x, c.head_dim, &step);
   const Qkv<X> a = {e.note(site, Note::q, e.rope(flat.q, step)),
                     e.note(site, Note::k, e.rope(flat.k, step)), e.note(site, Note::v, flat.v)};
+  const auto eta = e.eta(w.phantom.eta, c.phantom.eta);
   const Haunted<X> haunted =
-      c.phantom.on ? haunt(e, c, w.phantom, a, step, site) : Haunted<X>{a, {}, false};
-  return e.attend(site, haunted, step, e.eta(w.phantom.eta, c.phantom.eta), part);
+      c.phantom.on ? haunt(e, c, w.phantom, a, eta, step, site) : Haunted<X>{a, {}, false};
+  return e.attend(site, haunted, step, eta, part);
 }
 
 // A layer's second half: of x and what its rows saw.

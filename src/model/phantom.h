@@ -14,35 +14,38 @@ Seen<X> seen_in(E& e, const Mixer<M>& m, const X& x) {
 }
 
 // It depends on a sequence's first row alone, so a row that is generated computes none of it.
-template <class E, class M, class X>
+template <class E, class M, class X, class Eta>
 Anchors<X> anchors_of(E& e, const PhantomConfig& c, const PhantomWeights<M>& w, const Qkv<X>& a,
-                      int head_dim, const Step& step, Site site) {
+                      const Eta& eta, int head_dim, const Step& step, Site site) {
   const auto seen = [&](const Qkv<X>& first) {
     return Anchors<X>{seen_in(e, w.mix_q, first.q), seen_in(e, w.mix_k, first.k),
                       seen_in(e, w.mix_v, first.v)};
   };
-  if (c.anchor == AnchorOf::first) return e.anchor(site, a, step, seen);
+  if (c.anchor == AnchorOf::first) return e.anchor(site, a, w, eta, step, seen);
   const auto learned = [&](const M& of) { return e.heads(e.each(of, step), head_dim); };
   return seen({learned(w.anchor_q), learned(w.anchor_k), learned(w.anchor_v)});
 }
 
 // Every head of a row looks at the heads of its sequence's anchor, or at the row's own ones.
 // Unscaled: eta enters in attend.
-template <class E, class M, class X>
-Haunted<X> haunt(E& e, const Config& c, const PhantomWeights<M>& w, const Qkv<X>& a,
+template <class E, class M, class X, class Eta>
+Haunted<X> haunt(E& e, const Config& c, const PhantomWeights<M>& w, const Qkv<X>& a, const Eta& eta,
                  const Step& step, Site site) {
   const bool own = c.phantom.anchor == AnchorOf::own;
   const Anchors<X> anchors =
-      own ? Anchors<X>{} : anchors_of(e, c.phantom, w, a, c.head_dim, step, site);
-  const auto ghost = [&](Note name, const Mixer<M>& m, const X& x, const Seen<X>& seen) {
-    return e.note(site, name, e.mix(m, x, own ? nullptr : &seen, step));
+      own ? Anchors<X>{} : anchors_of(e, c.phantom, w, a, eta, c.head_dim, step, site);
+  const auto ghost = [&](Note name, const Mixer<M>& m, const X& x, const Seen<X>& seen,
+                         const std::vector<bool>* quiet) {
+    return e.note(site, name, e.mix(m, x, own ? nullptr : &seen, quiet, step));
   };
-  const Qkv<X> y = {ghost(Note::q_ghost, w.mix_q, a.q, anchors.q),
-                    ghost(Note::k_ghost, w.mix_k, a.k, anchors.k),
-                    ghost(Note::v_ghost, w.mix_v, a.v, anchors.v)};
+  const std::vector<bool>* quiet =
+      c.phantom.widen && !anchors.quiet.empty() ? &anchors.quiet : nullptr;
+  const Qkv<X> y = {ghost(Note::q_ghost, w.mix_q, a.q, anchors.q, quiet),
+                    ghost(Note::k_ghost, w.mix_k, a.k, anchors.k, quiet),
+                    ghost(Note::v_ghost, w.mix_v, a.v, anchors.v, nullptr)};
   if (c.phantom.widen) return {a, y, true};
-  const auto eta = float(c.phantom.eta);
-  return {{e.add(a.q, e.affine(y.q, eta, 0)), e.add(a.k, e.affine(y.k, eta, 0)), a.v},
+  const auto scale = float(c.phantom.eta);
+  return {{e.add(a.q, e.affine(y.q, scale, 0)), e.add(a.k, e.affine(y.k, scale, 0)), a.v},
           {e.affine(y.q, 0, 0), e.affine(y.k, 0, 0), y.v},
           true};
 }

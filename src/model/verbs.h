@@ -9,8 +9,10 @@
 //   heads(x, d)                        [R, n, d]         from [R, n * d]; join(x) is its inverse
 //   rms_norm(x, norm), layer_norm(x, norm)               on the last dimension
 //   rope(x, step)                      [R, n, d]         half-split rotation of q or k
-//   anchor(site, qkv, step, make)      Anchors [S, n, d] make(each sequence's first row), one per span;
-//                                                        kept with the sequence, set by pass 1 only
+//   anchor(site, qkv, w, eta, step, make)  Anchors      make(each sequence's first row), one per span;
+//                                                        kept with the sequence, set by pass 1 only. Where
+//                                                        eta^2 |y_q| |y_k| cannot count in a score, a
+//                                                        sequence may be quiet: without these ghosts
 //   each(w, step)                      [S, H]            a weight [H] once a span
 //   attend_heads(q, k, v, step)        [R, n, d]         row r's heads look at the heads of its span's
 //                                                        k, v; softmax over heads, scale 1/sqrt(d)
@@ -71,7 +73,10 @@ struct Seen {
   T k, v;
 };
 template <class T>
-using Anchors = Qkv<Seen<T>>;
+struct Anchors {
+  Seen<T> q, k, v;
+  std::vector<bool> quiet = {};  // [S], or nobody is
+};
 
 // What attention gives: P v, and P (v + eta y) where there are ghosts. [rows, heads, head_dim]
 template <class T>
@@ -100,9 +105,11 @@ struct Verbs {
     E& e = static_cast<E&>(*this);
     return e.lerp(x, pass(static_cast<const typename E::Part*>(nullptr)), gate);
   }
-  // Phantom's mixing of heads (phantom.h): x's look at `seen`, or at their own row's.
+  // Phantom's mixing of heads (phantom.h): x's look at `seen`, or at their own row's. Rows of
+  // sequences that are quiet (null: nobody is) may be left out.
   template <class M, class X>
-  X mix(const M& m, const X& x, const Seen<X>* seen, const Step& step) {
+  X mix(const M& m, const X& x, const Seen<X>* seen, const std::vector<bool>* /*quiet*/,
+        const Step& step) {
     E& e = static_cast<E&>(*this);
     const X q = e.gelu(e.linear(m.q, x));
     if (seen) return e.gelu(e.linear(m.o, e.attend_heads(q, seen->k, seen->v, step)));

@@ -71,9 +71,11 @@ class Executor : public Verbs<Executor> {
 
   Tensor rope(const Tensor& x, const Step& step);
   template <class F>
-  Anchors<Tensor> anchor(Site site, const Qkv<Tensor>& a, const Step& step, const F& make) {
+  Anchors<Tensor> anchor(Site site, const Qkv<Tensor>& a, const PhantomWeights<Weight>& w,
+                         float eta, const Step& step, const F& make) {
     if (const std::vector<int> rows = beginnings(site, step); !rows.empty())
-      keep_anchors(site, step, make({take(a.q, rows), take(a.k, rows), take(a.v, rows)}));
+      keep_anchors(site, step, make({take(a.q, rows), take(a.k, rows), take(a.v, rows)}),
+                   eta * eta * w.mix_q.o.weight.norm * w.mix_k.o.weight.norm);
     return kept_anchors(site, step);
   }
   Tensor each(const Weight& w, const Step& step);
@@ -82,7 +84,8 @@ class Executor : public Verbs<Executor> {
   float eta(const Weight& learnt, double usual) {
     return learnt ? learnt.vector.data()[0] : float(usual);
   }
-  Tensor mix(const Mixer<Weight>& m, const Tensor& x, const Seen<Tensor>* seen, const Step& step);
+  Tensor mix(const Mixer<Weight>& m, const Tensor& x, const Seen<Tensor>* seen,
+             const std::vector<bool>* quiet, const Step& step);
   Tensor gate_of(const Linear<Weight>& gate1, const Tensor& plain, const Linear<Weight>& gate2,
                  const Tensor& ghost);
   Halves<Tensor> attend(Site site, const Haunted<Tensor>& a, const Step& step, float eta,
@@ -186,7 +189,7 @@ class Executor : public Verbs<Executor> {
   void add_picture_branch(const Linear<Weight>& w, const Tensor& x, const Step& step, Tensor& out);
   void alone(const Linear<Weight>& w, const float* x, size_t rows, float* out) const;
   std::vector<int> beginnings(Site site, const Step& step) const;
-  void keep_anchors(Site site, const Step& step, const Anchors<Tensor>& made);
+  void keep_anchors(Site site, const Step& step, const Anchors<Tensor>& made, float norms);
   Anchors<Tensor> kept_anchors(Site site, const Step& step) const;
   std::vector<int> passing(const Tensor& gate, const Step& step, bool last) const;
   Part part_of(const Step& step, std::span<const int> rows) const;

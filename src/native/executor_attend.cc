@@ -69,6 +69,16 @@ std::vector<const void*> blocks(const Sequence& s, Site site, CachePart part, in
   return all;
 }
 
+// Of a row's heads.
+float longest(const Tensor& x, int row) {
+  float most = 0;
+  for (int head = 0; head < x.heads; ++head) {
+    const float* values = x.row(row) + size_t(head) * size_t(x.width);
+    most = std::max(most, std::sqrt(std::inner_product(values, values + x.width, values, 0.0f)));
+  }
+  return most;
+}
+
 // A key or value that the cache's type cannot hold would be an infinity from here on.
 constexpr float largest_f16 = 65504;
 
@@ -95,11 +105,15 @@ std::vector<int> Executor::beginnings(Site site, const Step& step) const {
   return rows;
 }
 
-void Executor::keep_anchors(Site site, const Step& step, const Anchors<Tensor>& made) {
+// A ghost is gelu(W a) of a mean a of what its mixer's values are, and |gelu(z)| <= |z|: so |y| is
+// at most the norm of W times the longest value. `norms`: eta^2 times both mixers' W.
+void Executor::keep_anchors(Site site, const Step& step, const Anchors<Tensor>& made, float norms) {
   int begun = 0;
   for (const Span& span : step.spans) {
     if (span.start != 0) continue;
-    const auto kept = parts_of(sequence_of(span).anchor(site.layer));
+    Anchor& anchor = sequence_of(span).anchor(site.layer);
+    anchor.ghosts_add = norms * longest(made.q.v, begun) * longest(made.k.v, begun);
+    const auto kept = parts_of(anchor);
     for (size_t i = 0; i < kept.size(); ++i) {
       const Tensor& part = *parts_of(made)[i];
       kept[i]->assign(part.row(begun), part.row(begun) + part.row_size());
@@ -111,6 +125,8 @@ void Executor::keep_anchors(Site site, const Step& step, const Anchors<Tensor>& 
 Anchors<Tensor> Executor::kept_anchors(Site site, const Step& step) const {
   Anchors<Tensor> all;
   const auto parts = parts_of(all);
+  for (const Span& span : step.spans)
+    all.quiet.push_back(sequence_of(span).anchor(site.layer).quiet());
   for (size_t i = 0; i < parts.size(); ++i)
     for (size_t s = 0; s < step.spans.size(); ++s) {
       const std::vector<float>& kept = *parts_of(sequence_of(step.spans[s]).anchor(site.layer))[i];
@@ -143,12 +159,14 @@ Tensor Executor::attend_heads(const Tensor& q, const Tensor& k, const Tensor& v,
 
 // Through all of a mixer with a few rows at a time, whose values stay in the first caches.
 Tensor Executor::mix(const Mixer<Weight>& m, const Tensor& x, const Seen<Tensor>* seen,
-                     const Step& step) {
-  if (!seen || observer_) return Verbs::mix(m, x, seen, step);
+                     const std::vector<bool>* quiet, const Step& step) {
+  if (!seen || observer_) return Verbs::mix(m, x, seen, quiet, step);
   stop_unless(go_on_);
   Tensor out(x.rows, x.heads, x.width);
+  if (quiet && std::ranges::count(*quiet, false) == 0) return out;
   const size_t heads = size_t(x.heads), width = size_t(x.width);
   by_spans(threads_, step, 4, [&](int span, int first, int all_rows) {
+    if (quiet && (*quiet)[size_t(span)]) return;
     std::vector<float> one(4 * x.row_size()), other(one.size());
     for (int row = first; row < first + all_rows; row += 4) {
       const size_t n = size_t(std::min(4, first + all_rows - row)) * heads;
@@ -213,7 +231,8 @@ void Executor::remember(Site site, const Haunted<Tensor>& a, const Step& step) {
     remember(site, a.plain.k, span, CachePart::k);
     remember(site, a.plain.v, span, CachePart::v);
     if (!a.has_ghost) continue;
-    remember(site, a.ghost.k, span, CachePart::ghost_k);
+    if (!sequence_of(span).anchor(site.layer).quiet())
+      remember(site, a.ghost.k, span, CachePart::ghost_k);
     remember(site, a.ghost.v, span, CachePart::ghost_v);
   }
 }
@@ -237,9 +256,10 @@ Halves<Tensor> Executor::attend(Site site, const Haunted<Tensor>& a, const Step&
         return span.start + rows[size_t(i)] - span.first_row + 1;
       };
       const int keys = count(piece.first + piece.rows - 1);
+      const bool loud = a.has_ghost && !sequence.anchor(site.layer).quiet();
       const auto in = [&](CachePart p) { return blocks(sequence, site, p, piece.kv_head, keys); };
       const std::vector<const void*> k = in(CachePart::k), v = in(CachePart::v),
-                                     ghost_k = a.has_ghost ? in(CachePart::ghost_k) : k,
+                                     ghost_k = loud ? in(CachePart::ghost_k) : k,
                                      ghost_v = a.has_ghost ? in(CachePart::ghost_v) : v;
       Queries queries;
       for (int i = piece.first; i < piece.first + piece.rows; ++i)
@@ -258,8 +278,8 @@ Halves<Tensor> Executor::attend(Site site, const Haunted<Tensor>& a, const Step&
       args.scale = float(1 / std::sqrt(double(d)));
       args.plain = queries.plain.data();
       if (a.has_ghost) {
-        args.gq = queries.ghost_q.data();
-        args.gk = ghost_k.data();
+        args.gq = loud ? queries.ghost_q.data() : nullptr;
+        args.gk = loud ? ghost_k.data() : nullptr;
         args.gv = ghost_v.data();
         args.eta = eta;
         args.ghost = queries.ghost.data();

@@ -3,6 +3,7 @@
 
 #include <cstddef>
 #include <functional>
+#include <limits>
 #include <memory>
 #include <vector>
 
@@ -49,6 +50,8 @@ struct Vector {
 struct Weight {
   Packed packed;
   Vector vector;
+  // |W x| <= norm |x|; known of what mixers end with (weights.h).
+  float norm = std::numeric_limits<float>::infinity();
 
   explicit operator bool() const { return packed.data || vector.values; }
 };

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <array>
+#include <limits>
 #include <memory>
 #include <vector>
 
@@ -11,10 +12,17 @@
 
 namespace revenant {
 
-// What the mixers of one layer look at: made of the sequence's first row (phantom.h).
-using Anchor = Anchors<std::vector<float>>;
+// Of one layer, made of the sequence's first row (phantom.h): what the mixers look at, and what the
+// ghosts of its queries and keys add to a score at most, before the scale. Below `counts` they are
+// left out of this sequence, whose first row alone decides.
+struct Anchor {
+  static constexpr float counts = 1e-7f;
+  Seen<std::vector<float>> q, k, v;
+  float ghosts_add = std::numeric_limits<float>::infinity();
 
-// Its six parts, always in this order.
+  bool quiet() const { return ghosts_add < counts; }
+};
+// The six parts of what they look at, always in this order.
 template <class A>
 auto parts_of(A& a) {
   return std::array{&a.q.k, &a.q.v, &a.k.k, &a.k.v, &a.v.k, &a.v.v};

@@ -1,5 +1,6 @@
 #include "native/weights.h"
 
+#include <cmath>
 #include <cstring>
 #include <map>
 
@@ -123,9 +124,28 @@ class Loader {
 
 }  // namespace
 
+float norm_bound(const Packed& matrix) {
+  const size_t n = size_t(matrix.columns);
+  std::vector<float> row(n), squares(n * n);
+  for (int r = 0; r < matrix.rows; ++r) {
+    matrix.unpack_row(r, row.data());
+    for (size_t i = 0; i < n; ++i)
+      for (size_t j = 0; j < n; ++j) squares[i * n + j] += row[i] * row[j];
+  }
+  double sum = 0;
+  for (const float x : squares) sum += double(x) * x;
+  return float(std::pow(sum, 0.25) * 1.001);  // and what rounding took
+}
+
 Weights<Weight> load_weights(const ModelFiles& files, const std::optional<QuantizeType>& wanted) {
   Loader loader(files, wanted);
-  return bind<Weight>(files.config(), [&](const TensorSpec& spec) { return loader.get(spec); });
+  Weights<Weight> weights =
+      bind<Weight>(files.config(), [&](const TensorSpec& spec) { return loader.get(spec); });
+  if (files.config().phantom.on)
+    for (auto& layer : weights.layers)
+      for (Mixer<Weight>* mixer : {&layer.attention.phantom.mix_q, &layer.attention.phantom.mix_k})
+        mixer->o.weight.norm = norm_bound(mixer->o.weight.packed);
+  return weights;
 }
 
 }  // namespace revenant

@@ -17,4 +17,7 @@ namespace revenant {
 Weights<Weight> load_weights(const ModelFiles& files,
                              const std::optional<QuantizeType>& wanted = {});
 
+// An upper bound of the matrix's 2-norm, at most a few times it: of W its own, |W' W|_F^(1/2).
+float norm_bound(const Packed& matrix);
+
 }  // namespace revenant

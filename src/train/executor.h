@@ -63,6 +63,12 @@ class TorchExecutor : public Verbs<TorchExecutor> {
   using Tensor = torch::Tensor;
   using Weight = TorchWeight;
   using Part = TorchRows::Part;
+  // A weight [1], or undefined and a number.
+  struct Eta {
+    Tensor learnt;
+    double usual;
+    Tensor times(const Tensor& x) const { return learnt.defined() ? learnt * x : usual * x; }
+  };
 
   // `recompute`: of a segment its input is kept, and what it computes is computed again.
   TorchExecutor(const Config& config, std::shared_ptr<const TorchRows> rows,
@@ -90,7 +96,8 @@ class TorchExecutor : public Verbs<TorchExecutor> {
   }
   Tensor rope(const Tensor& x, const Step&) { return rotate_rows(x, rows_->cos, rows_->sin); }
   template <class F>
-  Anchors<Tensor> anchor(Site site, const Qkv<Tensor>& a, const Step&, const F& make) {
+  Anchors<Tensor> anchor(Site site, const Qkv<Tensor>& a, const PhantomWeights<Weight>&, const Eta&,
+                         const Step&, const F& make) {
     if (site.pass == 1)
       anchors_[site.layer] =
           make({take(a.q, rows_->first), take(a.k, rows_->first), take(a.v, rows_->first)});
@@ -104,12 +111,6 @@ class TorchExecutor : public Verbs<TorchExecutor> {
     const Tensor rows = torch::arange(q.size(0), rows_->first.options());
     return attend_first_heads(q, k, v, rows);
   }
-  // A weight [1], or undefined and a number.
-  struct Eta {
-    Tensor learnt;
-    double usual;
-    Tensor times(const Tensor& x) const { return learnt.defined() ? learnt * x : usual * x; }
-  };
   Eta eta(const Tensor& learnt, double usual) { return {learnt, usual}; }
   Halves<Tensor> attend(Site, const Haunted<Tensor>& a, const Step&, const Eta& eta,
                         const Part* part);

@@ -22,7 +22,8 @@ MechanismStats::MechanismStats(const TorchModel& model) : layers_(model.config.l
 
 TorchNote MechanismStats::note(const TorchBatch& batch, int rows) {
   const auto answers = std::ranges::count_if(batch.labels, [](int64_t id) { return id >= 0; });
-  return [this, rows, answers, all_rows = batch.step.rows](Site site, Note name, const torch::Tensor& all) {
+  return [this, rows, answers, all_rows = batch.step.rows](Site site, Note name,
+                                                           const torch::Tensor& all) {
     if (site.pass > (name == Note::trol_gate ? 2 : 1)) return;
     const torch::NoGradGuard no_grad;
     const auto x = [&] {

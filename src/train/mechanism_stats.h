@@ -12,8 +12,8 @@ class MechanismStats {
  public:
   explicit MechanismStats(const TorchModel& model);
 
-  // An observer of the batch's forward; behind `rows` of its rows stand those that fill it up. Where
-  // the last layer computes answers alone, its gate is theirs.
+  // An observer of the batch's forward; behind `rows` of its rows stand those that fill it up.
+  // Where the last layer computes answers alone, its gate is theirs.
   TorchNote note(const TorchBatch& batch, int rows);
 
   // "gate" (weight of attention's plain half), "trol_gate" (weight of the second pass): lists by

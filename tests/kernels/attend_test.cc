@@ -57,7 +57,7 @@ struct Result {
 
 // The queries named by `chosen`, in that order, in one call.
 Result run(const Kernels& table, const Scene& s, const std::vector<size_t>& chosen, bool ghosts,
-           const Stored* stored = nullptr) {
+           const Stored* stored = nullptr, bool quiet = false) {
   const size_t n = chosen.size();
   Guarded<float> plain(n * s.d), ghost(n * s.d);
   Guarded<int> counts(n);
@@ -79,6 +79,7 @@ Result run(const Kernels& table, const Scene& s, const std::vector<size_t>& chos
              gk = blocks(s.gk, &Stored::gk), gv = blocks(s.gv, &Stored::gv);
   a.k = k.data(), a.v = v.data();
   if (ghosts) a.gq = gq.data(), a.gk = gk.data(), a.gv = gv.data(), a.ghost = to_ghost.data();
+  if (quiet) a.gq = nullptr, a.gk = nullptr;
   table.attend(a);
   return {{plain.data(), plain.data() + n * s.d}, {ghost.data(), ghost.data() + n * s.d}};
 }
@@ -163,6 +164,18 @@ TEST_P(Attend, SixteenBitCacheEqualsItsFloats) {
         EXPECT_TRUE(same(got.ghost.data(), floats.ghost.data(), 7 * d)) << table->isa << d;
       }
     }
+}
+
+// Without ghosts in the scores the values' are as with those of queries that are 0.
+TEST_P(Attend, QuietGhostsAreThoseOfZeros) {
+  for (size_t d : {7, 48, 64, 128}) {
+    Scene s = make_scene(7, 200, d, {1, 63, 64, 65, 128, 150, 200});
+    const Result quiet = run(*table, s, everyone(7), true, nullptr, true);
+    for (size_t i = 0; i < s.gq.size(); ++i) s.gq[i] = 0;
+    const Result zeros = run(*table, s, everyone(7), true);
+    EXPECT_TRUE(same(quiet.plain.data(), zeros.plain.data(), 7 * d)) << table->isa << d;
+    EXPECT_TRUE(same(quiet.ghost.data(), zeros.ghost.data(), 7 * d)) << table->isa << d;
+  }
 }
 
 // Sees nothing, says nothing; and what follows the last visible key is never read.

@@ -107,8 +107,9 @@ TEST(Faults, GatesSwapped) {
 // Every row looks at its own heads instead of the first row's.
 struct OwnHeads : Executor {
   using Executor::Executor;
-  Tensor mix(const Mixer<Weight>& m, const Tensor& x, const Seen<Tensor>*, const Step& step) {
-    return Executor::mix(m, x, nullptr, step);
+  Tensor mix(const Mixer<Weight>& m, const Tensor& x, const Seen<Tensor>*,
+             const std::vector<bool>* quiet, const Step& step) {
+    return Executor::mix(m, x, nullptr, quiet, step);
   }
 };
 
@@ -330,8 +331,9 @@ TEST(Faults, PositionTableUnresized) {
 struct AnchorFromEveryPass : Executor {
   using Executor::Executor;
   template <class F>
-  Anchors<Tensor> anchor(Site site, const Qkv<Tensor>& a, const Step& step, const F& make) {
-    return Executor::anchor({site.layer, 1}, a, step, make);
+  Anchors<Tensor> anchor(Site site, const Qkv<Tensor>& a, const PhantomWeights<Weight>& w,
+                         float eta, const Step& step, const F& make) {
+    return Executor::anchor({site.layer, 1}, a, w, eta, step, make);
   }
 };
 
