@@ -21,7 +21,7 @@ using nlohmann::json;
 
 struct Args {
   ModelArgs model;
-  std::vector<int> prompts = {24, 512}, steps = {64}, batches = {1}, threads = {0};
+  std::vector<int> prompts = {24, 512}, steps = {64}, depths = {16}, batches = {1}, threads = {0};
   int repetitions = 5;
   bool no_tower = false, json = false;
   std::string output = "table";
@@ -99,7 +99,8 @@ class Bench {
   json rows() {
     for (const int count : args_.prompts) prompt(count);
     for (const int steps : args_.steps)
-      for (const int batch : args_.batches) generate(steps, batch);
+      for (const int depth : args_.depths)
+        for (const int batch : args_.batches) generate(steps, depth, batch);
     if (!args_.no_tower && model_->config().vision.kind != Tower::none) tower();
     return rows_;
   }
@@ -114,8 +115,8 @@ class Bench {
     add("pp" + std::to_string(count), 1, times, count, "tokens/s", least);
   }
 
-  void generate(int steps, int batch) {
-    const std::vector<int> ids = ids_for(*model_, 16);
+  void generate(int steps, int depth, int batch) {
+    const std::vector<int> ids = ids_for(*model_, depth);
     std::vector<double> times;
     for (int r = 0; r < args_.repetitions; ++r) {
       std::vector<Session> sessions;
@@ -129,9 +130,10 @@ class Bench {
       }));
     }
     const double cache = double(cache_row_bytes(model_->config(), model_->cache_type()));
-    const double bytes = steps * (cost_.bytes + batch * cache * (16 + steps / 2.0));
-    add("tg" + std::to_string(steps), batch, times, double(steps) * batch, "tokens/s",
-        bytes / limits_.read);
+    const double bytes = steps * (cost_.bytes + batch * cache * (depth + steps / 2.0));
+    const std::string name = "tg" + std::to_string(steps);
+    add(depth == Args().depths[0] ? name : name + "@d" + std::to_string(depth), batch, times,
+        double(steps) * batch, "tokens/s", bytes / limits_.read);
   }
 
   void tower() {
@@ -190,10 +192,11 @@ void bench(const Args& args) {
 
 void check_args(const CLI::App& command, Args& args) {
   const bool server = command.count("--server") > 0;
-  check_where(command, server,
-              {"--api-key-env", "--api-key-file", "--body", "--timeout", "--clients", "--image"},
-              {"--threads", "--config-set", "--cache-type", "--cache-memory", "--weights",
-               "--traverse", "--passes", "--traverse-threshold", "--batch", "--no-tower"});
+  check_where(
+      command, server,
+      {"--api-key-env", "--api-key-file", "--body", "--timeout", "--clients", "--image"},
+      {"--threads", "--config-set", "--cache-type", "--cache-memory", "--weights", "--traverse",
+       "--passes", "--traverse-threshold", "--depth", "--batch", "--no-tower"});
   args.server.words.model = args.model.directory.string();
 }
 
@@ -215,6 +218,7 @@ void add_bench(CLI::App& app) {
   numbers("-t,--threads", args->threads, 0, "each of these; 0: as many as the machine has");
   numbers("-p,--prompt", args->prompts, 1, "lengths of prompts; words, where a server is asked");
   numbers("-n,--predict", args->steps, 1, "tokens to generate");
+  numbers("-d,--depth", args->depths, 1, "tokens that stand before those that are generated");
   numbers("-b,--batch", args->batches, 1, "sequences that generate at once");
   command
       ->add_option("-r,--repetitions", args->repetitions,
@@ -228,7 +232,9 @@ void add_bench(CLI::App& app) {
   command->add_flag("--json", args->json, "-o json");
   add_server_bench(*command, args->server);
   command->footer(
-      "Rows: load, pp512 (a prompt of 512 tokens), tg64 (64 generated), tower (one tile).\n"
+      "Rows: load, pp512 (a prompt of 512 tokens), tg64 (64 generated), tg64@d2048 (behind 2,048 "
+      "others),\n"
+      "tower (one tile).\n"
       "fraction_of_limit is measured in the same run: of a prompt or tile its products' "
       "operations\n"
       "over the peak of the instructions they use, of generated tokens the bytes of weights and\n"

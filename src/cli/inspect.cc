@@ -1,4 +1,4 @@
-// revenant inspect: what a model directory or file holds, without computing anything.
+// revenant inspect: what a model directory or file holds.
 #include <algorithm>
 #include <cmath>
 #include <cstdio>
@@ -8,9 +8,9 @@
 #include "base/json.h"
 #include "cli/commands.h"
 #include "cli/program.h"
+#include "engine/session.h"
 #include "model/weights.h"
 #include "native/network.h"
-#include "native/sequence.h"
 
 namespace revenant {
 namespace {
@@ -20,7 +20,7 @@ using nlohmann::json;
 struct Args {
   Path directory;
   std::vector<std::string> settings;
-  bool as_json = false;
+  bool as_json = false, ghosts = false;
 };
 
 json config_json(const Config& c) {
@@ -185,8 +185,34 @@ std::string lines(const json& value, const std::string& indent) {
   return text;
 }
 
+// Computes the first row of the model's own prompts, which its anchors are.
+json ghosts_json(const Args& args) {
+  const Model model(args.directory, {args.settings});
+  const Config& c = model.config();
+  if (!c.phantom.on || c.phantom.anchor != AnchorOf::first)
+    throw Error("inspect", "--ghosts", "a Phantom whose anchor is the first row", c.architecture);
+  const Speech& speech = model.speech();
+  const Turn turn;
+  const auto ids =
+      encode_prompt(speech.tokenizer, speech.rule, chat_pieces(speech.rule, {&turn, 1}), {}).ids;
+  Session session(model);
+  session.feed(std::vector<int>{int(ids.front())});
+  json layers = json::array();
+  int64_t quiet = 0;
+  for (int layer = 0; layer < c.layers; ++layer) {
+    const Anchor& anchor = session.sequence().anchor(layer);
+    layers.push_back(anchor.ghosts_add);
+    quiet += anchor.quiet();
+  }
+  return {{"first_token", ids.front()},
+          {"left_out_below", Anchor::counts},
+          {"layers_left_out", quiet},
+          {"add_at_most", layers}};
+}
+
 void inspect(const Args& args) {
-  const json report = describe(Network::open(args.directory, args.settings));
+  json report = describe(Network::open(args.directory, args.settings));
+  if (args.ghosts) report["mechanisms"]["phantom"]["ghosts_of_scores"] = ghosts_json(args);
   const std::string text = args.as_json ? json_text(report, 1) + "\n" : lines(report, "");
   std::fwrite(text.data(), 1, text.size(), stdout);
 }
@@ -203,6 +229,10 @@ void add_inspect(CLI::App& app) {
       ->transform(at_home);
   command->add_option("--config-set", args->settings, "key=value over config.json; may repeat")
       ->allow_extra_args(false);
+  command->add_flag(
+      "--ghosts", args->ghosts,
+      "Phantom: what the ghosts of queries and keys add to a score at most, by layer,\n"
+      "behind the first token of the model's prompts (docs/phantom.md)");
   command->add_flag("--json", args->as_json, "as JSON");
   command->footer("Example: revenant inspect -m MODEL --json");
   command->callback([args] { inspect(*args); });
