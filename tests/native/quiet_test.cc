@@ -83,6 +83,16 @@ struct Longest : Observer {
   }
 };
 
+double longest_head(const std::vector<float>& values, int width) {
+  double most = 0;
+  for (size_t at = 0; at < values.size(); at += size_t(width)) {
+    double squares = 0;
+    for (size_t i = at; i < at + size_t(width); ++i) squares += double(values[i]) * values[i];
+    most = std::max(most, std::sqrt(squares));
+  }
+  return most;
+}
+
 const Ids one = {3, 8, 17, 4, 33, 21, 9}, other = {40, 8, 17, 4, 33};
 
 TEST(Quiet, TheBoundHoldsAndIsNotFarOff) {
@@ -96,6 +106,11 @@ TEST(Quiet, TheBoundHoldsAndIsNotFarOff) {
     EXPECT_LE(real, anchors[0].ghosts_add);
     EXPECT_GT(real, anchors[0].ghosts_add / 300);
     EXPECT_FALSE(anchors[0].quiet());
+    const auto& phantom = m.weights.layers[0].attention.phantom;
+    const double bound = 0.25 * phantom.mix_q.o.weight.norm * phantom.mix_k.o.weight.norm *
+                         longest_head(anchors[0].q.v, m.config.head_dim) *
+                         longest_head(anchors[0].k.v, m.config.head_dim);
+    EXPECT_NEAR(anchors[0].ghosts_add, bound, 1e-5 * bound);
   }
 }
 
@@ -158,6 +173,9 @@ TEST(Quiet, EachSequenceDecidesForItself) {
   EXPECT_NE(anchors[0].quiet(), anchors[1].quiet());
   EXPECT_EQ(bits(both, 0, 7), bits(together(m, {one}), 0, 7));
   EXPECT_EQ(bits(both, 7, 5), bits(together(m, {other}), 0, 5));
+  const Tensor turned = together(m, {other, one});
+  EXPECT_EQ(bits(turned, 0, 5), bits(both, 7, 5));
+  EXPECT_EQ(bits(turned, 5, 7), bits(both, 0, 7));
 }
 
 }  // namespace
