@@ -168,6 +168,12 @@ void tanh(const float* x, size_t n, float* out) noexcept {
 void sigmoid(const float* x, size_t n, float* out) noexcept {
   for (size_t i = 0; i < n; ++i) out[i] = sigmoid_of(x[i]);
 }
+float exponentials(const float* x, size_t n, float scale, float* out) noexcept {
+  const float most = *std::max_element(x, x + n);
+  float sum = 0;
+  for (size_t i = 0; i < n; ++i) sum += out[i] = std::exp(scale * (x[i] - most));
+  return sum;
+}
 void swiglu(const float* gate, const float* up, size_t n, float* out) noexcept {
   for (size_t i = 0; i < n; ++i) out[i] = gate[i] * sigmoid_of(gate[i]) * up[i];
 }
@@ -265,8 +271,8 @@ void attend_heads(const float* q, size_t n, const float* k, const float* v, size
 
 }  // namespace
 
-const Kernels generic_kernels = {"generic", 4,          prepare, product,     rms_norm, layer_norm,
-                                 gelu,      quick_gelu, silu,    tanh,        sigmoid,  swiglu,
-                                 rope,      attend,     narrow,  attend_heads};
+const Kernels generic_kernels = {
+    "generic", 4,       prepare, product,      rms_norm, layer_norm, gelu,   quick_gelu,  silu,
+    tanh,      sigmoid, swiglu,  exponentials, rope,     attend,     narrow, attend_heads};
 
 }  // namespace revenant

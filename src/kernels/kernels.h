@@ -78,6 +78,8 @@ struct Kernels {
   void (*tanh)(const float* x, size_t n, float* out) noexcept;
   void (*sigmoid)(const float* x, size_t n, float* out) noexcept;
   void (*swiglu)(const float* gate, const float* up, size_t n, float* out) noexcept;  // silu(g) u
+  // exp(scale (x - the greatest x)), n > 0, scale > 0; returns their sum. Of NaNs it says nothing.
+  float (*exponentials)(const float* x, size_t n, float scale, float* out) noexcept;
   // Half-split rotation of [rows, heads, d] by cos, sin [rows, d / 2].
   void (*rope)(const float* x, size_t rows, size_t heads, size_t d, const float* cos,
                const float* sin, float* out) noexcept;

@@ -39,14 +39,15 @@ void product(const WeightView& w, const void* x, size_t rows, const float* bias,
 }
 
 constexpr Kernels table_named(const char* isa) {
-  return {isa,      has_pairs ? 2 : 4,
-          prepare,  product,
-          rms_norm, layer_norm,
-          gelu,     quick_gelu,
-          silu,     tanh,
-          sigmoid,  swiglu,
-          rope,     attend,
-          narrow,   attend_heads};
+  return {isa,          has_pairs ? 2 : 4,
+          prepare,      product,
+          rms_norm,     layer_norm,
+          gelu,         quick_gelu,
+          silu,         tanh,
+          sigmoid,      swiglu,
+          exponentials, rope,
+          attend,       narrow,
+          attend_heads};
 }
 
 }  // namespace

@@ -96,6 +96,17 @@ inline float sum_over(const float* x, size_t n, F f) {
   return sum((s[0] + s[1]) + (s[2] + s[3])) + rest;
 }
 
+float exponentials(const float* x, size_t n, float scale, float* out) noexcept {
+  Vec top = all(x[0]);
+  size_t i = 0;
+  for (; i + lanes <= n; i += lanes) top = greatest(top, load(x + i));
+  float most = largest(top);
+  for (; i < n; ++i) most = x[i] > most ? x[i] : most;
+  const Vec of = all(scale), shift = all(most);
+  map(x, n, out, [=](Vec v) { return exp_of(of * (v - shift)); });
+  return sum_over(out, n, [](Vec v, Vec s) { return s + v; });
+}
+
 inline float inverse_root(float x) { return 1.0f / __builtin_sqrtf(x); }
 
 void rms_norm(const float* x, size_t rows, size_t width, const float* weight, float eps,

@@ -189,8 +189,8 @@ void parse_trol(const Fields& x, TrolConfig& trol) {
   trol.mixing =
       choice(x, "trol_mixing",
              {TrolMixing::gated, TrolMixing::constant, TrolMixing::uniform, TrolMixing::second});
-  check_on(x, trol.on, "TroL", {"trol_traverse", "trol_passes"});
-  check_on(x, trol.on || trol.switched_off, "TroL", {"trol_mixing", "trol_threshold"});
+  check_on(x, trol.on, "TroL", {"trol_traverse", "trol_passes", "trol_threshold"});
+  check_on(x, trol.on || trol.switched_off, "TroL", {"trol_mixing"});
 }
 
 void parse_extension(const Fields& root, Config& c) {

@@ -12,7 +12,8 @@ template <class E, class M, class X>
 X tower_layer(E& e, const Config& c, const TowerLayer<M>& w, const X& x, int tokens) {
   const VisionConfig& v = c.vision;
   const bool clip = v.kind == Tower::clip;
-  const X attended = e.attend_tile(e.qkv(w, e.layer_norm(x, w.norm1), v.hidden / v.heads), tokens);
+  const X attended =
+      e.attend_tile(e.qkv(w, e.layer_norm(x, w.norm1), v.hidden / v.heads), tokens, w.q);
   const X o = e.linear(w.o, e.join(attended));
   const X y = e.add(x, clip ? o : e.mul(o, w.scale1));
   const X up = e.linear(w.up, e.layer_norm(y, w.norm2));

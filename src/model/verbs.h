@@ -22,7 +22,8 @@
 //                                                        plain = P v, ghost = plain + eta P gv
 //   eta(learnt, usual)                                   what attend takes: the layer's weight, or the
 //                                                        configuration's number where it has none
-//   attend_tile(qkv, tokens)           [T * tokens, n, d]  every token of a tile looks at all of it
+//   attend_tile(qkv, tokens, w)        [T * tokens, n, d]  every token of a tile looks at all of it; qkv
+//                                                        came of w, whose format may be attention's too
 //   patches(pixels, tiles, side, patch)  [T * grid^2, 3 * patch * patch]
 //   with_class(x, class_token, tiles)  [T * (1 + n), H]  drop_class(x, tiles) is its inverse
 //   resample(table, matrix)            [m, H]            matrix [m, n] (row-major floats) times table [n, H]

@@ -91,7 +91,7 @@ class Executor : public Verbs<Executor> {
   Halves<Tensor> attend(Site site, const Haunted<Tensor>& a, const Step& step, float eta,
                         const Part* part = nullptr);
 
-  Tensor attend_tile(const Qkv<Tensor>& a, int tokens);
+  Tensor attend_tile(const Qkv<Tensor>& a, int tokens, const Linear<Weight>& w = {});
   Tensor patches(std::span<const float> pixels, int tiles, int side, int patch);
   Tensor with_class(const Tensor& x, const Weight& class_token, int tiles);
   Tensor drop_class(const Tensor& x, int tiles);

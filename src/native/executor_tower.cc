@@ -3,44 +3,108 @@
 #include <cstring>
 
 #include "base/error.h"
+#include "kernels/panels.h"
 #include "native/executor.h"
 
 namespace revenant {
 
-Tensor Executor::attend_tile(const Qkv<Tensor>& a, int tokens) {
-  const int heads = a.q.heads, d = a.q.width, tiles = a.q.rows / tokens;
-  const size_t stride = a.q.row_size();
-  Tensor out(a.q.rows, heads, d);
-  const std::vector<int> counts(size_t(tokens), tokens);
+namespace {
+
+// Queries, keys and values of one head of a tile, [tokens, d] each, and what becomes of them, all
+// with one stride. In the tensors a head's rows lie some 4 KB apart, which many caches put into few
+// of their places: keys and values are copied together once.
+struct TileHead {
+  const float* q;
+  std::vector<float> k, v;
+  float* out;
+  size_t tokens, d, stride;
+
+  TileHead(const Qkv<Tensor>& a, Tensor& result, size_t first, size_t count, size_t head)
+      : tokens(count), d(size_t(a.q.width)), stride(a.q.row_size()) {
+    const size_t at = first * stride + head * d;
+    q = a.q.data() + at, out = result.data() + at;
+    for (auto [from, to] : {std::pair{&a.k, &k}, std::pair{&a.v, &v}}) {
+      to->resize(tokens * d);
+      for (size_t r = 0; r < tokens; ++r)
+        std::memcpy(to->data() + r * d, from->data() + at + r * stride, d * sizeof(float));
+    }
+  }
+};
+
+void attend_floats(const Kernels& kernels, const TileHead& h, float scale) {
+  const std::vector<int> counts(h.tokens, int(h.tokens));
+  std::vector<const float*> q;
+  std::vector<float*> plain;
+  std::vector<const void*> k, v;
+  for (size_t r = 0; r < h.tokens; ++r) {
+    q.push_back(h.q + r * h.stride), plain.push_back(h.out + r * h.stride);
+    if (r % key_block == 0) k.push_back(&h.k[r * h.d]), v.push_back(&h.v[r * h.d]);
+  }
+  AttendArgs args;
+  args.queries = int(h.tokens);
+  args.head_dim = int(h.d);
+  args.counts = counts.data();
+  args.q = q.data();
+  args.k = k.data();
+  args.v = v.data();
+  args.stride = h.d;
+  args.scale = scale;
+  args.plain = plain.data();
+  kernels.attend(args);
+}
+
+// Both products as those of 8-bit weights: keys [tokens, d] meet queries, values [d, tokens] what
+// the scores became. 48 queries go together: their scores (200 KB of 1,025 tokens) and the keys
+// stay in the second cache, and are whole tiles of every instruction set.
+void attend_int8(const Kernels& kernels, Threads& threads, const TileHead& h, float scale) {
+  constexpr size_t together = 48;
+  const size_t padded = (h.tokens + unit_k - 1) / unit_k * unit_k;
+  const Packed keys = packed_floats(
+      Format::q8_0, int(h.tokens), int(h.d), threads,
+      [&](int row, float* x) { std::memcpy(x, &h.k[size_t(row) * h.d], h.d * sizeof(float)); });
+  const Packed values =
+      packed_floats(Format::q8_0, int(h.d), int(padded), threads, [&](int column, float* x) {
+        for (size_t r = 0; r < padded; ++r) x[r] = r < h.tokens ? h.v[r * h.d + size_t(column)] : 0;
+      });
+  std::vector<float> queries(together * h.d), scores(together * padded), mixed(together * h.d);
+  std::vector<std::byte> prepared(together *
+                                  prepared_bytes(kernels, Input::int8, std::max(padded, h.d)));
+  for (size_t first = 0; first < h.tokens; first += together) {
+    const size_t rows = std::min(together, h.tokens - first);
+    for (size_t r = 0; r < rows; ++r)
+      std::memcpy(&queries[r * h.d], h.q + (first + r) * h.stride, h.d * sizeof(float));
+    kernels.prepare(Input::int8, queries.data(), rows, h.d, prepared.data());
+    kernels.product(keys.view(0, h.tokens), prepared.data(), rows, nullptr, scores.data(), padded);
+    float totals[together];
+    for (size_t r = 0; r < rows; ++r) {
+      float* row = &scores[r * padded];
+      totals[r] = kernels.exponentials(row, h.tokens, scale, row);
+      std::fill(row + h.tokens, row + padded, 0.0f);
+    }
+    kernels.prepare(Input::int8, scores.data(), rows, padded, prepared.data());
+    kernels.product(values.view(0, h.d), prepared.data(), rows, nullptr, mixed.data(), h.d);
+    for (size_t r = 0; r < rows; ++r)
+      for (size_t l = 0; l < h.d; ++l)
+        h.out[(first + r) * h.stride + l] = mixed[r * h.d + l] / totals[r];
+  }
+}
+
+}  // namespace
+
+Tensor Executor::attend_tile(const Qkv<Tensor>& a, int tokens, const Linear<Weight>& w) {
+  const size_t heads = size_t(a.q.heads), d = size_t(a.q.width), count = size_t(tokens);
+  const bool int8 = is_quantised(w.weight.packed.format) && d % unit_k == 0;
+  const float scale = float(1 / std::sqrt(double(d)));
+  Tensor out(a.q.rows, a.q.heads, a.q.width);
   stop_unless(go_on_);
-  const size_t work = 2 * size_t(tokens) * size_t(tokens) * size_t(d);
-  in_parts(size_t(tiles) * size_t(heads), work, [&](size_t begin, size_t end) {
-    std::vector<const float*> q(static_cast<size_t>(tokens));
-    std::vector<float*> plain(static_cast<size_t>(tokens));
-    std::vector<const void*> k, v;
+  const size_t items = size_t(a.q.rows) / count * heads;
+  in_parts(items, 2 * count * count * d, [&](size_t begin, size_t end) {
     for (size_t i = begin; i < end; ++i) {
-      const size_t first = i / size_t(heads) * size_t(tokens) * stride;
-      const size_t at = first + i % size_t(heads) * size_t(d);
-      for (size_t r = 0; r < size_t(tokens); ++r) {
-        q[r] = a.q.data() + at + r * stride;
-        plain[r] = out.data() + at + r * stride;
-      }
-      k.clear(), v.clear();
-      for (size_t r = 0; r < size_t(tokens); r += key_block) {
-        k.push_back(a.k.data() + at + r * stride);
-        v.push_back(a.v.data() + at + r * stride);
-      }
-      AttendArgs args;
-      args.queries = tokens;
-      args.head_dim = d;
-      args.counts = counts.data();
-      args.q = q.data();
-      args.k = k.data();
-      args.v = v.data();
-      args.stride = stride;
-      args.scale = float(1 / std::sqrt(double(d)));
-      args.plain = plain.data();
-      k_.attend(args);
+      const TileHead head(a, out, i / heads * count, count, i % heads);
+      if (int8)
+        attend_int8(k_, threads_, head, scale);
+      else
+        attend_floats(k_, head, scale);
     }
   });
   return out;

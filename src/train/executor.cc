@@ -228,7 +228,7 @@ Halves<torch::Tensor> TorchExecutor::attend(Site, const Haunted<Tensor>& a, cons
   return {plain, plain + eta.times(o.slice(-1, d).to(plain.scalar_type()))};
 }
 
-torch::Tensor TorchExecutor::attend_tile(const Qkv<Tensor>& a, int tokens) {
+torch::Tensor TorchExecutor::attend_tile(const Qkv<Tensor>& a, int tokens, const Linear<Weight>&) {
   const auto tiles = [&](const Tensor& x) {
     return x.view({-1, tokens, x.size(1), x.size(2)}).transpose(1, 2);
   };

@@ -114,7 +114,7 @@ class TorchExecutor : public Verbs<TorchExecutor> {
   Eta eta(const Tensor& learnt, double usual) { return {learnt, usual}; }
   Halves<Tensor> attend(Site, const Haunted<Tensor>& a, const Step&, const Eta& eta,
                         const Part* part);
-  Tensor attend_tile(const Qkv<Tensor>& a, int tokens);
+  Tensor attend_tile(const Qkv<Tensor>& a, int tokens, const Linear<Weight>& w = {});
   Tensor patches(const Tensor& pixels, int tiles, int side, int patch);
   Tensor with_class(const Tensor& x, const Tensor& token, int tiles);
   Tensor drop_class(const Tensor& x, int tiles) {

@@ -108,6 +108,29 @@ TEST_P(Swiglu, EqualsDouble) {
   }
 }
 
+EACH_TABLE(Exponentials);
+
+TEST_P(Exponentials, EqualDouble) {
+  for (size_t n : {1, 7, 8, 16, 31, 100, 1025}) {
+    auto x = normals(n, 1);
+    for (size_t i = 0; i < n; ++i) x[i] = 40 * x[i] - 300;
+    x[n - 1] = n > 8 ? x[n - 1] : -100;  // the greatest is the last, where there are few
+    Guarded<float> out(n);
+    const float sum = table->exponentials(x.data(), n, 0.125f, out.data());
+    const double most = *std::max_element(x.data(), x.data() + n);
+    double total = 0;
+    for (size_t i = 0; i < n; ++i) {
+      const double argument = 0.125 * (x[i] - most), truth = std::exp(argument);
+      total += truth;
+      ASSERT_NEAR(out[i], truth, (4 + std::abs(argument)) * unit(truth)) << table->isa << n;
+    }
+    EXPECT_NEAR(sum, total, 1e-5 * total) << table->isa << n;
+    EXPECT_EQ(*std::max_element(out.data(), out.data() + n), 1) << table->isa << n;
+    ASSERT_EQ(table->exponentials(x.data(), n, 0.125f, x.data()), sum);  // in place
+    EXPECT_TRUE(same(x.data(), out.data(), n));
+  }
+}
+
 struct Norm {
   Guarded<float> x, weight, bias;
   size_t rows, width;

@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <cmath>
 #include <cstring>
 
 #include "support/distance.h"
@@ -113,6 +114,64 @@ TEST(Formats, LogitsStayNearThoseOfF32) {
       EXPECT_LT(off[2], bound) << info(format).name;
       EXPECT_GT(off[2], bound / 5) << info(format).name << ": the bound says little";
     }
+  }
+}
+
+// Attention within a tile, in 8 bits where the weights are of few bits.
+struct TileAttention {
+  explicit TileAttention(int head_dim) : config(random_config({})) {
+    const auto random = [&](uint64_t seed) {
+      Random numbers(seed);
+      Tensor x(2 * tokens, 3, head_dim);
+      for (size_t i = 0; i < x.size(); ++i) x.data()[i] = float(numbers.normal());
+      return x;
+    };
+    qkv = {random(1), random(2), random(3)};
+    Threads pool(1);
+    few_bits.weight.packed =
+        packed_floats(Format::q4_0, 16, 32, pool, [](int, float* x) { std::fill_n(x, 32, 1.0f); });
+  }
+  Tensor made(const Linear<Weight>& w, int threads = 2, int tiles = 2) const {
+    Threads pool(threads);
+    Executor e(config, kernels(), pool);
+    const auto first = [&](const Tensor& x) { return x.slice(0, tiles * tokens); };
+    return e.attend_tile({first(qkv.q), first(qkv.k), first(qkv.v)}, tokens, w);
+  }
+  static std::vector<float> numbers(const Tensor& x, int rows) {
+    return {x.data(), x.row(0) + size_t(rows) * x.row_size()};
+  }
+
+  const Config config;
+  static constexpr int tokens = 77;
+  Qkv<Tensor> qkv;
+  Linear<Weight> few_bits;
+};
+
+TEST(Formats, TilesInEightBitsAreNearThoseOfFloats) {
+  const TileAttention t(64);
+  const Tensor floats = t.made({}), few = t.made(t.few_bits);
+  const size_t d = 64, rows = floats.size() / d;
+  EXPECT_NE(floats.data()[0], few.data()[0]);
+  for (size_t r = 0; r < rows; ++r) {
+    double product = 0, a = 0, b = 0;
+    for (size_t i = r * d; i < (r + 1) * d; ++i) {
+      product += double(floats.data()[i]) * few.data()[i];
+      a += double(floats.data()[i]) * floats.data()[i], b += double(few.data()[i]) * few.data()[i];
+    }
+    ASSERT_GT(product / std::sqrt(a * b), 0.999) << r;
+    ASSERT_NEAR(std::sqrt(b / a), 1, 0.03) << r;
+  }
+}
+
+TEST(Formats, TilesAreTheSameForAnyThreadsAndCompany) {
+  for (const int d : {64, 24}) {  // 24 is no whole number of blocks: floats
+    const TileAttention t(d);
+    const Tensor two = t.made(t.few_bits);
+    for (const int threads : {1, 3})
+      EXPECT_TRUE(same_bits(t.numbers(t.made(t.few_bits, threads), 2 * t.tokens),
+                            t.numbers(two, 2 * t.tokens)));
+    EXPECT_TRUE(same_bits(t.numbers(t.made(t.few_bits, 2, 1), t.tokens), t.numbers(two, t.tokens)));
+    EXPECT_EQ(same_bits(t.numbers(t.made({}), t.tokens), t.numbers(two, t.tokens)), d == 24);
   }
 }
 
