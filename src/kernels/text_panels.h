@@ -425,23 +425,26 @@ void product_of_panels(const WeightView& w, const void* x, size_t rows, const fl
 }
 
 // 32 numbers as whole ones: scale = the largest magnitude / 127, nearest, ties to even. An infinity
-// or a NaN makes the scale one.
+// or a NaN makes the scale one, and with it all that the block meets.
 inline void quantise_32(const float* x, Int8Block& out) {
-  Vec top = zero(), poison = zero();
-  for (size_t i = 0; i < unit_k; i += lanes) {
-    const Vec v = load(x + i);
-    top = greatest(top, magnitude(v));
-    poison = poison + (v - v);
+  constexpr size_t vectors = unit_k / lanes;
+  Vec v[vectors], top = zero(), poison = zero();
+#pragma GCC unroll 4
+  for (size_t i = 0; i < vectors; ++i) {
+    v[i] = load(x + i * lanes);
+    top = greatest(top, magnitude(v[i]));
+    poison = poison + (v[i] - v[i]);
   }
   const float most = largest(top), inverse = most > least_int8_input ? 127.0f / most : 0.0f;
-  int32_t whole[unit_k];
-  for (size_t i = 0; i < unit_k; i += lanes)
-    store_ints(whole + i, to_ints(load(x + i) * all(inverse)));
-  out.sums[0] = out.sums[1] = 0;
-  for (size_t i = 0; i < unit_k; ++i) out.q[i] = int8_t(whole[i]);
-  for (size_t i = 0; i < unit_k / 2; ++i)
-    out.sums[0] += out.q[i], out.sums[1] += out.q[unit_k / 2 + i];
-  out.scale = most / 127.0f + sum(poison);
+  Ints half[2] = {all(0), all(0)};
+#pragma GCC unroll 4
+  for (size_t i = 0; i < vectors; ++i) {
+    const Ints whole = to_ints(v[i] * all(inverse));
+    store_low_bytes(out.q + i * lanes, whole);
+    half[2 * i / vectors] = add(half[2 * i / vectors], whole);
+  }
+  out.sums[0] = sum(half[0]), out.sums[1] = sum(half[1]);
+  out.scale = any_nan(poison) ? __builtin_nanf("") : most / 127.0f;
   out.total = out.scale * float(out.sums[0] + out.sums[1]);
 }
 

@@ -93,6 +93,20 @@ inline Vec from_signed_bytes(const uint8_t* p) {
 }
 inline Ints to_ints(Vec x) { return _mm256_cvtps_epi32(x); }  // nearest, ties to even
 inline void store_ints(void* p, Ints x) { _mm256_storeu_si256(static_cast<__m256i*>(p), x); }
+inline Ints add(Ints a, Ints b) { return _mm256_add_epi32(a, b); }
+inline int32_t sum(Ints x) {
+  const __m128i half = _mm_add_epi32(_mm256_castsi256_si128(x), _mm256_extracti128_si256(x, 1));
+  const __m128i quarter = _mm_add_epi32(half, _mm_shuffle_epi32(half, 0x4e));
+  return _mm_cvtsi128_si32(_mm_add_epi32(quarter, _mm_shuffle_epi32(quarter, 0xb1)));
+}
+// The low byte of each.
+inline void store_low_bytes(int8_t* p, Ints x) {
+  const Ints low = _mm256_shuffle_epi8(x, _mm256_set1_epi64x(0x0c080400));
+  const __m128i both =
+      _mm_unpacklo_epi32(_mm256_castsi256_si128(low), _mm256_extracti128_si256(low, 1));
+  _mm_storel_epi64(reinterpret_cast<__m128i*>(p), both);
+}
+inline bool any_nan(Vec x) { return _mm256_movemask_ps(_mm256_cmp_ps(x, x, _CMP_UNORD_Q)) != 0; }
 // Each lane of sum plus its four products of a byte of w (from 0 up) with one of x (with a sign).
 // vpmaddubsw would saturate here: two products of 255 and 127 leave 16 bits.
 inline Ints add_fours(Ints sum, Ints w, Ints x) {

@@ -104,6 +104,13 @@ inline Vec from_signed_bytes(const uint8_t* p) {
 }
 inline Ints to_ints(Vec x) { return _mm512_cvtps_epi32(x); }  // nearest, ties to even
 inline void store_ints(void* p, Ints x) { _mm512_storeu_si512(p, x); }
+inline Ints add(Ints a, Ints b) { return _mm512_add_epi32(a, b); }
+inline int32_t sum(Ints x) { return _mm512_reduce_add_epi32(x); }
+// The low byte of each.
+inline void store_low_bytes(int8_t* p, Ints x) {
+  _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm512_cvtepi32_epi8(x));
+}
+inline bool any_nan(Vec x) { return _mm512_cmp_ps_mask(x, x, _CMP_UNORD_Q) != 0; }
 // Each lane of sum plus its four products of a byte of w (from 0 up) with one of x (with a sign).
 inline Ints add_fours(Ints sum, Ints w, Ints x) {
 #ifdef __AVX512VNNI__
