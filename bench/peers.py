@@ -119,6 +119,11 @@ def comparisons(work, programs):
         rows.append((f"8-at-once-{type}", "llama.cpp",
                      lambda t=type: {"tg64": ours(work, t, OFF, "-p", 32, "-n", 64, "-b", 8, "--no-tower")[("tg64", 8)]},
                      lambda t=type: {"tg": llama_batched(work, programs, t, 8)}, (("tg64", "tg"),)))
+    def phantom(*settings):
+        found = ours(work, "Q8_0", settings, "-p", "512,1792", "-n", 64, "-d", 2048, "--no-tower")
+        return {k[0]: v for k, v in found.items()}
+    rows.append(("phantom", "Phantom off", phantom, lambda: {k: v["median"] for k, v in phantom(*OFF).items()},
+                 tuple((test, test) for test in ("pp512", "pp1792", "tg64@d2048"))))
     for kind in ("torch-bf16", "torch-f32", "onnxruntime-int8"):
         rows.append((f"tower-{kind}", kind, lambda: {"tower": ours(work, "Q8_0", (), "-p", 1, "-n", 1)[("tower", 1)]},
                      lambda k=kind: {"tower": 1 / tower_peer(work, k)}, (("tower", "tower"),)))

@@ -39,10 +39,11 @@ double median(std::vector<double> values) {
   return values[values.size() / 2];
 }
 
-// What the products of one token cost.
+// What the products of one token cost. Of the output, and of the last layer what follows its keys
+// and values, only the bytes: a prompt needs one row of them.
 struct Cost {
-  double operations = 0, bytes = 0;  // of the output only the bytes: a prompt needs one row of it
-  Input input = Input::f32;          // of the layers
+  double operations = 0, bytes = 0;
+  Input input = Input::f32;  // of the layers
 
   void add(const Weight& w) {
     operations += 2.0 * w.packed.rows * w.packed.columns;
@@ -50,12 +51,16 @@ struct Cost {
   }
 };
 
-Cost cost_of(const Weights<Weight>& w) {
+Cost cost_of(const Weights<Weight>& w, bool traverses) {
   Cost cost;
-  for (const LayerWeights<Weight>& l : w.layers)
-    for (const Linear<Weight>* linear : {&l.attention.q, &l.attention.k, &l.attention.v,
-                                         &l.attention.o, &l.mlp.gate, &l.mlp.up, &l.mlp.down})
+  for (const LayerWeights<Weight>& l : w.layers) {
+    for (const Linear<Weight>* linear : {&l.attention.q, &l.attention.k, &l.attention.v})
       cost.add(linear->weight);
+    const double before = cost.operations;
+    for (const Linear<Weight>* linear : {&l.attention.o, &l.mlp.gate, &l.mlp.up, &l.mlp.down})
+      cost.add(linear->weight);
+    if (&l == &w.layers.back() && !traverses) cost.operations = before;
+  }
   cost.bytes += double(w.output.weight.packed.bytes());
   cost.input = w.layers.front().mlp.up.weight.packed.view(0, 1).input();
   return cost;
@@ -92,7 +97,7 @@ class Bench {
         seconds([&] { model_ = std::make_unique<Model>(args.model.directory, options); });
     threads_ = std::make_unique<Threads>(threads);
     limits_ = measure_limits(kernels(), *threads_);
-    cost_ = cost_of(model_->native().weights);
+    cost_ = cost_of(model_->native().weights, model_->config().trol.streams() > 1);
     add("load", 1, {loading}, 1, "models/s", 0);
   }
 

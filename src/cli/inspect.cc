@@ -70,6 +70,7 @@ json mechanisms_json(const Config& c) {
   other("phantom", "anchor", c.phantom.anchor != AnchorOf::first, name_of(c.phantom.anchor));
   other("phantom", "widen", !c.phantom.widen, false);
   other("phantom", "mixing", c.phantom.mixing != PhantomMixing::gated, name_of(c.phantom.mixing));
+  other("trol", "threshold", c.trol.threshold > 0, c.trol.threshold);
   other("trol", "mixing", c.trol.mixing != TrolMixing::gated, name_of(c.trol.mixing));
   return on;
 }
@@ -196,7 +197,7 @@ json ghosts_json(const Args& args) {
   const auto ids =
       encode_prompt(speech.tokenizer, speech.rule, chat_pieces(speech.rule, {&turn, 1}), {}).ids;
   Session session(model);
-  session.feed(std::vector<int>{int(ids.front())});
+  session.feed(std::vector<int>{int(ids.front())}, {}, 2);  // of a prompt of more than one row
   json layers = json::array();
   int64_t quiet = 0;
   for (int layer = 0; layer < c.layers; ++layer) {

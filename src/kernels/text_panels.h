@@ -443,8 +443,9 @@ inline void quantise_32(const float* x, Int8Block& out) {
     store_low_bytes(out.q + i * lanes, whole);
     half[2 * i / vectors] = add(half[2 * i / vectors], whole);
   }
-  out.sums[0] = sum(half[0]), out.sums[1] = sum(half[1]);
-  out.scale = any_nan(poison) ? __builtin_nanf("") : most / 127.0f;
+  const bool poisoned = any_nan(poison);
+  out.sums[0] = poisoned ? 0 : sum(half[0]), out.sums[1] = poisoned ? 0 : sum(half[1]);
+  out.scale = poisoned ? __builtin_nanf("") : most / 127.0f;
   out.total = out.scale * float(out.sums[0] + out.sums[1]);
 }
 

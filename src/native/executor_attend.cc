@@ -1,6 +1,7 @@
 // Attention over the cache, and Phantom's anchor. N rows, h heads, g key/value heads, d head_dim.
 #include <cmath>
 #include <cstring>
+#include <limits>
 #include <numeric>
 
 #include "base/error.h"
@@ -69,12 +70,13 @@ std::vector<const void*> blocks(const Sequence& s, Site site, CachePart part, in
   return all;
 }
 
-// Of a row's heads.
+// Of a row's heads; one that is no number is infinitely long.
 float longest(const Tensor& x, int row) {
   float most = 0;
   for (int head = 0; head < x.heads; ++head) {
     const float* values = x.row(row) + size_t(head) * size_t(x.width);
-    most = std::max(most, std::sqrt(std::inner_product(values, values + x.width, values, 0.0f)));
+    const float norm = std::sqrt(std::inner_product(values, values + x.width, values, 0.0f));
+    most = std::max(most, std::isfinite(norm) ? norm : std::numeric_limits<float>::infinity());
   }
   return most;
 }
@@ -226,13 +228,24 @@ void Executor::remember(Site site, const Tensor& x, const Span& span, CachePart 
             "at most 65504 (--cache-type bf16 or f32 holds more)", std::to_string(top));
 }
 
+// What nobody reads is not left to chance: pages are kept on disks too.
+void Executor::forget(Site site, const Tensor& like, const Span& span, CachePart part) {
+  const Sequence& sequence = sequence_of(span);
+  const size_t bytes = size_t(like.width) * size_of(sequence.cache_type());
+  for (int r = span.start; r < span.start + span.rows; ++r)
+    for (int head = 0; head < like.heads; ++head)
+      std::memset(sequence.row(site.pass, site.layer, part, head, r), 0, bytes);
+}
+
 void Executor::remember(Site site, const Haunted<Tensor>& a, const Step& step) {
   for (const Span& span : step.spans) {
     remember(site, a.plain.k, span, CachePart::k);
     remember(site, a.plain.v, span, CachePart::v);
     if (!a.has_ghost) continue;
-    if (!sequence_of(span).anchor(site.layer).quiet())
+    if (observer_ || !sequence_of(span).anchor(site.layer).quiet())
       remember(site, a.ghost.k, span, CachePart::ghost_k);
+    else
+      forget(site, a.ghost.k, span, CachePart::ghost_k);
     remember(site, a.ghost.v, span, CachePart::ghost_v);
   }
 }

@@ -11,7 +11,8 @@ double root_mean_square(const torch::Tensor& x) {
 
 }  // namespace
 
-MechanismStats::MechanismStats(const TorchModel& model) : layers_(model.config.layers) {
+MechanismStats::MechanismStats(const TorchModel& model)
+    : layers_(model.config.layers), trol_(model.config.trol) {
   for (int layer = 0; layer < layers_; ++layer) {
     const auto learnt = model.parameters.find("blk." + std::to_string(layer) + ".phantom_eta");
     etas_.push_back(learnt == model.parameters.end() ? model.config.phantom.eta
@@ -22,13 +23,12 @@ MechanismStats::MechanismStats(const TorchModel& model) : layers_(model.config.l
 
 TorchNote MechanismStats::note(const TorchBatch& batch, int rows) {
   const auto answers = std::ranges::count_if(batch.labels, [](int64_t id) { return id >= 0; });
-  return [this, rows, answers, all_rows = batch.step.rows](Site site, Note name,
-                                                           const torch::Tensor& all) {
+  const bool whole = traverses(trol_, batch.step);  // the last layer is
+  return [this, rows, answers, whole](Site site, Note name, const torch::Tensor& all) {
     if (site.pass > (name == Note::trol_gate ? 2 : 1)) return;
     const torch::NoGradGuard no_grad;
-    const auto x = [&] {
-      return all.detach().narrow(0, 0, all.size(0) == all_rows ? rows : answers);
-    };
+    const bool last = name == Note::gate && site.layer == layers_ - 1;
+    const auto x = [&] { return all.detach().narrow(0, 0, last && !whole ? answers : rows); };
     switch (name) {
       case Note::gate:
       case Note::trol_gate:

@@ -27,6 +27,7 @@ class MechanismStats {
   double& place(const char* name, const char* what, int layer);
 
   int layers_;
+  TrolConfig trol_;
   std::vector<double> etas_;                  // by layer
   std::map<std::string_view, double> plain_;  // root mean squares of q, k, v of the layer
   nlohmann::json json_ = nlohmann::json::object();

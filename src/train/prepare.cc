@@ -144,9 +144,11 @@ void start(const Recipe& recipe, const Json& config, const Tell& tell, Run& run,
                   : load_to_train(recipe.model, recipe.config_set, base_of(recipe));
   if (!recipe.tower.empty()) take_tower(run.model, recipe.tower);
   for (const std::string& warning : run.model.warnings) tell(warning);
-  if (recipe.objective.traverse_budget > 0 && run.model.config.trol.streams() == 1)
-    throw Error("train", "traverse_budget", "a model whose prompts traverse (TroL)",
-                run.model.config.architecture);
+  const TrolConfig& trol = run.model.config.trol;
+  const bool gated = trol.mixing == TrolMixing::gated || trol.mixing == TrolMixing::constant;
+  if (recipe.objective.traverse_budget > 0 && (trol.streams() == 1 || !gated))
+    throw Error("train", "traverse_budget", "a model whose prompts traverse (TroL), by a gate",
+                run.model.config.architecture + ", trol_mixing " + name_of(trol.mixing));
   set_trainable(run.model, recipe);
   if (recipe.lora.on()) add_adapters(run.model, recipe);
   move_to(run.model, device_of(recipe.device));

@@ -25,15 +25,15 @@ struct Made {
       for (Mixer<Weight>* mixer : {&layer.attention.phantom.mix_q, &layer.attention.phantom.mix_k})
         mixer->o.weight.norm = norm_bound(mixer->o.weight.packed);
   }
-  // What the mixers of queries make of a row is no number from here on.
+  // What the matrix makes of a row is no number from here on.
+  static void spoil(Packed& matrix) {
+    const auto values = std::make_shared<std::vector<float>>(
+        size_t(matrix.rows) * size_t(matrix.columns), std::numeric_limits<float>::quiet_NaN());
+    matrix.data = reinterpret_cast<const std::byte*>(values->data());
+    matrix.owner = values;
+  }
   void spoil_queries() {
-    for (auto& layer : weights.layers) {
-      Packed& q = layer.attention.phantom.mix_q.q.weight.packed;
-      const auto values = std::make_shared<std::vector<float>>(
-          size_t(q.rows) * size_t(q.columns), std::numeric_limits<float>::quiet_NaN());
-      q.data = reinterpret_cast<const std::byte*>(values->data());
-      q.owner = values;
-    }
+    for (auto& layer : weights.layers) spoil(layer.attention.phantom.mix_q.q.weight.packed);
   }
 };
 
@@ -140,7 +140,7 @@ TEST(Quiet, NormsAreBounded) {
   EXPECT_GT(reached, norm / 2);
 }
 
-// At the released eta, with ordinary mixers: the numbers are the same up to what was promised, and
+// The numbers are the same up to what was promised, and
 // nobody has computed what the queries' mixers say.
 TEST(Quiet, GhostsThatCannotCountAreNotComputed) {
   Made m(1e-7), loud(1e-7);
@@ -159,6 +159,49 @@ TEST(Quiet, GhostsThatCannotCountAreNotComputed) {
   const Tensor seen = together(Made(1e-7), {one}, &longest);
   EXPECT_EQ(bits(seen, 0, seen.rows), expected);
   EXPECT_GT(longest.most.at({1, Note::q_ghost}), 0);
+}
+
+// Whatever the pieces of the prompt, in generated steps and in every cache's type; who looks on
+// sees real ghosts in the cache, else there are zeros.
+TEST(Quiet, PiecesAndStepsChangeNoBit) {
+  const Made m(1e-7);
+  for (const WeightType type : {WeightType::f32, WeightType::f16, WeightType::bf16}) {
+    const auto fed = [&](int piece, Observer* observer) {
+      Sequence sequence(m.config, type);
+      Sequence* const sequences[] = {&sequence};
+      const Native native{m.config, m.weights, pool(), observer};
+      Bits all;
+      for (int at = 0; at < 10;) {
+        const int rows = at < 7 ? std::min(piece, 7 - at) : 1;
+        Ids ids;
+        for (int i = at; i < at + rows; ++i) ids.push_back(one[size_t(i) % one.size()]);
+        Step step;
+        step.add(0, at, rows, at < 7 ? 7 : at + 1, at < 7);
+        const Tensor x = logits(native, forward(native, step, sequences, ids));
+        const Bits more = bits(x, 0, x.rows);
+        all.insert(all.end(), more.begin(), more.end());
+        at += rows;
+      }
+      EXPECT_TRUE(sequence.anchor(0).quiet());
+      const std::byte* ghost = sequence.row(1, 0, CachePart::ghost_k, 0, 3);
+      const std::vector<std::byte> zeros(size_t(m.config.head_dim) * size_of(type));
+      EXPECT_EQ(std::memcmp(ghost, zeros.data(), zeros.size()) != 0, observer != nullptr);
+      return all;
+    };
+    const Bits whole = fed(7, nullptr);
+    for (const int piece : {1, 3}) EXPECT_EQ(fed(piece, nullptr), whole) << piece;
+    Longest longest;
+    EXPECT_EQ(fed(3, &longest), whole);
+  }
+}
+
+TEST(Quiet, WhatIsNoNumberIsLoud) {
+  Made m(1e-7);
+  for (auto& layer : m.weights.layers) Made::spoil(layer.attention.phantom.mix_k.v.weight.packed);
+  std::vector<Anchor> anchors;
+  const Tensor made = together(m, {one}, nullptr, &anchors);
+  EXPECT_FALSE(anchors[0].quiet());
+  EXPECT_TRUE(std::isnan(made.data()[0]));
 }
 
 // Each sequence by its own first row, whoever else is in the step.

@@ -143,6 +143,10 @@ TEST_F(Budget, WantsAModelThatTraverses) {
   Recipe r = recipe("phantom");
   r.objective.traverse_budget = 1;
   EXPECT_PRED2(has, refusal(r), "traverse_budget: expected a model whose prompts traverse");
+  r = trol_recipe("second", 0);
+  r.config_set = {"revenant.trol_mixing=second"};
+  r.objective.traverse_budget = 1;
+  EXPECT_PRED2(has, refusal(r), "trol_mixing second");
 }
 
 }  // namespace
