@@ -163,6 +163,28 @@ TEST(Formats, TilesInEightBitsAreNearThoseOfFloats) {
   }
 }
 
+TEST(Formats, TilesInFloatsAreThoseOfDouble) {
+  const TileAttention t(24);
+  const Tensor made = t.made({});
+  const size_t d = 24;
+  for (const int row : {0, 76, 77, 150})
+    for (size_t head = 0; head < 3; ++head) {
+      const float* q = t.qkv.q.row(row) + head * d;
+      const int first = row / t.tokens * t.tokens;
+      std::vector<double> mixed(d);
+      double total = 0;
+      for (int r = first; r < first + t.tokens; ++r) {
+        double score = 0;
+        for (size_t i = 0; i < d; ++i) score += double(q[i]) * t.qkv.k.row(r)[head * d + i];
+        const double p = std::exp(score / std::sqrt(double(d)));
+        total += p;
+        for (size_t i = 0; i < d; ++i) mixed[i] += p * t.qkv.v.row(r)[head * d + i];
+      }
+      for (size_t i = 0; i < d; ++i)
+        ASSERT_NEAR(made.row(row)[head * d + i], mixed[i] / total, 1e-5) << row << " " << head;
+    }
+}
+
 TEST(Formats, TilesAreTheSameForAnyThreadsAndCompany) {
   for (const int d : {64, 24}) {  // 24 is no whole number of blocks: floats
     const TileAttention t(d);

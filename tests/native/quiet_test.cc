@@ -219,6 +219,14 @@ TEST(Quiet, EachSequenceDecidesForItself) {
   const Tensor turned = together(m, {other, one});
   EXPECT_EQ(bits(turned, 0, 5), bits(both, 7, 5));
   EXPECT_EQ(bits(turned, 5, 7), bits(both, 0, 7));
+  Made spoilt = m;  // who is loud in the first layer has no numbers now
+  Made::spoil(spoilt.weights.layers[0].attention.phantom.mix_q.q.weight.packed);
+  const bool quiet = anchors[0].quiet();
+  const Tensor there = together(spoilt, {one, other}), back = together(spoilt, {other, one});
+  EXPECT_EQ(std::isnan(there.row(0)[0]), !quiet);
+  EXPECT_EQ(std::isnan(there.row(7)[0]), quiet);
+  EXPECT_EQ(std::isnan(back.row(0)[0]), quiet);
+  EXPECT_EQ(std::isnan(back.row(5)[0]), !quiet);
 }
 
 }  // namespace
