@@ -15,7 +15,7 @@ struct Term {
   const float* bias;
   const void* x;  // as the format's product reads it
   size_t x_row;   // its bytes a row
-  Tensor& out;
+  float* out;
   size_t first, end;
 };
 
@@ -26,8 +26,7 @@ void columns(const Kernels& kernels, const Term& p, size_t r, size_t rows, size_
   const auto* x = static_cast<const std::byte*>(p.x) + r * p.x_row;
   while (begin < end) {
     const WeightView view = p.w.view(begin, end);
-    kernels.product(view, x, rows, p.bias ? p.bias + begin : nullptr, p.out.data() + r * n + begin,
-                    n);
+    kernels.product(view, x, rows, p.bias ? p.bias + begin : nullptr, p.out + r * n + begin, n);
     begin += view.n;
   }
 }
@@ -80,27 +79,23 @@ Tensor Executor::prepared(Input input, const Tensor& x) {
   return out;
 }
 
-// One x through several weights: prepared once for each way that they read it, then one job over
-// the outputs of all.
 // The product of a few rows, on the thread that asks.
 void Executor::alone(const Linear<Weight>& w, const float* x, size_t rows, float* out) const {
   const Packed& weight = w.weight.packed;
-  const size_t n = size_t(weight.rows);
+  const size_t n = size_t(weight.rows), k = size_t(weight.columns);
   const Input input = weight.view(0, 1).input();
-  std::vector<std::byte> prepared;
+  const size_t x_row = prepared_bytes(k_, input, k);
+  std::vector<std::byte> ready;
   if (input != Input::f32) {
-    prepared.resize(rows * prepared_bytes(k_, input, size_t(weight.columns)));
-    k_.prepare(input, x, rows, size_t(weight.columns), prepared.data());
+    ready.resize(rows * x_row);
+    k_.prepare(input, x, rows, k, ready.data());
   }
-  const void* const ready = prepared.empty() ? static_cast<const void*>(x) : prepared.data();
-  for (size_t begin = 0; begin < n;) {
-    const WeightView view = weight.view(begin, n);
-    const float* bias = w.bias.vector.data();
-    k_.product(view, ready, rows, bias ? bias + begin : nullptr, out + begin, n);
-    begin += view.n;
-  }
+  const void* const read = ready.empty() ? static_cast<const void*>(x) : ready.data();
+  columns(k_, {weight, w.bias.vector.data(), read, x_row, out, 0, n}, 0, rows, 0, n);
 }
 
+// One x through several weights: prepared once for each way that they read it, then one job over
+// the outputs of all.
 void Executor::linears(std::span<const Linear<Weight>* const> w, const Tensor& x, const Step* step,
                        std::span<Tensor> out) {
   stop_unless(go_on_);
@@ -116,7 +111,8 @@ void Executor::linears(std::span<const Linear<Weight>* const> w, const Tensor& x
     if (!inputs.contains(input)) inputs[input] = prepared(input, x);
     out[i] = Tensor(x.rows, x.heads, weight.rows);
     parts.push_back({weight, w[i]->bias.vector.data(), inputs[input].data(),
-                     prepared_bytes(k_, input, k), out[i], outputs, outputs + padded(weight.rows)});
+                     prepared_bytes(k_, input, k), out[i].data(), outputs,
+                     outputs + padded(weight.rows)});
     outputs = parts.back().end;
   }
   if (rows == 0) return;

@@ -120,7 +120,10 @@ torch::Tensor traversing_rows(const TrolConfig& trol, const TorchBatch& batch,
   return torch::tensor(rows).view({-1, 1});
 }
 
-torch::Tensor mean_gate(const std::vector<torch::Tensor>& gates, const torch::Tensor& rows) {
+torch::Tensor mean_gate(const std::vector<torch::Tensor>& gates, const TrolConfig& trol,
+                        const TorchBatch& batch, const std::vector<int64_t>& answers) {
+  if (gates.empty()) return {};
+  const torch::Tensor rows = traversing_rows(trol, batch, answers);
   const double count = double(gates.size()) * rows.sum().item<double>();
   if (count == 0) return {};
   const torch::Tensor there = rows.to(gates[0].device());
@@ -149,7 +152,7 @@ AnswerScores score_answers(const TorchModel& model, const TorchBatch& batch,
       torch::cross_entropy_loss(wide, targets.tokens, {}, at::Reduction::None);
   const torch::Tensor none = torch::zeros({int64_t(targets.counts.size())}, losses.options());
   return {none.index_add(0, targets.spans, losses.neg()), targets.counts,
-          mean_gate(gates, traversing_rows(model.config.trol, batch, targets.counts))};
+          mean_gate(gates, model.config.trol, batch, targets.counts)};
 }
 
 }  // namespace revenant

@@ -114,10 +114,12 @@ TEST(Traverse, OffHasOnePassEverywhere) {
   });
 }
 
-TEST(Traverse, MorePassesInPiecesEqualTheWhole) {
+// A prompt fed in pieces equals it fed whole, for each value of a setting: two models a value, and
+// the first's numbers differ from one value to the next.
+std::vector<Bits> in_pieces(const std::string& setting, const std::vector<std::string>& values) {
   std::vector<Bits> seen;
-  for (const char* passes : {"2", "3", "4"})
-    for_each_model({std::string("revenant.trol_passes=") + passes}, [&](const Model& model) {
+  for (const std::string& value : values)
+    for_each_model({setting + value}, [&](const Model& model) {
       const Bits expected = whole(model, history());
       seen.push_back(expected);
       for (const size_t piece : {1, 4}) {
@@ -127,31 +129,20 @@ TEST(Traverse, MorePassesInPiecesEqualTheWhole) {
         for (size_t at = 0; at < all.size(); at += piece)
           last = bits(session.feed(std::span(all).subspan(at, std::min(piece, all.size() - at)), {},
                                    int(all.size())));
-        EXPECT_EQ(last, expected) << passes << " passes, pieces of " << piece;
+        EXPECT_EQ(last, expected) << setting << value << ", pieces of " << piece;
       }
     });
   EXPECT_NE(seen[0], seen[2]);
   EXPECT_NE(seen[2], seen[4]);
+  return seen;
+}
+
+TEST(Traverse, MorePassesInPiecesEqualTheWhole) {
+  in_pieces("revenant.trol_passes=", {"2", "3", "4"});
 }
 
 TEST(Traverse, AThresholdInPiecesEqualsTheWhole) {
-  std::vector<Bits> seen;
-  for (const char* threshold : {"0", "0.5", "1"})
-    for_each_model({std::string("revenant.trol_threshold=") + threshold}, [&](const Model& model) {
-      const Bits expected = whole(model, history());
-      seen.push_back(expected);
-      for (const size_t piece : {1, 4}) {
-        Session session(model);
-        Bits last;
-        const Ids all = history();
-        for (size_t at = 0; at < all.size(); at += piece)
-          last = bits(session.feed(std::span(all).subspan(at, std::min(piece, all.size() - at)), {},
-                                   int(all.size())));
-        EXPECT_EQ(last, expected) << threshold << ", pieces of " << piece;
-      }
-    });
-  EXPECT_NE(seen[0], seen[2]);
-  EXPECT_NE(seen[2], seen[4]);
+  const std::vector<Bits> seen = in_pieces("revenant.trol_threshold=", {"0", "0.5", "1"});
   size_t next = 4;  // no gate reaches 1: nothing of the second pass is left
   for_each_model({"revenant.trol_traverse=off"},
                  [&](const Model& model) { EXPECT_EQ(seen[next++], whole(model, history())); });

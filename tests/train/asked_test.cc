@@ -14,18 +14,6 @@ namespace {
 
 using Json = nlohmann::json;
 
-TorchModel noisy_model(const Json& config) {
-  TorchModel model = init_torch_model(config, 3);
-  torch::manual_seed(1);
-  for (auto& [name, parameter] : model.parameters)
-    parameter = parameter.detach().to(torch::kFloat64) +
-                0.2 * torch::randn(parameter.sizes(), torch::kFloat64);
-  Recipe r;
-  r.trainable = {"all"};
-  set_trainable(model, r);
-  return model;
-}
-
 std::vector<torch::Tensor> gradients_of(const TorchModel& model, const torch::Tensor& sum) {
   std::vector<torch::Tensor> weights;
   for (const auto& [name, weight] : trained(model)) weights.push_back(weight);

@@ -15,6 +15,7 @@
 #include "support/temporary.h"
 #include "train/batch.h"
 #include "train/loop.h"
+#include "train/parameters.h"
 
 namespace revenant {
 
@@ -62,6 +63,20 @@ class Noise : public testing::Test {
   const Temporary place_;
   const Path root_ = place_.path;
 };
+
+// A model in float64, all of which trains and does something: fresh mixers give ghosts of 0,
+// through which no gradient goes.
+inline TorchModel noisy_model(const nlohmann::json& config) {
+  TorchModel model = init_torch_model(config, 3);
+  torch::manual_seed(1);
+  for (auto& [name, parameter] : model.parameters)
+    parameter = parameter.detach().to(torch::kFloat64) +
+                0.2 * torch::randn(parameter.sizes(), torch::kFloat64);
+  Recipe r;
+  r.trainable = {"all"};
+  set_trainable(model, r);
+  return model;
+}
 
 // The lines of a run's log.
 inline std::vector<nlohmann::json> log_of(const Path& output) {

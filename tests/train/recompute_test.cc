@@ -74,14 +74,7 @@ TEST_F(RecomputeTest, GradientsOfLaterPasses) {
   for (const bool phantom : {false, true}) {
     Json config = small_config_with_ids();
     config["revenant"].update({{"phantom", phantom}, {"trol", true}, {"trol_passes", 3}});
-    TorchModel model = init_torch_model(config, 3);
-    torch::manual_seed(1);  // fresh mixers give ghosts of 0, through which no gradient goes
-    for (auto& [name, parameter] : model.parameters)
-      parameter = parameter.detach().to(torch::kFloat64) +
-                  0.2 * torch::randn(parameter.sizes(), torch::kFloat64);
-    Recipe r;
-    r.trainable = {"all"};
-    set_trainable(model, r);
+    TorchModel model = noisy_model(config);
     const NamedTensors stored = gradients_of(model);
     model.recompute = true;
     const NamedTensors again = gradients_of(model);
