@@ -1,13 +1,15 @@
 #!/usr/bin/env python3
 """Adapters against PEFT's own package (PyPI peft, with its torch and transformers).
 
-    tools/check_peft.py read BASE ADAPTER MERGED   PEFT reads ADAPTER, a run of `lora`, beside BASE and
-                                                   merges it: equal to what `revenant merge` wrote?
-    tools/check_peft.py make OUT                   writes an adapter of PEFT's and what it merges to over
-                                                   zeros: tests/store/data/peft
+    tools/check_peft.py read BASE ADAPTER OUT ID...   PEFT reads ADAPTER, a run of `lora`, beside BASE:
+                                                      the logits of the tokens ID... with it, by
+                                                      transformers, and what it merges to, go to
+                                                      OUT/logits.safetensors and OUT/model.safetensors
+    tools/check_peft.py make OUT                      writes an adapter of PEFT's and what it merges to
+                                                      over zeros: tests/store/data/peft
 
-BASE and MERGED are directories with one model.safetensors in float32. No class of the model is
-needed: PEFT looks at names alone, so a tree of linear modules stands for it.
+BASE is a directory with one model.safetensors in float32, over a Qwen2 without mechanisms. PEFT looks
+at names alone: a tree of linear modules stands for tower and projector.
 """
 import json
 import sys
@@ -50,16 +52,24 @@ def tree_of(tensors):
     return root
 
 
-def read(base, adapter, merged):
-    model = PeftModel.from_pretrained(tree_of(load_file(Path(base) / "model.safetensors")), adapter)
-    found = model.merge_and_unload().state_dict()
-    expected = load_file(Path(merged) / "model.safetensors")
-    changed = load_file(Path(base) / "model.safetensors")
-    assert found.keys() == expected.keys(), found.keys() ^ expected.keys()
-    worst = max((found[name] - expected[name]).abs().max().item() for name in found)
-    moved = sum(not torch.equal(expected[name], changed[name]) for name in found)
-    print(f"{len(found)} tensors, {moved} of them changed; largest difference to PEFT's {worst:.2g}")
-    sys.exit(worst > 1e-5 or moved == 0)
+def read(base, adapter, out, ids):
+    from transformers import Qwen2Config, Qwen2ForCausalLM
+
+    out = Path(out)
+    tensors = load_file(Path(base) / "model.safetensors")
+    stem = "language_model."
+    model = tree_of({name: value for name, value in tensors.items() if not name.startswith(stem)})
+    config = json.loads((Path(base) / "config.json").read_text())["llm_config"]
+    model.language_model = Qwen2ForCausalLM(Qwen2Config(**config, attn_implementation="eager"))
+    kept = {name.removeprefix(stem): value for name, value in tensors.items() if name.startswith(stem)}
+    missing, unexpected = model.language_model.load_state_dict(kept, strict=False)
+    assert not unexpected and set(missing) <= {"lm_head.weight"}, (missing, unexpected)
+    model = PeftModel.from_pretrained(model, adapter).eval()
+    with torch.no_grad():
+        logits = model.base_model.model.language_model(torch.tensor([ids])).logits[0]
+    save_file({"logits": logits}, out / "logits.safetensors")
+    merged = model.merge_and_unload().state_dict()
+    save_file({name: merged[name].contiguous() for name in tensors}, out / "model.safetensors")
 
 
 def make(out):
@@ -84,8 +94,8 @@ def make(out):
 
 
 if __name__ == "__main__":
-    if len(sys.argv) == 5 and sys.argv[1] == "read":
-        read(*sys.argv[2:])
+    if len(sys.argv) > 5 and sys.argv[1] == "read":
+        read(*sys.argv[2:5], [int(word) for word in sys.argv[5:]])
     elif len(sys.argv) == 3 and sys.argv[1] == "make":
         make(sys.argv[2])
     else:

@@ -1,7 +1,6 @@
 // Event files as TensorBoard's own package reads them.
-#include <cstdio>
-
 #include "noise.h"
+#include "support/program.h"
 
 namespace revenant {
 namespace {
@@ -9,22 +8,11 @@ namespace {
 namespace fs = std::filesystem;
 using Json = nlohmann::json;
 
-// What a program prints, and its exit status.
-std::pair<std::string, int> output_of(const std::string& command) {
-  std::string text;
-  std::FILE* pipe = ::popen(command.c_str(), "r");
-  if (!pipe) return {"", -1};
-  for (char part[4096]; const size_t n = std::fread(part, 1, sizeof part, pipe);)
-    text.append(part, n);
-  return {text, ::pclose(pipe)};
-}
-
 using TensorBoard = Noise;
 
 // A run that goes on three steps back: what the log says of each step stands there once.
 TEST_F(TensorBoard, ReadsWhatTheLogSays) {
-  const std::string python = REVENANT_SOURCE_DIR "/.venv/bin/python";
-  if (output_of(python + " -c 'import tensorboard' 2>&1").second != 0)
+  if (output_of(venv_python + " -c 'import tensorboard' 2>&1").second != 0)
     GTEST_SKIP() << "no package tensorboard in .venv (tools/install.sh test)";
   Recipe r = recipe("events");
   r.eval_data = r.data, r.eval_steps = 2;
@@ -33,7 +21,7 @@ TEST_F(TensorBoard, ReadsWhatTheLogSays) {
   fs::remove_all(r.output_dir / "checkpoint-4");  // the best after an evaluation
   ASSERT_TRUE(train(r));
   const auto [text, status] =
-      output_of(python + " " REVENANT_SOURCE_DIR "/tests/train/read_events.py " +
+      output_of(venv_python + " " REVENANT_SOURCE_DIR "/tests/train/read_events.py " +
                 (r.output_dir / "tensorboard").string());
   ASSERT_EQ(status, 0) << text;
   std::map<std::string, Json> expected;
