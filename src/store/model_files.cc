@@ -43,7 +43,8 @@ std::string layout_of(const Gguf& file) {
     return layout;
   }
   file.place("general.architecture")
-      .fail("phantom, trol, phantom-trol, revenant, or llama or qwen2 (text only)", architecture);
+      .fail("phantom, trol, phantom-trol, revenant, or llama, qwen2, internlm2 or phi3 (text only)",
+            architecture);
 }
 
 // The formats of the tensors that lie in panels.
@@ -165,7 +166,8 @@ void ModelFiles::add_tensors_of_gguf() {
     if (!file.tensors().contains(name)) file.place(name).fail("a tensor in panels", "none");
   std::map<std::string, TensorSpec> specs;
   for (const TensorSpec& spec : tensor_table(config_)) specs[spec.name] = spec;
-  for (const auto& [name, tensor] : file.tensors()) {
+  const auto tensors = is_plain(file) ? plain_tensors(file, config_) : file.tensors();
+  for (const auto& [name, tensor] : tensors) {
     Entry entry{{tensor.shape, tensor.format ? info(*tensor.format).name : "I8", tensor.data},
                 tensor.format,
                 false,

@@ -6,7 +6,9 @@
 
 #include "base/json.h"
 #include "base/protobuf.h"
+#include "base/shape.h"
 #include "base/word_expressions.h"
+#include "quant/format.h"
 
 namespace revenant {
 namespace {
@@ -27,8 +29,51 @@ int64_t integer(const Gguf& file, std::string_view key, int64_t usual) {
   return file.find(key) ? file.integer(key) : usual;
 }
 
+struct Architecture {
+  const char *name, *hugging_face;
+  bool pairs;  // llama.cpp turns the halves of each head of q and k into pairs
+};
+constexpr Architecture architectures[] = {{"llama", "LlamaForCausalLM", true},
+                                          {"qwen2", "Qwen2ForCausalLM", false},
+                                          {"internlm2", "InternLM2ForCausalLM", true},
+                                          {"phi3", "Phi3ForCausalLM", false}};
+
+const Architecture* architecture_of(const Gguf& file) {
+  const auto found =
+      std::ranges::find(architectures, file.text("general.architecture"),
+                        [](const Architecture& a) { return std::string_view(a.name); });
+  return found == std::end(architectures) ? nullptr : &*found;
+}
+
+// Phi-3's two lists of what divides the angles' speeds: tensors of the file, keys of a
+// configuration.
+constexpr std::pair<const char*, const char*> rope_factors[] = {
+    {"rope_factors_short.weight", "short_factor"}, {"rope_factors_long.weight", "long_factor"}};
+
+// Empty: speeds are not divided.
+json rope_scaling_of(const Gguf& file, const std::string& a) {
+  json scaling;
+  for (const auto& [name, key] : rope_factors) {
+    const auto found = file.tensors().find(name);
+    if (found == file.tensors().end()) continue;
+    const GgufTensor& tensor = found->second;
+    if (tensor.format != Format::f32 || tensor.shape.size() != 1)
+      file.place(name).fail("one row of F32", shape_text(tensor.shape));
+    std::vector<float> factors(size_t(tensor.shape[0]));
+    unpack_row(Format::f32, tensor.data.data(), factors);
+    scaling[key] = factors;
+  }
+  if (scaling.empty()) return scaling;
+  const std::string original = a + ".rope.scaling.original_context_length",
+                    attention = a + ".rope.scaling.attn_factor";
+  scaling["type"] = "longrope";
+  scaling["original_max_position_embeddings"] = file.integer(original);
+  if (file.find(attention)) scaling["attention_factor"] = file.number(attention);
+  return scaling;
+}
+
 // What is not computed here may stand there only as what it is anyway.
-void check_fixed(const Gguf& file, const std::string& a, int64_t head_dim) {
+void check_fixed(const Gguf& file, const std::string& a, int64_t head_dim, bool factors) {
   const auto fixed = [&](const std::string& key, int64_t only) {
     if (const int64_t found = integer(file, key, only); found != only)
       file.place(key).fail(std::to_string(only), std::to_string(found));
@@ -37,8 +82,9 @@ void check_fixed(const Gguf& file, const std::string& a, int64_t head_dim) {
   fixed(a + ".attention.value_length", head_dim);
   fixed(a + ".expert_count", 0);
   const std::string scaling = a + ".rope.scaling.type";
-  if (file.find(scaling) && file.text(scaling) != "none")
-    file.place(scaling).fail("none", file.text(scaling));
+  const std::string expected = factors ? "longrope" : "none";
+  if (file.find(scaling) && file.text(scaling) != expected)
+    file.place(scaling).fail(expected, file.text(scaling));
 }
 
 json config_of(const Gguf& file) {
@@ -47,10 +93,11 @@ json config_of(const Gguf& file) {
                 heads = file.integer(a + ".attention.head_count");
   if (heads < 1) file.place(a + ".attention.head_count").fail("at least 1", std::to_string(heads));
   const int64_t head_dim = integer(file, a + ".attention.key_length", hidden / heads);
-  check_fixed(file, a, head_dim);
+  const json scaling = rope_scaling_of(file, a);
+  check_fixed(file, a, head_dim, !scaling.empty());
   json config = {
       {"model_type", a},
-      {"architectures", {a == "llama" ? "LlamaForCausalLM" : "Qwen2ForCausalLM"}},
+      {"architectures", {architecture_of(file)->hugging_face}},
       {"vocab_size", file.texts(tokens_key).size()},
       {"hidden_size", hidden},
       {"intermediate_size", file.integer(a + ".feed_forward_length")},
@@ -65,6 +112,9 @@ json config_of(const Gguf& file) {
   };
   if (const int64_t end = integer(file, "tokenizer.ggml.eos_token_id", -1); end >= 0)
     config["eos_token_id"] = end;
+  if (!scaling.empty()) config["rope_scaling"] = scaling;
+  if (const int64_t window = integer(file, a + ".attention.sliding_window", 0); window > 0)
+    config["sliding_window"] = window;
   return config;
 }
 
@@ -121,20 +171,21 @@ json pre_tokenizer(const Gguf& file, const std::string& name) {
   file.place(pre_key).fail("qwen2, llama-bpe, smollm or gpt-2", name);
 }
 
+json added_token(const std::string& text, bool special, bool rstrip) {
+  return {{"content", text},  {"single_word", false}, {"lstrip", false},
+          {"rstrip", rstrip}, {"normalized", false},  {"special", special}};
+}
+
 json byte_bpe_of(const Gguf& file) {
   const Tokens tokens = tokens_of(file);
   json vocab = json::object(), added = json::array();
   for (size_t i = 0; i < tokens.texts.size(); ++i) {
     if (!vocab.emplace(tokens.texts[i], i).second)
       file.place(tokens_key)[i].fail("each token once", tokens.texts[i] + " again");
-    if (tokens.types[i] == control || tokens.types[i] == user_defined)
-      added.push_back({{"id", i},
-                       {"content", tokens.texts[i]},
-                       {"single_word", false},
-                       {"lstrip", false},
-                       {"rstrip", false},
-                       {"normalized", false},
-                       {"special", tokens.types[i] == control}});
+    if (tokens.types[i] == control || tokens.types[i] == user_defined) {
+      added.push_back(added_token(tokens.texts[i], tokens.types[i] == control, false));
+      added.back()["id"] = i;
+    }
   }
   const std::string name = file.find(pre_key) ? file.text(pre_key) : "default";
   const json pre = pre_tokenizer(file, name);
@@ -180,6 +231,21 @@ std::string sentencepiece_of(const Gguf& file) {
   return model;
 }
 
+// Phi-3's own tokens swallow the spaces behind them but for three; a file says nothing of it, and
+// llama.cpp knows it by name as well.
+json phi3_added(const Gguf& file) {
+  const Tokens tokens = tokens_of(file);
+  json added = json::object();
+  for (size_t i = 0; i < tokens.texts.size(); ++i) {
+    if (tokens.types[i] != control && tokens.types[i] != user_defined) continue;
+    const std::string& text = tokens.texts[i];
+    added[std::to_string(i)] =
+        added_token(text, tokens.types[i] == control,
+                    text != "<unk>" && text != "<s>" && text != "<|endoftext|>");
+  }
+  return added;
+}
+
 // The tokens with a part of their own, by what the file calls them.
 json tokenizer_config(const Gguf& file) {
   const std::vector<std::string> tokens = file.texts(tokens_key);
@@ -195,15 +261,14 @@ json tokenizer_config(const Gguf& file) {
   for (const char* name : {"add_bos_token", "add_eos_token"})
     if (const std::string key = std::string("tokenizer.ggml.") + name; file.find(key))
       config[name] = flag(file, key, false);
+  if (file.text("general.architecture") == "phi3")
+    config["added_tokens_decoder"] = phi3_added(file);
   return config;
 }
 
 }  // namespace
 
-bool is_plain(const Gguf& file) {
-  const std::string& architecture = file.text("general.architecture");
-  return architecture == "llama" || architecture == "qwen2";
-}
+bool is_plain(const Gguf& file) { return architecture_of(file) != nullptr; }
 
 FileSet small_files_of_plain(const Gguf& file) {
   std::map<std::string, std::string, std::less<>> contents = {
@@ -219,8 +284,42 @@ FileSet small_files_of_plain(const Gguf& file) {
   return {file.path(), std::move(contents)};
 }
 
+std::map<std::string, GgufTensor> plain_tensors(const Gguf& file, const Config& config) {
+  std::map<std::string, GgufTensor> all = file.tensors();
+  for (const auto& [name, key] : rope_factors) all.erase(name);
+  if (config.backbone != Backbone::phi3) return all;
+  const int64_t q = int64_t(config.heads) * config.head_dim,
+                kv = int64_t(config.kv_heads) * config.head_dim, wide = config.intermediate;
+  using Parts = std::vector<std::pair<const char*, int64_t>>;  // names, rows
+  const auto part = [&](const std::string& layer, const char* fused, const Parts& parts) {
+    const auto found = all.find(layer + fused);
+    if (found == all.end() || !found->second.format) return;  // named when a part is missed
+    const GgufTensor whole = found->second;
+    int64_t rows = 0;
+    for (const auto& [name, count] : parts) rows += count;
+    if (whole.shape.size() != 2 || whole.shape[0] != rows)
+      file.place(layer + fused).fail(shape_text({rows, config.hidden}), shape_text(whole.shape));
+    all.erase(found);
+    const size_t width = row_bytes(*whole.format, size_t(whole.shape[1]));
+    size_t at = 0;
+    for (const auto& [name, count] : parts) {
+      const size_t bytes = size_t(count) * width;
+      all[layer + name] = {whole.format, {count, whole.shape[1]}, whole.data.subspan(at, bytes)};
+      at += bytes;
+    }
+  };
+  for (int i = 0; i < config.layers; ++i) {
+    const std::string layer = "blk." + std::to_string(i) + ".";
+    part(layer, "attn_qkv.weight",
+         {{"attn_q.weight", q}, {"attn_k.weight", kv}, {"attn_v.weight", kv}});
+    part(layer, "ffn_up.weight", {{"ffn_gate.weight", wide}, {"ffn_up.weight", wide}});
+  }
+  return all;
+}
+
 bool in_pairs(const Gguf& file, const TensorSpec& spec) {
-  return file.text("general.architecture") == "llama" && spec.shape.size() == 2 &&
+  const Architecture* plain = architecture_of(file);
+  return plain && plain->pairs && spec.shape.size() == 2 &&
          (spec.name.ends_with(".attn_q.weight") || spec.name.ends_with(".attn_k.weight"));
 }
 

@@ -343,8 +343,8 @@ TEST(OneFile, EachDisagreementIsNamed) {
   };
   expect(
       panels, [](Rewritten& r) { r.key("general.architecture") = std::string("gpt2"); },
-      "[gguf] F: general.architecture: expected phantom, trol, phantom-trol, revenant, or llama or "
-      "qwen2 (text only), found gpt2");
+      "[gguf] F: general.architecture: expected phantom, trol, phantom-trol, revenant, or llama, "
+      "qwen2, internlm2 or phi3 (text only), found gpt2");
   expect(
       panels, [](Rewritten& r) { r.key("revenant.version") = uint32_t(2); },
       "[gguf] F: revenant.version: expected 1, found 2");

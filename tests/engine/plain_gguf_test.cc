@@ -1,4 +1,4 @@
-// GGUF files of other writers, as llama.cpp's converter makes them: Llama and Qwen2 alone.
+// GGUF files of other writers, as llama.cpp's converter makes them.
 #include <gtest/gtest.h>
 
 #include "base/error.h"
@@ -45,6 +45,14 @@ TEST_P(PlainGguf, IsTheModelOfItsDirectory) {
   EXPECT_EQ(ours.decode(std::vector<int32_t>{ours.id_of("<|im_start|>"), 70}, false),
             theirs.decode(std::vector<int32_t>{70}, false));
   EXPECT_EQ(ours.eos(), theirs.id_of("<|im_end|>"));
+  // Phi-3's swallow the spaces behind them.
+  const auto with_spaces = [](const Tokenizer& t) {
+    return t.encode("<|im_start|>  what", Specials::as_tokens);
+  };
+  if (found.config.backbone == Backbone::phi3)
+    EXPECT_EQ(with_spaces(ours), theirs.encode("<|im_start|>what", Specials::as_tokens));
+  else
+    EXPECT_EQ(with_spaces(ours), with_spaces(theirs));
 }
 
 // Rows of blocks are turned as a whole.
@@ -57,10 +65,43 @@ TEST_P(PlainGguf, InBlocksItsRowsLieAsTheDirectorys) {
 
 INSTANTIATE_TEST_SUITE_P(, PlainGguf,
                          testing::Values(std::pair("llama", false), std::pair("llama", true),
-                                         std::pair("qwen2", false), std::pair("qwen2", true)),
+                                         std::pair("qwen2", false), std::pair("qwen2", true),
+                                         std::pair("internlm2", false), std::pair("phi3", false),
+                                         std::pair("phi3", true)),
                          [](const auto& one) {
                            return std::string(one.param.first) + (one.param.second ? "_tied" : "");
                          });
+
+// Phi-3 of 128k positions: two lists of factors lie among the tensors.
+TEST(PlainGgufFile, HasTheFactorsOfLongRope) {
+  const Temporary place;
+  const Path directory = write_plain_model(place.path / "m", "phi3", false);
+  std::vector<float> near(8), far(8);
+  for (size_t i = 0; i < 8; ++i) near[i] = 1 + 0.125f * float(i), far[i] = 1.5f + float(i);
+  nlohmann::json config = read_json(directory / "config.json");
+  config["rope_scaling"] = {{"type", "longrope"}, {"short_factor", near}, {"long_factor", far}};
+  config["original_max_position_embeddings"] = 128;
+  write_file(directory / "config.json", config.dump());
+  Plain plain = plain_of(directory, Format::f32);
+  for (const auto& [name, values] :
+       {std::pair("rope_factors_long.weight", far), std::pair("rope_factors_short.weight", near)})
+    plain.tensors.push_back({name, Format::f32, {8}, [values](const Sink& sink) {
+                               sink(std::as_bytes(std::span(values)));
+                             }});
+  plain.set("phi3.rope.scaling.original_context_length", uint32_t(128));
+  plain.set("phi3.rope.scaling.attn_factor", float(std::sqrt(1 + std::log(4.) / std::log(128.))));
+  plain.set("phi3.attention.sliding_window", uint32_t(512));
+  const Path file = place.path / "m.gguf";
+  write_gguf(file, plain.keys, plain.tensors);
+  const Network found = Network::open(file), expected = Network::open(directory);
+  EXPECT_EQ(found.config.rope.long_factors, expected.config.rope.long_factors);
+  const std::vector<float> ours = logits_of(found), theirs = logits_of(expected);
+  for (size_t i = 0; i < theirs.size(); ++i) ASSERT_NEAR(ours[i], theirs[i], 1e-5);
+  // A window shorter than the model's positions is not computed.
+  plain.set("phi3.attention.sliding_window", uint32_t(511));
+  write_gguf(file, plain.keys, plain.tensors);
+  EXPECT_THROW(Network::open(file), Error);
+}
 
 TEST(PlainGgufFile, HasASentencePieceTokenizer) {
   const Temporary place;
@@ -143,6 +184,10 @@ TEST(PlainGgufFile, WhatIsNotComputedIsRefused) {
             "tokenizer.ggml.eos_token_id: expected the id of a token, found 300");
   EXPECT_EQ(with("tokenizer.ggml.token_type", gguf_array(std::vector<int32_t>{1})),
             "tokenizer.ggml.token_type: expected one for each of 300 tokens, found 1");
+  EXPECT_EQ(
+      with("general.architecture", std::string("mamba")),
+      "general.architecture: expected phantom, trol, phantom-trol, revenant, or llama, qwen2, "
+      "internlm2 or phi3 (text only), found mamba");
   EXPECT_EQ(complaint([](Plain& p) {
               p.tensors.push_back(p.tensors.front());
               p.tensors.back().name = "rope_freqs.weight";

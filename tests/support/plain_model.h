@@ -51,7 +51,7 @@ struct Plain {
   }
 };
 
-// As convert_hf_to_gguf.py writes q and k of Llama:
+// As convert_hf_to_gguf.py writes q and k of Llama and InternLM2:
 //   w.reshape(heads, 2, d / 2, in).swapaxes(1, 2).reshape(w.shape)
 inline std::vector<float> swapped(const std::vector<float>& w, size_t heads, size_t d, size_t in) {
   std::vector<float> out;
@@ -64,6 +64,7 @@ inline std::vector<float> swapped(const std::vector<float>& w, size_t heads, siz
   return out;
 }
 
+// q|k|v and gate|up of Phi-3 lie in one tensor each.
 inline Plain plain_of(const Path& directory, Format format) {
   const ModelFiles model = ModelFiles::open(directory);
   const Config& c = model.config();
@@ -100,17 +101,39 @@ inline Plain plain_of(const Path& directory, Format format) {
   plain.set("tokenizer.ggml.token_type", gguf_array(types));
   plain.set("tokenizer.ggml.merges", gguf_array(merges));
   plain.set("tokenizer.ggml.eos_token_id", uint32_t(263));
-  std::set<std::string> seen;
+  std::map<std::string, std::vector<float>> weights;
+  std::map<std::string, std::vector<int64_t>> shapes;
   for (const TensorSpec& spec : tensor_table(c)) {
-    if (!seen.insert(spec.name).second) continue;
+    if (weights.contains(spec.name)) continue;
     std::vector<float> values = floats_of(model.weight(spec), spec);
     const bool q = spec.name.ends_with("attn_q.weight"), k = spec.name.ends_with("attn_k.weight");
-    if (a == "llama" && (q || k))
+    if ((a == "llama" || a == "internlm2") && (q || k))
       values =
           swapped(values, size_t(q ? c.heads : c.kv_heads), size_t(c.head_dim), size_t(c.hidden));
-    const Format as = spec.shape.size() == 1 ? Format::f32 : format;
-    plain.tensors.push_back({spec.name, as, spec.shape, [values, as, spec](const Sink& sink) {
-                               const size_t width = size_t(spec.shape.back());
+    weights[spec.name] = std::move(values);
+    shapes[spec.name] = spec.shape;
+  }
+  const auto fuse = [&](const std::string& fused, const std::vector<std::string>& parts) {
+    std::vector<float> values;
+    std::vector<int64_t> shape = {0, c.hidden};
+    for (const std::string& part : parts) {
+      const std::vector<float> rows = weights.extract(part).mapped();
+      values.insert(values.end(), rows.begin(), rows.end());
+      shape[0] += shapes.extract(part).mapped()[0];
+    }
+    weights[fused] = values, shapes[fused] = shape;
+  };
+  for (int i = 0; a == "phi3" && i < c.layers; ++i) {
+    const std::string layer = "blk." + std::to_string(i);
+    fuse(layer + ".attn_qkv.weight",
+         {layer + ".attn_q.weight", layer + ".attn_k.weight", layer + ".attn_v.weight"});
+    fuse(layer + ".ffn_up.weight", {layer + ".ffn_gate.weight", layer + ".ffn_up.weight"});
+  }
+  for (const auto& [name, values] : weights) {
+    const std::vector<int64_t>& shape = shapes.at(name);
+    const Format as = shape.size() == 1 ? Format::f32 : format;
+    const size_t width = size_t(shape.back());
+    plain.tensors.push_back({name, as, shape, [values, as, width](const Sink& sink) {
                                std::vector<std::byte> row(row_bytes(as, width));
                                for (size_t r = 0; r < values.size() / width; ++r) {
                                  pack_row(as, std::span(values).subspan(r * width, width),
