@@ -3,6 +3,9 @@
 #ifdef REVENANT_X86_KERNELS
 #include <cpuid.h>
 #endif
+#ifdef REVENANT_ARM_KERNELS
+#include <sys/auxv.h>
+#endif
 #include <cstdlib>
 #include <string>
 #include <string_view>
@@ -25,11 +28,13 @@ bool has_f16c() {
 const Kernels& choose() {
   if (const char* wanted = std::getenv("REVENANT_ISA"); wanted && *wanted) {
     if (const Kernels* table = kernels_for(wanted)) return *table;
-    throw Error("kernels", "REVENANT_ISA",
-                "generic, avx2, avx512, avx512vnni or avx512bf16, as this machine has them",
-                wanted);
+    throw Error(
+        "kernels", "REVENANT_ISA",
+        "generic, avx2, avx512, avx512vnni, avx512bf16, neon or neondot, as this machine has "
+        "them",
+        wanted);
   }
-  for (const char* isa : {"avx512bf16", "avx512vnni", "avx512", "avx2"})
+  for (const char* isa : {"avx512bf16", "avx512vnni", "avx512", "avx2", "neondot", "neon"})
     if (const Kernels* table = kernels_for(isa)) return *table;
   return generic_kernels;
 }
@@ -50,6 +55,10 @@ const Kernels* kernels_for(const char* isa) {
   if (name == "avx512vnni" && vnni) return &avx512vnni_kernels;
   if (name == "avx512bf16" && vnni && __builtin_cpu_supports("avx512bf16"))
     return &avx512bf16_kernels;
+#endif
+#ifdef REVENANT_ARM_KERNELS
+  if (name == "neon") return &neon_kernels;
+  if (name == "neondot" && (getauxval(AT_HWCAP) & HWCAP_ASIMDDP)) return &neondot_kernels;
 #endif
   return name == "generic" ? &generic_kernels : nullptr;
 }

@@ -1,6 +1,6 @@
 // The hot loops of the native executor, one table per instruction set, chosen once at start:
-// REVENANT_ISA=generic|avx2|avx512|avx512vnni|avx512bf16 overrides. Everything here is noexcept,
-// allocates nothing and is single-threaded: callers split work over outputs, never over a sum.
+// REVENANT_ISA=generic|avx2|avx512|avx512vnni|avx512bf16|neon|neondot overrides. Everything here is
+// noexcept, allocates nothing, single-threaded: callers split work over outputs, never over a sum.
 //
 // One order of summation (design.md, section 4): an output has one (vector) accumulator over K
 // ascending and one fixed reduction tree, whatever the number of rows computed with it. So a row's
@@ -98,8 +98,8 @@ size_t prepared_bytes(const Kernels& kernels, Input input, size_t k);
 // The table in use; throws Error, at every call, if REVENANT_ISA names an unknown or unsupported
 // set.
 const Kernels& kernels();
-// A named table, or null where this machine or build lacks it: "generic", "avx2", "avx512", and
-// the latter with VNNI ("avx512vnni") or with VNNI and BF16 ("avx512bf16").
+// A named table, or null where this machine or build lacks it: "generic", "avx2", "avx512", with
+// VNNI "avx512vnni", with BF16 too "avx512bf16"; "neon", with the dot product "neondot".
 const Kernels* kernels_for(const char* isa);
 
 }  // namespace revenant

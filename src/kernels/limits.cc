@@ -10,14 +10,21 @@
 #ifdef REVENANT_X86_KERNELS
 #include <immintrin.h>
 #endif
+#ifdef REVENANT_ARM_KERNELS
+#include <arm_neon.h>
+#endif
 
 namespace revenant {
 namespace {
 
-#ifdef REVENANT_X86_KERNELS
+#if defined(REVENANT_X86_KERNELS) || defined(REVENANT_ARM_KERNELS)
 constexpr long rounds = 1 << 19;
+struct Peaks {
+  double (*f32)(), (*bf16)(), (*int8)();
+};
 
-// Twelve chains of one instruction, which no latency holds up; operations done.
+// Each peak: chains of one instruction, as many as no latency holds up; operations done.
+#ifdef REVENANT_X86_KERNELS
 #define REVENANT_PEAK(name, target_set, vector, constraint, text, operations)                \
   __attribute__((target(target_set))) double name() {                                        \
     vector chain[12] = {}, x{};                                                              \
@@ -36,6 +43,12 @@ REVENANT_PEAK(pairs_256, "avx2", __m256i, "x",
               "vpmaddubsw %1, %1, %%ymm15\n\tvpaddw %%ymm15, %0, %0", 64)
 #undef REVENANT_PEAK
 
+Peaks peaks_of(std::string_view isa) {
+  if (isa == "avx2") return {f32_256, f32_256, pairs_256};
+  if (isa == "avx512") return {f32_512, f32_512, pairs_512};
+  return {f32_512, isa == "avx512bf16" ? bf16_512 : f32_512, int8_512};
+}
+
 __attribute__((target("avx2"))) void read_all(const std::byte* data, size_t size) {
   for (size_t i = 0; i < size; i += 256) {
     __builtin_prefetch(data + i + 4096);
@@ -46,6 +59,37 @@ __attribute__((target("avx2"))) void read_all(const std::byte* data, size_t size
     }
   }
 }
+#else  // four pipes of latency 4
+#define REVENANT_PEAK(name, target_set, vector, text, operations)                           \
+  __attribute__((target(target_set))) double name() {                                       \
+    vector chain[16] = {}, x{};                                                             \
+    for (long i = 0; i < rounds; ++i)                                                       \
+      _Pragma("GCC unroll 16") for (auto& s : chain) asm volatile(text : "+w"(s) : "w"(x) : \
+                                                                  "v31");                   \
+    return double(rounds) * 16 * operations;                                                \
+  }
+REVENANT_PEAK(f32_128, "arch=armv8-a", float32x4_t, "fmla %0.4s, %1.4s, %1.4s", 8)
+REVENANT_PEAK(int8_128, "arch=armv8-a+dotprod", int32x4_t, "sdot %0.4s, %1.16b, %1.16b", 32)
+// Sixteen products in 16 bits, then pairs of them in 32, as the loops sum without a dot product.
+REVENANT_PEAK(pairs_128, "arch=armv8-a", int32x4_t,
+              "smull v31.8h, %1.8b, %1.8b\n\tsadalp %0.4s, v31.8h", 16)
+#undef REVENANT_PEAK
+
+Peaks peaks_of(std::string_view isa) {
+  return {f32_128, f32_128, isa == "neondot" ? int8_128 : pairs_128};
+}
+
+void read_all(const std::byte* data, size_t size) {
+  for (size_t i = 0; i < size; i += 128) {
+    __builtin_prefetch(data + i + 4096);
+#pragma GCC unroll 8
+    for (size_t l = 0; l < 128; l += 16) {
+      const uint8x16_t x = vld1q_u8(reinterpret_cast<const uint8_t*>(data + i + l));
+      asm volatile("" ::"w"(x));
+    }
+  }
+}
+#endif
 
 // Work a second of all threads at once, the best of five tries.
 double rate(Threads& threads, const std::function<double(size_t)>& work) {
@@ -79,14 +123,14 @@ double read_rate(Threads& threads) {
 
 Limits measure_limits(const Kernels& kernels, Threads& threads) {
   Limits limits;
-#ifdef REVENANT_X86_KERNELS
+#if defined(REVENANT_X86_KERNELS) || defined(REVENANT_ARM_KERNELS)
   const std::string_view isa = kernels.isa;
-  const auto peak = [&](double (*work)()) { return rate(threads, [=](size_t) { return work(); }); };
   if (isa == "generic") return limits;
-  const bool wide = isa != "avx2", vnni = isa == "avx512vnni" || isa == "avx512bf16";
-  limits.f32 = peak(wide ? f32_512 : f32_256);
-  limits.bf16 = isa == "avx512bf16" ? peak(bf16_512) : limits.f32;
-  limits.int8 = peak(vnni ? int8_512 : wide ? pairs_512 : pairs_256);
+  const auto peak = [&](double (*work)()) { return rate(threads, [=](size_t) { return work(); }); };
+  const Peaks peaks = peaks_of(isa);
+  limits.f32 = peak(peaks.f32);
+  limits.bf16 = peaks.bf16 == peaks.f32 ? limits.f32 : peak(peaks.bf16);
+  limits.int8 = peak(peaks.int8);
   limits.read = read_rate(threads);
 #else
   (void)kernels, (void)threads;

@@ -14,6 +14,6 @@ struct Brain {
 };
 
 extern const Kernels generic_kernels, avx2_kernels, avx512_kernels, avx512vnni_kernels,
-    avx512bf16_kernels;
+    avx512bf16_kernels, neon_kernels, neondot_kernels;
 
 }  // namespace revenant

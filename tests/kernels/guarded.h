@@ -68,7 +68,13 @@ class EachTable : public testing::TestWithParam<const char*> {
   const Kernels* table = nullptr;
 };
 
-inline const char* const isas[] = {"generic", "avx2", "avx512", "avx512vnni", "avx512bf16"};
+inline const char* const isas[] = {
+#ifdef __aarch64__
+    "generic", "neon", "neondot"
+#else
+    "generic", "avx2", "avx512", "avx512vnni", "avx512bf16"
+#endif
+};
 
 // A product as the executor makes it: x prepared in memory that ends where it must.
 inline Guarded<float> product_of(const Kernels& table, const WeightView& w, const float* x,

@@ -286,7 +286,12 @@ TEST_P(InstructionSet, StaysNearGeneric) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(, InstructionSet, testing::Values("avx2", "avx512"),
+#ifdef __aarch64__
+#define WIDE_SETS "neon", "neondot"
+#else
+#define WIDE_SETS "avx2", "avx512"
+#endif
+INSTANTIATE_TEST_SUITE_P(, InstructionSet, testing::Values(WIDE_SETS),
                          [](const auto& one) { return std::string(one.param); });
 
 // What native does not do it refuses: teacher forcing without a cache is training's.
