@@ -36,9 +36,10 @@ void add_graft(CLI::App& app) {
   CLI::App* command = app.add_subcommand(
       "graft", "Gives a language model a tower, a projector and the papers' mechanisms");
   command
-      ->add_option("BACKBONE", args->backbone,
-                   "a text model: a Hugging Face directory (Llama, Qwen2, InternLM2, Phi-3) or a\n"
-                   "GGUF file (Llama, Qwen2)")
+      ->add_option(
+          "BACKBONE", args->backbone,
+          "a text model (Llama, Qwen2, InternLM2, Phi-3): a Hugging Face directory or a GGUF\n"
+          "file")
       ->required()
       ->transform(at_home);
   command

@@ -1,6 +1,7 @@
 #include "store/plain_gguf.h"
 
 #include <algorithm>
+#include <cmath>
 #include <cstring>
 #include <nlohmann/json.hpp>
 
@@ -15,6 +16,7 @@ namespace {
 
 using nlohmann::json;
 
+constexpr int64_t most_factors = 128;  // half of the largest head
 constexpr const char* tokens_key = "tokenizer.ggml.tokens";
 enum TokenType { normal = 1, control = 3, user_defined = 4 };
 
@@ -30,13 +32,11 @@ int64_t integer(const Gguf& file, std::string_view key, int64_t usual) {
 }
 
 struct Architecture {
-  const char *name, *hugging_face;
+  const char* name;
   bool pairs;  // llama.cpp turns the halves of each head of q and k into pairs
 };
-constexpr Architecture architectures[] = {{"llama", "LlamaForCausalLM", true},
-                                          {"qwen2", "Qwen2ForCausalLM", false},
-                                          {"internlm2", "InternLM2ForCausalLM", true},
-                                          {"phi3", "Phi3ForCausalLM", false}};
+constexpr Architecture architectures[] = {
+    {"llama", true}, {"qwen2", false}, {"internlm2", true}, {"phi3", false}};
 
 const Architecture* architecture_of(const Gguf& file) {
   const auto found =
@@ -51,24 +51,30 @@ constexpr std::pair<const char*, const char*> rope_factors[] = {
     {"rope_factors_short.weight", "short_factor"}, {"rope_factors_long.weight", "long_factor"}};
 
 // Empty: speeds are not divided.
-json rope_scaling_of(const Gguf& file, const std::string& a) {
+json rope_scaling_of(const Gguf& file, const std::string& a, int64_t head_dim) {
   json scaling;
   for (const auto& [name, key] : rope_factors) {
     const auto found = file.tensors().find(name);
     if (found == file.tensors().end()) continue;
     const GgufTensor& tensor = found->second;
-    if (tensor.format != Format::f32 || tensor.shape.size() != 1)
-      file.place(name).fail("one row of F32", shape_text(tensor.shape));
+    const int64_t count = std::min(head_dim / 2, most_factors);
+    if (tensor.format != Format::f32 || tensor.shape != std::vector{count})
+      file.place(name).fail("F32 " + shape_text({count}),
+                            std::string(tensor.format ? info(*tensor.format).name : "I8") + " " +
+                                shape_text(tensor.shape));
     std::vector<float> factors(size_t(tensor.shape[0]));
     unpack_row(Format::f32, tensor.data.data(), factors);
     scaling[key] = factors;
   }
   if (scaling.empty()) return scaling;
-  const std::string original = a + ".rope.scaling.original_context_length",
-                    attention = a + ".rope.scaling.attn_factor";
+  const std::string attention = a + ".rope.scaling.attn_factor";
+  const double factor = file.find(attention) ? file.number(attention) : 1;
+  if (!(factor > 0) || !std::isfinite(factor))
+    file.place(attention).fail("a number above 0", std::to_string(factor));
   scaling["type"] = "longrope";
-  scaling["original_max_position_embeddings"] = file.integer(original);
-  if (file.find(attention)) scaling["attention_factor"] = file.number(attention);
+  scaling["original_max_position_embeddings"] =
+      file.integer(a + ".rope.scaling.original_context_length");
+  scaling["attention_factor"] = factor;
   return scaling;
 }
 
@@ -81,10 +87,15 @@ void check_fixed(const Gguf& file, const std::string& a, int64_t head_dim, bool 
   fixed(a + ".rope.dimension_count", head_dim);
   fixed(a + ".attention.value_length", head_dim);
   fixed(a + ".expert_count", 0);
-  const std::string scaling = a + ".rope.scaling.type";
-  const std::string expected = factors ? "longrope" : "none";
-  if (file.find(scaling) && file.text(scaling) != expected)
-    file.place(scaling).fail(expected, file.text(scaling));
+  const std::string type = a + ".rope.scaling.type", expected = factors ? "longrope" : "none";
+  if (file.find(type) && file.text(type) != expected)
+    file.place(type).fail(expected, file.text(type));
+  if (file.find(type) && !factors) return;  // "none" is the end of it
+  for (const char* name : {".rope.scaling.factor", ".rope.scale_linear"}) {
+    const std::string key = a + name;
+    if (const double found = file.find(key) ? file.number(key) : 1; found != 0 && found != 1)
+      file.place(key).fail("1", std::to_string(found));
+  }
 }
 
 json config_of(const Gguf& file) {
@@ -93,11 +104,10 @@ json config_of(const Gguf& file) {
                 heads = file.integer(a + ".attention.head_count");
   if (heads < 1) file.place(a + ".attention.head_count").fail("at least 1", std::to_string(heads));
   const int64_t head_dim = integer(file, a + ".attention.key_length", hidden / heads);
-  const json scaling = rope_scaling_of(file, a);
+  const json scaling = rope_scaling_of(file, a, head_dim);
   check_fixed(file, a, head_dim, !scaling.empty());
   json config = {
       {"model_type", a},
-      {"architectures", {architecture_of(file)->hugging_face}},
       {"vocab_size", file.texts(tokens_key).size()},
       {"hidden_size", hidden},
       {"intermediate_size", file.integer(a + ".feed_forward_length")},
@@ -304,7 +314,9 @@ std::map<std::string, GgufTensor> plain_tensors(const Gguf& file, const Config& 
     size_t at = 0;
     for (const auto& [name, count] : parts) {
       const size_t bytes = size_t(count) * width;
-      all[layer + name] = {whole.format, {count, whole.shape[1]}, whole.data.subspan(at, bytes)};
+      const GgufTensor rest{whole.format, {count, whole.shape[1]}, whole.data.subspan(at, bytes)};
+      if (!all.emplace(layer + name, rest).second)
+        file.place(layer + name).fail("only " + layer + fused, "both");
       at += bytes;
     }
   };

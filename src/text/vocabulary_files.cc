@@ -56,7 +56,10 @@ void add_pieces(Vocabulary& v, const SentencePieceModel& model, const std::strin
     if (p.text.size() > 1024)
       throw Error("tokenizer", file, "pieces of at most 1024 bytes", "longer");
     if (!std::isfinite(p.score)) throw Error("tokenizer", file, "finite scores", "another");
-    if (p.type == SentencePiece::unused) throw Error("tokenizer", file, "no unused pieces", "one");
+    // No text becomes one of several characters: it is joined from nothing.
+    const auto begins = [](char c) { return (uint8_t(c) & 0xC0) != 0x80; };
+    if (p.type == SentencePiece::unused && std::ranges::count_if(p.text, begins) < 2)
+      throw Error("tokenizer", file, "no unused piece of one character", std::string(p.text));
     if (p.type == SentencePiece::byte && !model.byte_fallback)
       throw Error("tokenizer", file, "no byte pieces without byte_fallback", std::string(p.text));
     if (!v.tokens.insert(p.text, int32_t(i)))
@@ -65,7 +68,9 @@ void add_pieces(Vocabulary& v, const SentencePieceModel& model, const std::strin
   v.added_at.assign(size_t(v.tokens.size()), -1);
   for (size_t i = 0; i < model.pieces.size(); ++i) {
     const SentencePiece& p = model.pieces[i];
-    if (p.type == SentencePiece::normal || p.type == SentencePiece::byte) continue;
+    if (p.type == SentencePiece::normal || p.type == SentencePiece::byte ||
+        p.type == SentencePiece::unused)
+      continue;
     AddedToken token;
     token.content = p.text;
     token.id = int32_t(i);

@@ -119,7 +119,7 @@ TEST(SentencePieceErrors, EachFaultIsOneLine) {
       {small_model(field(3, 1) + field(4, 0) + field(5, 0)), "plain"},
       {good + field(2, field(24, 1)), "treat_whitespace_as_suffix"},
       {good + field(5, field(2, "table")), "denormalisation"},
-      {good + piece("new", 0, 5), "unused"},
+      {good + piece("\u00e9", 0, 5), "unused"},
       {good + piece("<0x41>", 0, 6), "byte_fallback"},
       {small_model(field(3, 1) + field(4, 1)), "spaces"},
       {small_model(field(2, "table") + field(4, 0)), "normalisation"},
