@@ -132,6 +132,7 @@ void triples(const Args& args) {
       throw Error("triples", file.string(), "another file than the rows'", "the same");
   const std::vector<Row> rows = read_rows(args.file, args.rows);
   if (rows.empty()) throw Error("triples", args.file.string(), "at least one row", "none");
+  options.more = args.rows.limit > 0;
   options.data = {{"digest", digest_of_rows(args.file)}, {"fields", args.rows.fields}};
   const TriplesReport report = build(rows, options);
   const std::string numbers = json_text(json_of(report), 1) + "\n";

@@ -95,7 +95,7 @@ class Builder {
 
   void take_review() {
     if (!std::filesystem::exists(options_.files.review)) return;
-    for (const auto& [row, word] : read_review(options_.files.review, rows_))
+    for (const auto& [row, word] : read_review(options_.files.review, rows_, options_.more))
       if (journal_.history(row).person != word) journal_.add_word(row, word);
   }
   // What it said is in the journal, but for words of the last moment: those stay.

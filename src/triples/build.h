@@ -21,6 +21,7 @@ struct TriplesOptions {
   Rules rules = {};
   bool pictures = false;  // both are shown them
   int parallel = 4;       // rows at a time
+  bool more = false;      // the rows are the first of a set; a review may speak of others
   nlohmann::json data{};  // what the rows are: where that changed, a journal is of no use
   // Asked on the calling thread; false: nothing more is asked for, and what is under way is
   // waited for.

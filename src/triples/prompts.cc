@@ -61,6 +61,7 @@ json wrong_answer_messages(const Row& row, const std::vector<std::string>& pictu
            pictures)};
   for (const Said& said : history.tries) {
     if (answer_in(said.text).empty()) continue;  // some servers take no empty message
+    if (fault_of(row.last_answer(), said, rules).empty()) continue;  // by the rules of that time
     messages.push_back({{"role", "assistant"}, {"content", said.text}});
     messages.push_back(user(complaint(row, said, rules), {}));
   }

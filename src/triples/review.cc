@@ -74,7 +74,7 @@ std::string review_text(std::span<const Row> rows, std::span<const Open> open, c
   return list.empty() ? "" : json_text(list, 1) + "\n";
 }
 
-std::vector<Reviewed> read_review(const Path& file, std::span<const Row> rows) {
+std::vector<Reviewed> read_review(const Path& file, std::span<const Row> rows, bool more) {
   const json list = read_json(file, "triples", most_bytes);
   const Place whole{"triples", file.string()};
   if (!list.is_array()) whole.fail("a list", shown(list));
@@ -86,6 +86,8 @@ std::vector<Reviewed> read_review(const Path& file, std::span<const Row> rows) {
     if (verdict.empty()) continue;
     if (verdict != "keep" && verdict != "drop")
       (place / "verdict").fail("\"keep\", \"drop\" or \"\"", shown(verdict));
+    const json number = list[i].value("row", json());
+    if (more && number.is_number_unsigned() && number.get<size_t>() > rows.size()) continue;
     const size_t row = row_at(list[i], place, rows);
     const std::string rejected = text_at(list[i], "rejected", place), same = normalised(rejected);
     if (verdict == "keep" && (same.empty() || same == normalised(rows[row].last_answer())))

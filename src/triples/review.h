@@ -20,11 +20,13 @@ struct Open {
 std::string review_text(std::span<const Row> rows, std::span<const Open> open, const Path& before,
                         const std::function<bool(size_t row, const std::string&)>& tried);
 
-// What was said in it so far. Throws Error, naming entry and field, where it says anything else.
+// What was said in it so far about `rows`. Throws Error, naming entry and field, where it says
+// anything else.
 struct Reviewed {
   size_t row;
   Word word;
 };
-std::vector<Reviewed> read_review(const Path& file, std::span<const Row> rows);
+// `more`: there are rows beyond `rows`, about which it may speak.
+std::vector<Reviewed> read_review(const Path& file, std::span<const Row> rows, bool more = false);
 
 }  // namespace revenant

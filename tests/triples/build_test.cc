@@ -275,6 +275,9 @@ TEST_F(Triples, WhatAPersonBeganStays) {
   ASSERT_EQ(review().size(), 3u);
   EXPECT_EQ(review()[2]["row"], 3);
   say(2, {{"verdict", "keep"}});
+  TriplesOptions first = options;
+  first.more = true;  // the third row's word waits
+  EXPECT_EQ(build_triples(std::span(rows).first(1), first).kept, 0u);
   EXPECT_EQ(build_triples(rows, options).kept, 1u);
   EXPECT_EQ(review().size(), 2u);
 }

@@ -3,6 +3,8 @@
 
 #include <gtest/gtest.h>
 
+#include "triples/prompts.h"
+
 namespace revenant {
 namespace {
 
@@ -80,6 +82,15 @@ TEST_F(Course, FromAskedToKept) {
   EXPECT_EQ(now(), "queued|a dog|kept by the judge");
   history.verdicts = {{"No", true}};
   EXPECT_EQ(now(), "dropped||refused by the judge");
+}
+
+// With another --length an earlier try may be fine, and is nothing to complain of.
+TEST_F(Course, OnlyWhatCannotBeUsedIsComplainedOf) {
+  history.tries = {{"a dog", true}, {std::string(40, 'x'), true}};
+  EXPECT_EQ(now(), "ask||");
+  const auto messages = wrong_answer_messages(row, {}, history, rules);
+  ASSERT_EQ(messages.size(), 3u);
+  EXPECT_EQ(messages[1]["content"], std::string(40, 'x'));
 }
 
 TEST_F(Course, WhatCannotBeUsedIsAskedForAgain) {
