@@ -110,7 +110,7 @@ void add_training(CLI::App& app) {
   command->add_option("--set", args->settings,
                       "key=value: replaces what the recipe says; may repeat");
   command->footer(
-      "Example: revenant train recipes/phantom-nano.yaml --set max_steps=100\n"
+      "Example: revenant train recipes/phantom-nano-step1.yaml --set max_steps=100\n"
       "Several processes: torchrun --no-python --nproc-per-node 2 revenant-train train RECIPE");
   command->callback(
       [args] { among_ranks([&](const Ranks& ranks) { run_training(*args, ranks); }); });

@@ -71,15 +71,22 @@ void check_config(const Json& config, const Path& file) {
 }
 
 // PEFT's patterns are the ends of modules' names, between dots; they may be expressions.
+// Of several that fit, PEFT takes the one that stands first, which is not known here any more.
 double alpha_of(const Json& config, const std::string& module, const Path& file) {
   const Json patterns = config.value("alpha_pattern", Json::object());
+  const auto refuse = [&](const std::string& expected, const std::string& found) {
+    throw Error("adapter", file.string() + ": alpha_pattern", expected, found);
+  };
+  std::optional<double> own;
   for (const auto& [pattern, alpha] : patterns.items()) {
     if (pattern.find_first_of("()[]{}*+?|^$\\") != pattern.npos || !alpha.is_number())
-      throw Error("adapter", file.string() + ": alpha_pattern",
-                  "ends of modules' names, with numbers", pattern + ": " + shown(alpha));
-    if (module == pattern || module.ends_with("." + pattern)) return alpha.get<double>();
+      refuse("ends of modules' names, with numbers", pattern + ": " + shown(alpha));
+    if (module != pattern && !module.ends_with("." + pattern)) continue;
+    if (own && *own != alpha.get<double>())
+      refuse("one number for " + module, shown(Json(*own)) + " and " + shown(alpha));
+    own = alpha.get<double>();
   }
-  return config.at("lora_alpha").get<double>();
+  return own ? *own : config.at("lora_alpha").get<double>();
 }
 
 std::string stem_of(const std::string& name) {

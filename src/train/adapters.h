@@ -20,7 +20,7 @@ void add_adapters(TorchModel& model, const Recipe& recipe);
 // the base (the adapters and what trains whole, with config.json).
 void save_trained(const TorchModel& model, const Path& directory, DType dtype);
 
-// The values of both, of files for the same recipe or one of PEFT's. Throws Error where they do not
+// The values of both, of files for the same recipe. Throws Error where they do not
 // hold exactly what the model trains.
 void load_adapters(TorchModel& model, const Path& directory);
 

@@ -9,11 +9,11 @@ namespace {
 using Json = nlohmann::json;
 constexpr size_t kTold = 10;  // left-out rows that are named; the others are counted
 
-// Peak resident memory in MB; Linux's, 0 elsewhere.
+// Peak resident memory in MiB; Linux's, 0 elsewhere.
 double peak_megabytes() {
   std::ifstream status("/proc/self/status");
   for (std::string line; std::getline(status, line);)
-    if (line.starts_with("VmHWM:")) return std::stod(line.substr(6)) / 1000;
+    if (line.starts_with("VmHWM:")) return std::stod(line.substr(6)) / 1024;
   return 0;
 }
 

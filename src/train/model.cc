@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "base/error.h"
+#include "base/file.h"
 #include "base/named_seed.h"
 #include "io/checkpoint.h"
 #include "store/fresh.h"
@@ -73,12 +74,15 @@ TorchModel loaded(const ModelFiles& files, torch::Dtype dtype, const BaseOf& bas
     model.files = files;
     model.quantized = quantized_of(files, model.specs, *model.base);
   }
-  for (const auto& [name, spec] : model.specs)
+  for (const auto& [name, spec] : model.specs) {
     if (!model.quantized.contains(name))
       model.parameters[name] = torch::tensor(floats_of(files.weight(spec), spec))
                                    .view(spec.shape)
                                    .to(dtype)
                                    .requires_grad_();
+    const StoredWeight read = files.weight(spec);
+    if (read.mapped) forget_pages(read.data.data(), read.data.size());
+  }
   for (const std::string& name : files.unused()) {
     const TensorView view = files.unused(name);
     model.kept[name] = {view.dtype, view.shape, {view.data.begin(), view.data.end()}};

@@ -21,7 +21,7 @@ namespace {
 using namespace std::chrono_literals;
 using torch::Tensor;
 
-constexpr auto kJoin = 5min;
+constexpr auto kJoin = 50s;
 constexpr int64_t kBucket = 4 << 20;  // values that are sent at once
 
 int number_of(const char* variable, int low, int high, int otherwise = -1) {
@@ -60,14 +60,17 @@ Store opened(const RankPlace& place, bool holds) {
   }
 }
 
-void wait_for_all(const Store& store, int size) {
+void wait_for_all(const Store& store, int size) try {
   store->add("joined", 1);
   for (auto waited = 0ms; store->add("joined", 0) < size; waited += 100ms) {
     if (waited >= kJoin)
-      throw Error("train", "WORLD_SIZE", std::to_string(size) + " processes within 5 minutes",
+      throw Error("train", "WORLD_SIZE", std::to_string(size) + " processes within 50 seconds",
                   std::to_string(store->add("joined", 0)));
     std::this_thread::sleep_for(100ms);
   }
+} catch (const c10::Error& error) {
+  throw Error("train", "MASTER_ADDR and MASTER_PORT", "a store until all have joined",
+              std::string(error.what_without_backtrace()));
 }
 
 }  // namespace

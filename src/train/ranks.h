@@ -48,7 +48,7 @@ class Ranks {
   using Reason = std::string (*)(const std::exception&);
 
   Ranks() = default;  // one process alone: nothing below costs anything
-  // Waits for the others, up to 5 minutes. `end` is called, once, where another rank is lost.
+  // Waits for the others, up to 50 seconds. `end` is called, once, where another rank is lost.
   // `reason` says what an exception has to say to a user.
   Ranks(const RankPlace& place, const EndLost& end, Reason reason);
   ~Ranks();

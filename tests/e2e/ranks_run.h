@@ -70,7 +70,7 @@ class RanksTest : public LittleRun {
       }
       if (rank == special.rank) {
         settings.insert(settings.end(), special.settings.begin(), special.settings.end());
-        environment.insert(special.environment.begin(), special.environment.end());
+        for (const auto& [key, value] : special.environment) environment[key] = value;
       }
       children.push_back(start(output, settings, environment));
     }

@@ -1,6 +1,7 @@
 // Several processes train as one, and end together. How often one is killed is read from
 // REVENANT_RANK_KILLS (3); the seed of the moments is printed (REVENANT_CRASH_SEED sets it).
 #include "ranks_run.h"
+#include "support/program.h"
 
 namespace revenant {
 namespace {
@@ -65,6 +66,42 @@ TEST_F(RanksTest, ALostRankEndsAll) {
   }
 }
 
+// One that goes, or never comes, before all have joined.
+TEST_F(RanksTest, NobodyWaitsLongForWhoNeverComes) {
+  write_recipe("max_steps: 4\nsave_steps: 4\n");
+  const auto only = [&](const std::string& output, int size) {
+    std::vector<pid_t> children = start_ranks(output, size, {size - 1, {}, {{"RANK", "x"}}});
+    EXPECT_EQ(code_of(ended(children.back())), 1) << said(output);
+    children.pop_back();
+    return children;
+  };
+  const auto begin = Clock::now();
+  const std::vector<pid_t> one = only("alone", 2), two = only("orphan", 3);
+  std::this_thread::sleep_for(std::chrono::seconds(2));
+  ::kill(two[0], SIGKILL);  // it holds the store
+  ended(two[0]);
+  EXPECT_EQ(code_of(ended(two[1])), 1);
+  EXPECT_TRUE(says("orphan", "MASTER_ADDR and MASTER_PORT")) << said("orphan");
+  EXPECT_EQ(codes(one), std::vector<int>(1, 1));
+  EXPECT_TRUE(says("alone", "WORLD_SIZE: expected 2 processes within 50 seconds, found 1"))
+      << said("alone");
+  EXPECT_LT(seconds_since(begin), 60);
+}
+
+TEST_F(RanksTest, TorchrunStartsThem) {
+  const char* torchrun = std::getenv("REVENANT_TORCHRUN");
+  if (!torchrun) GTEST_SKIP() << "REVENANT_TORCHRUN names no torchrun (PyPI's torch has one)";
+  write_recipe("optim: muon\nmax_steps: 8\nsave_steps: 4\n");
+  run_whole("by_hand", 2);
+  write_recipe("optim: muon\nmax_steps: 8\nsave_steps: 4\ngradient_accumulation_steps: 2\n");
+  const std::string command = "cd " + root_.string() + " && " + torchrun +
+                              " --no-python --nproc-per-node 2 " REVENANT_BIN_DIR
+                              "/revenant-train train recipe.yaml --set output_dir=torchrun 2>&1";
+  const auto [text, status] = output_of(command);
+  ASSERT_EQ(status, 0) << text;
+  expect_same("by_hand", "torchrun", 8);
+}
+
 TEST_F(RanksTest, ARankThatFailsEndsAllAndSaysSoOnce) {
   write_recipe("max_steps: 6\nsave_steps: 2\n");
   const auto fails = [&](const std::string& output, const Special& special,
@@ -124,7 +161,7 @@ TEST_F(RanksTest, KilledAtRandomTheyGoOn) {
       std::this_thread::sleep_for(
           std::chrono::duration<double>(random.uniform() * whole_seconds * 0.6));
       ::kill(children[random.below(2)], random.below(4) == 0 ? SIGTERM : SIGKILL);
-      // torchrun does this once it sees one go; a rank that waits for the others to join needs it.
+      // As torchrun does once it sees one go: whoever still joins would wait for 50 seconds.
       for (const pid_t child : children) ::kill(child, SIGTERM);
       finished = codes(children) == std::vector<int>(2, 0);
       killed += !finished;

@@ -7,7 +7,7 @@
 
 namespace revenant {
 
-// What a shell's command prints, and its exit status; -1: it did not start.
+// What a shell's command prints, and 0 where it went well.
 inline std::pair<std::string, int> output_of(const std::string& command) {
   std::string text;
   std::FILE* pipe = ::popen(command.c_str(), "r");

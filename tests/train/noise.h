@@ -14,6 +14,7 @@
 #include "small_config.h"
 #include "support/temporary.h"
 #include "train/batch.h"
+#include "train/gradients.h"
 #include "train/loop.h"
 #include "train/parameters.h"
 
@@ -76,6 +77,21 @@ inline TorchModel noisy_model(const nlohmann::json& config) {
   r.trainable = {"all"};
   set_trainable(model, r);
   return model;
+}
+
+// The loss of a supervised run's step (counted from 0) under bf16, by a model as it is.
+inline double bf16_loss(const TorchModel& model, const Recipe& r, int step) {
+  const Tokenizer tokenizer = Tokenizer::open(r.model.empty() ? r.output_dir : r.model);
+  const TrainingData data = read_training_data(r.data, false);
+  const BatchMaker maker{model.config, tokenizer, prompt_rule(prompt_family(model.config)),
+                         tile_rule(model.config), batch_options(r)};
+  const auto batch = [&](size_t) {
+    TorchBatch made = maker.make(picks_of_step(data, r, step));
+    round_up(made);
+    return made;
+  };
+  SideBySide threads(1);
+  return measure(model, objective_of({}), 1, batch, true, threads).loss;
 }
 
 // The lines of a run's log.

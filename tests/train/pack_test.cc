@@ -130,6 +130,9 @@ TEST_F(PackTest, EqualsTheSeparateForm) {
   pairs.rows = Recipe::Rows::infer;
   expect_equal("po", Json::object(), pairs);
   expect_equal("trol_po", {{"phantom", false}, {"trol", true}}, pairs);
+  expect_equal("both_po", {{"trol", true}}, pairs);
+  pairs.rows = Recipe::Rows::train;
+  expect_equal("trol_po_train", {{"phantom", false}, {"trol", true}}, pairs);
 }
 
 TEST_F(PackTest, ARunPacksAndForgets) {

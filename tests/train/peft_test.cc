@@ -52,8 +52,9 @@ TEST_F(Peft, GivesOurLogits) {
   EXPECT_GT(farthest(ours, of_text(plain)), 1e-2);
 
   const Path theirs = root_ / "theirs";
-  merge_adapter(r.model, r.output_dir, theirs);  // config and tokenizer; the weights follow
-  fs::remove(theirs / "model.safetensors");
+  merge_adapter(r.model, r.output_dir, theirs);
+  const TorchModel ours_merged = load_torch_model(theirs);
+  fs::remove(theirs / "model.safetensors");  // config and tokenizer stay, PEFT's weights follow
   std::string command = python + " " REVENANT_SOURCE_DIR "/tools/check_peft.py read";
   for (const Path& path : {r.model, r.output_dir, theirs}) command.append(" ").append(path);
   for (const int64_t id : ids) command.append(" ").append(std::to_string(id));
@@ -66,6 +67,8 @@ TEST_F(Peft, GivesOurLogits) {
   EXPECT_LE(farthest(torch::tensor(to_floats(found)).view_as(ours), ours), 1e-5);
   fs::remove(theirs / "logits.safetensors");
   const TorchModel merged = load_torch_model(theirs);
+  for (const auto& [name, weight] : ours_merged.parameters)
+    EXPECT_LE(farthest(weight, merged.parameters.at(name)), 1e-5) << name;
   EXPECT_LE(farthest(of_text(merged), ours), 1e-5);
   EXPECT_LE(farthest(logits(merged), logits(tuned)), 1e-5);  // with pictures: the tower's too
   EXPECT_GT(farthest(logits(merged), logits(plain)), 1e-2);

@@ -157,18 +157,7 @@ TEST_F(TrainTest, Bf16CopiesAreNeverStale) {
   r.bf16 = true, r.learning_rate = 0.05, r.warmup_steps = 0, r.max_steps = 2, r.save_steps = 1;
   ASSERT_TRUE(train(r));
   const TorchModel first = load_torch_model(root_ / "bf16_steps/checkpoint-1");
-  const Tokenizer tokenizer = Tokenizer::open(r.output_dir);
-  const TrainingData data = read_training_data(r.data, false);
-  const BatchMaker maker{first.config, tokenizer, prompt_rule(prompt_family(first.config)),
-                         tile_rule(first.config), batch_options(r)};
-  const auto batch = [&](size_t) {
-    TorchBatch made = maker.make(picks_of_step(data, r, 1));
-    round_up(made);
-    return made;
-  };
-  SideBySide threads(1);
-  const double loss = measure(first, objective_of({}), 1, batch, true, threads).loss;
-  EXPECT_NEAR(log_of(r.output_dir)[1]["loss"].get<double>(), loss, 1e-5);
+  EXPECT_NEAR(log_of(r.output_dir)[1]["loss"].get<double>(), bf16_loss(first, r, 1), 1e-5);
 }
 
 TEST_F(TrainTest, AnotherSeedIsAnotherRun) {
