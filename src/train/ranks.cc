@@ -7,6 +7,7 @@
 
 #include <charconv>
 #include <chrono>
+#include <csignal>
 #include <cstdlib>
 #include <optional>
 #include <thread>
@@ -109,6 +110,7 @@ struct Ranks::Links {
 Ranks::Ranks(const RankPlace& place, const EndLost& end, Reason reason)
     : place_(place), reason_(reason) {
   if (size() == 1) return;
+  std::signal(SIGPIPE, SIG_IGN);  // c10d writes to who has gone: an error, not our end
   FLAGS_caffe2_log_level = 3;  // c10d's own words about a connection that broke: the watch has them
   links_ = std::make_unique<Links>(place, end);
   const bool local = place.local_size == place.size || place.address == "127.0.0.1" ||

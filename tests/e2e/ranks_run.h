@@ -5,6 +5,7 @@
 #include <sys/socket.h>
 
 #include <cmath>
+#include <fstream>
 #include <sstream>
 
 #include "little_run.h"
@@ -125,6 +126,13 @@ class RanksTest : public LittleRun {
       ASSERT_EQ(x.size(), y.size());
       for (size_t layer = 0; layer < x.size(); ++layer) EXPECT_NEAR(x[layer], y[layer], 1e-5);
     }
+  }
+  static bool ignores(pid_t process, int signal) {
+    std::ifstream status("/proc/" + std::to_string(process) + "/status");
+    for (std::string line; std::getline(status, line);)
+      if (line.starts_with("SigIgn:"))
+        return std::stoull(line.substr(7), nullptr, 16) >> (signal - 1) & 1;
+    return false;
   }
   // How often a run says why it ended.
   int times_told(const std::string& output) {

@@ -202,24 +202,26 @@ class AdaptersOver : public testing::TestWithParam<std::string> {
   }
   Recipe recipe() const {
     Recipe r;
-    r.model = place_.path / "base", r.trainable = {"projector"};
+    r.model = place_.path / "base", r.trainable = {"projector"}, r.quantize = quantize_;
     if (GetParam() == "internlm_clip") r.trainable.emplace_back("image_lora");
     r.lora = {{4, 8, 0}, {"language", "vision"}};
     return r;
   }
   TorchModel fresh() const {
-    TorchModel model = load_to_train(recipe().model, {});
+    TorchModel model = load_to_train(recipe().model, {}, base_of(recipe()));
     set_trainable(model, recipe());
     add_adapters(model, recipe());
     return model;
   }
+  void expect_the_same() const;
 
   const Temporary place_;
+  Recipe::Quantize quantize_ = Recipe::Quantize::none;
 };
 
-TEST_P(AdaptersOver, KeptReadAndMergedTheySayTheSame) {
+void AdaptersOver::expect_the_same() const {
   const Path base = place_.path / "base", kept = place_.path / "kept";
-  for (const Path& place : {base, kept}) fs::create_directories(place);
+  for (const Path& place : {base, kept}) fs::remove_all(place), fs::create_directories(place);
   save_torch_model(init_torch_model(config(), 3), base, DType::f32);
   const TorchModel trained_model = fresh();
   const torch::Tensor before = logits(trained_model);
@@ -238,6 +240,16 @@ TEST_P(AdaptersOver, KeptReadAndMergedTheySayTheSame) {
     EXPECT_TRUE(torch::equal(weight, read.parameters.at(name))) << name;
   merge_adapter(base, kept, place_.path / "merged");
   EXPECT_TRUE(torch::allclose(logits(load_torch_model(place_.path / "merged")), said, 1e-5, 1e-5));
+  fs::remove_all(place_.path / "merged");
+}
+
+TEST_P(AdaptersOver, KeptReadAndMergedTheySayTheSame) {
+  for (const auto quantize :
+       {Recipe::Quantize::none, Recipe::Quantize::int8, Recipe::Quantize::nf4}) {
+    SCOPED_TRACE(int(quantize));
+    quantize_ = quantize;
+    expect_the_same();
+  }
 }
 
 INSTANTIATE_TEST_SUITE_P(Backbones, AdaptersOver,
