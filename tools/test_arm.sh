@@ -28,13 +28,17 @@ if [ ! -e "$root/done" ]; then
   find "$root/usr/lib/aarch64-linux-gnu" -type l -lname '/*' | while read -r link; do ln -sfn "$root$(readlink "$link")" "$link"; done
   touch "$root/done"
 fi
+cat > "$place/run" <<END
+#!/bin/sh
+exec qemu-aarch64 -L /usr/aarch64-linux-gnu -E LD_LIBRARY_PATH=$root/usr/lib/aarch64-linux-gnu:/usr/aarch64-linux-gnu/lib "\$@"
+END
+chmod +x "$place/run"
 cmake -S . -B "$place/build" -G Ninja -DCMAKE_TOOLCHAIN_FILE="$PWD/cmake/aarch64.cmake" -DCMAKE_BUILD_TYPE=Release \
   -DREVENANT_TORCH=OFF -DREVENANT_WERROR=ON >/dev/null
 cmake --build "$place/build" --target test_quant test_kernels test_kernels_faults test_native test_native_golden revenant
-emulator="qemu-aarch64 -L /usr/aarch64-linux-gnu -E LD_LIBRARY_PATH=$root/usr/lib/aarch64-linux-gnu:/usr/aarch64-linux-gnu/lib"
-$emulator "$place/build/bin/test_quant" --gtest_brief=1
-tools/test_isa.sh --require-all --arm --emulator "$emulator" "$place/build"
+"$place/run" "$place/build/bin/test_quant" --gtest_brief=1
+tools/test_isa.sh --require-all --arm --emulator "$place/run" "$place/build"
 echo "== an answer"
-answer=$($emulator "$place/build/bin/revenant" run -m models/phantom-nano --image models/phantom-nano/examples/boot.png -p "what kind of clothing is this?")
+answer=$("$place/run" "$place/build/bin/revenant" run -m models/phantom-nano --image models/phantom-nano/examples/boot.png -p "what kind of clothing is this?")
 echo "$answer"
 [ "$answer" = "ankle boot" ]

@@ -23,16 +23,24 @@ struct Peaks {
   double (*f32)(), (*bf16)(), (*int8)();
 };
 
-// Each peak: chains of one instruction, as many as no latency holds up; operations done.
 #ifdef REVENANT_X86_KERNELS
-#define REVENANT_PEAK(name, target_set, vector, constraint, text, operations)                \
-  __attribute__((target(target_set))) double name() {                                        \
-    vector chain[12] = {}, x{};                                                              \
-    for (long i = 0; i < rounds; ++i)                                                        \
-      _Pragma("GCC unroll 12") for (auto& s : chain) asm volatile(text : "+" constraint(s) : \
-                                                                  constraint(x) : "xmm15");  \
-    return double(rounds) * 12 * operations;                                                 \
+#define REVENANT_SPARE "xmm15"  // a register that an instruction's text may use
+constexpr size_t chains = 12;
+#else
+#define REVENANT_SPARE "v31"
+constexpr size_t chains = 16;  // four pipes of latency 4
+#endif
+
+// Chains of one instruction, as many as no latency holds up; operations done.
+#define REVENANT_PEAK(name, target_set, vector, constraint, text, operations)                      \
+  __attribute__((target(target_set))) double name() {                                              \
+    vector chain[chains] = {}, x{};                                                                \
+    for (long i = 0; i < rounds; ++i)                                                              \
+      _Pragma("GCC unroll 16") for (auto& s : chain) asm volatile(text : "+" constraint(s) :       \
+                                                                  constraint(x) : REVENANT_SPARE); \
+    return double(rounds) * chains * operations;                                                   \
   }
+#ifdef REVENANT_X86_KERNELS
 REVENANT_PEAK(f32_512, "avx512f", __m512, "v", "vfmadd231ps %1, %1, %0", 32)
 REVENANT_PEAK(bf16_512, "avx512f,avx512bf16", __m512, "v", "vdpbf16ps %1, %1, %0", 64)
 REVENANT_PEAK(int8_512, "avx512f,avx512vnni", __m512i, "v", "vpdpbusd %1, %1, %0", 128)
@@ -41,7 +49,6 @@ REVENANT_PEAK(pairs_512, "avx512f,avx512bw", __m512i, "v",
 REVENANT_PEAK(f32_256, "avx2,fma", __m256, "x", "vfmadd231ps %1, %1, %0", 16)
 REVENANT_PEAK(pairs_256, "avx2", __m256i, "x",
               "vpmaddubsw %1, %1, %%ymm15\n\tvpaddw %%ymm15, %0, %0", 64)
-#undef REVENANT_PEAK
 
 Peaks peaks_of(std::string_view isa) {
   if (isa == "avx2") return {f32_256, f32_256, pairs_256};
@@ -59,21 +66,12 @@ __attribute__((target("avx2"))) void read_all(const std::byte* data, size_t size
     }
   }
 }
-#else  // four pipes of latency 4
-#define REVENANT_PEAK(name, target_set, vector, text, operations)                           \
-  __attribute__((target(target_set))) double name() {                                       \
-    vector chain[16] = {}, x{};                                                             \
-    for (long i = 0; i < rounds; ++i)                                                       \
-      _Pragma("GCC unroll 16") for (auto& s : chain) asm volatile(text : "+w"(s) : "w"(x) : \
-                                                                  "v31");                   \
-    return double(rounds) * 16 * operations;                                                \
-  }
-REVENANT_PEAK(f32_128, "arch=armv8-a", float32x4_t, "fmla %0.4s, %1.4s, %1.4s", 8)
-REVENANT_PEAK(int8_128, "arch=armv8-a+dotprod", int32x4_t, "sdot %0.4s, %1.16b, %1.16b", 32)
+#else
+REVENANT_PEAK(f32_128, "arch=armv8-a", float32x4_t, "w", "fmla %0.4s, %1.4s, %1.4s", 8)
+REVENANT_PEAK(int8_128, "arch=armv8-a+dotprod", int32x4_t, "w", "sdot %0.4s, %1.16b, %1.16b", 32)
 // Sixteen products in 16 bits, then pairs of them in 32, as the loops sum without a dot product.
-REVENANT_PEAK(pairs_128, "arch=armv8-a", int32x4_t,
+REVENANT_PEAK(pairs_128, "arch=armv8-a", int32x4_t, "w",
               "smull v31.8h, %1.8b, %1.8b\n\tsadalp %0.4s, v31.8h", 16)
-#undef REVENANT_PEAK
 
 Peaks peaks_of(std::string_view isa) {
   return {f32_128, f32_128, isa == "neondot" ? int8_128 : pairs_128};
@@ -90,6 +88,8 @@ void read_all(const std::byte* data, size_t size) {
   }
 }
 #endif
+#undef REVENANT_PEAK
+#undef REVENANT_SPARE
 
 // Work a second of all threads at once, the best of five tries.
 double rate(Threads& threads, const std::function<double(size_t)>& work) {

@@ -181,22 +181,35 @@ json pre_tokenizer(const Gguf& file, const std::string& name) {
   file.place(pre_key).fail("qwen2, llama-bpe, smollm or gpt-2", name);
 }
 
-json added_token(const std::string& text, bool special, bool rstrip) {
-  return {{"content", text},  {"single_word", false}, {"lstrip", false},
-          {"rstrip", rstrip}, {"normalized", false},  {"special", special}};
+// Phi-3's own tokens swallow the spaces behind them but for three; a file says nothing of it, and
+// llama.cpp knows it by name as well.
+bool swallows_spaces(const Gguf& file) { return file.text("general.architecture") == "phi3"; }
+
+// The tokens that are no pieces of words, as tokenizer.json lists them.
+json added_tokens(const Gguf& file, const Tokens& tokens) {
+  const bool swallow = swallows_spaces(file);
+  json added = json::array();
+  for (size_t i = 0; i < tokens.texts.size(); ++i) {
+    if (tokens.types[i] != control && tokens.types[i] != user_defined) continue;
+    const std::string& text = tokens.texts[i];
+    const bool keeps = text == "<unk>" || text == "<s>" || text == "<|endoftext|>";
+    added.push_back({{"id", i},
+                     {"content", text},
+                     {"single_word", false},
+                     {"lstrip", false},
+                     {"rstrip", swallow && !keeps},
+                     {"normalized", false},
+                     {"special", tokens.types[i] == control}});
+  }
+  return added;
 }
 
 json byte_bpe_of(const Gguf& file) {
   const Tokens tokens = tokens_of(file);
-  json vocab = json::object(), added = json::array();
-  for (size_t i = 0; i < tokens.texts.size(); ++i) {
+  json vocab = json::object();
+  for (size_t i = 0; i < tokens.texts.size(); ++i)
     if (!vocab.emplace(tokens.texts[i], i).second)
       file.place(tokens_key)[i].fail("each token once", tokens.texts[i] + " again");
-    if (tokens.types[i] == control || tokens.types[i] == user_defined) {
-      added.push_back(added_token(tokens.texts[i], tokens.types[i] == control, false));
-      added.back()["id"] = i;
-    }
-  }
   const std::string name = file.find(pre_key) ? file.text(pre_key) : "default";
   const json pre = pre_tokenizer(file, name);
   json unknown;  // for bytes that no token spells: SmolLM's vocabulary lacks some
@@ -204,7 +217,7 @@ json byte_bpe_of(const Gguf& file) {
       id >= 0 && size_t(id) < tokens.texts.size())
     unknown = tokens.texts[size_t(id)];
   return {{"version", "1.0"},
-          {"added_tokens", added},
+          {"added_tokens", added_tokens(file, tokens)},
           {"normalizer", name == "qwen2" ? json{{"type", "NFC"}} : json()},
           {"pre_tokenizer", pre},
           {"post_processor", nullptr},
@@ -241,38 +254,24 @@ std::string sentencepiece_of(const Gguf& file) {
   return model;
 }
 
-// Phi-3's own tokens swallow the spaces behind them but for three; a file says nothing of it, and
-// llama.cpp knows it by name as well.
-json phi3_added(const Gguf& file) {
-  const Tokens tokens = tokens_of(file);
-  json added = json::object();
-  for (size_t i = 0; i < tokens.texts.size(); ++i) {
-    if (tokens.types[i] != control && tokens.types[i] != user_defined) continue;
-    const std::string& text = tokens.texts[i];
-    added[std::to_string(i)] =
-        added_token(text, tokens.types[i] == control,
-                    text != "<unk>" && text != "<s>" && text != "<|endoftext|>");
-  }
-  return added;
-}
-
 // The tokens with a part of their own, by what the file calls them.
 json tokenizer_config(const Gguf& file) {
-  const std::vector<std::string> tokens = file.texts(tokens_key);
+  const Tokens tokens = tokens_of(file);
   json config = json::object();
   for (const char* name : {"bos", "eos"}) {
     const std::string key = std::string("tokenizer.ggml.") + name + "_token_id";
     if (!file.find(key)) continue;
     const int64_t id = file.integer(key);
-    if (id < 0 || size_t(id) >= tokens.size())
+    if (id < 0 || size_t(id) >= tokens.texts.size())
       file.place(key).fail("the id of a token", std::to_string(id));
-    config[std::string(name) + "_token"] = tokens[size_t(id)];
+    config[std::string(name) + "_token"] = tokens.texts[size_t(id)];
   }
   for (const char* name : {"add_bos_token", "add_eos_token"})
     if (const std::string key = std::string("tokenizer.ggml.") + name; file.find(key))
       config[name] = flag(file, key, false);
-  if (file.text("general.architecture") == "phi3")
-    config["added_tokens_decoder"] = phi3_added(file);
+  if (swallows_spaces(file))  // a tokenizer.model cannot say so
+    for (const json& token : added_tokens(file, tokens))
+      config["added_tokens_decoder"][std::to_string(token["id"].get<size_t>())] = token;
   return config;
 }
 

@@ -27,6 +27,8 @@ void refuse_unsupported(const SentencePieceModel& model, const std::string& file
   refuse(!model.escape_spaces, "spaces written as U+2581", "plain ones");
 }
 
+bool begins_character(char c) { return (uint8_t(c) & 0xC0) != 0x80; }
+
 // A piece may be joined from any two others; better scores come first, equal ones are equal.
 void add_merges(Vocabulary& v, const SentencePieceModel& model) {
   std::vector<float> scores;
@@ -42,7 +44,7 @@ void add_merges(Vocabulary& v, const SentencePieceModel& model) {
     if (p.type != SentencePiece::normal) continue;
     const auto rank = std::lower_bound(scores.begin(), scores.end(), p.score, std::greater<>());
     for (size_t cut = 1; cut < p.text.size(); ++cut) {
-      if ((uint8_t(p.text[cut]) & 0xC0) == 0x80) continue;
+      if (!begins_character(p.text[cut])) continue;
       const int32_t left = mergeable(p.text.substr(0, cut));
       const int32_t right = left < 0 ? -1 : mergeable(p.text.substr(cut));
       if (right >= 0) v.merges.insert(left, right, {int32_t(rank - scores.begin()), int32_t(i)});
@@ -57,8 +59,7 @@ void add_pieces(Vocabulary& v, const SentencePieceModel& model, const std::strin
       throw Error("tokenizer", file, "pieces of at most 1024 bytes", "longer");
     if (!std::isfinite(p.score)) throw Error("tokenizer", file, "finite scores", "another");
     // No text becomes one of several characters: it is joined from nothing.
-    const auto begins = [](char c) { return (uint8_t(c) & 0xC0) != 0x80; };
-    if (p.type == SentencePiece::unused && std::ranges::count_if(p.text, begins) < 2)
+    if (p.type == SentencePiece::unused && std::ranges::count_if(p.text, begins_character) < 2)
       throw Error("tokenizer", file, "no unused piece of one character", std::string(p.text));
     if (p.type == SentencePiece::byte && !model.byte_fallback)
       throw Error("tokenizer", file, "no byte pieces without byte_fallback", std::string(p.text));

@@ -75,13 +75,11 @@ TorchModel loaded(const ModelFiles& files, torch::Dtype dtype, const BaseOf& bas
     model.quantized = quantized_of(files, model.specs, *model.base);
   }
   for (const auto& [name, spec] : model.specs) {
+    const StoredWeight stored = files.weight(spec);
     if (!model.quantized.contains(name))
-      model.parameters[name] = torch::tensor(floats_of(files.weight(spec), spec))
-                                   .view(spec.shape)
-                                   .to(dtype)
-                                   .requires_grad_();
-    const StoredWeight read = files.weight(spec);
-    if (read.mapped) forget_pages(read.data.data(), read.data.size());
+      model.parameters[name] =
+          torch::tensor(floats_of(stored, spec)).view(spec.shape).to(dtype).requires_grad_();
+    if (stored.mapped) forget_pages(stored.data.data(), stored.data.size());
   }
   for (const std::string& name : files.unused()) {
     const TensorView view = files.unused(name);

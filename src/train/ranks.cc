@@ -65,8 +65,10 @@ void wait_for_all(const Store& store, int size) try {
   store->add("joined", 1);
   for (auto waited = 0ms; store->add("joined", 0) < size; waited += 100ms) {
     if (waited >= kJoin)
-      throw Error("train", "WORLD_SIZE", std::to_string(size) + " processes within 50 seconds",
-                  std::to_string(store->add("joined", 0)));
+      throw Error(
+          "train", "WORLD_SIZE",
+          std::to_string(size) + " processes within " + std::to_string(kJoin.count()) + " seconds",
+          std::to_string(store->add("joined", 0)));
     std::this_thread::sleep_for(100ms);
   }
 } catch (const c10::Error& error) {

@@ -38,8 +38,7 @@ std::string length_of(const std::string& right) {
   return "about " + std::to_string(letters_in(right)) + " characters long, like the correct answer";
 }
 
-std::string complaint(const Row& row, const Said& said, const Rules& rules) {
-  const std::string fault = fault_of(row.last_answer(), said, rules);
+std::string complaint(const Row& row, const Said& said, const std::string& fault) {
   const std::string again =
       " Write another one, " + length_of(row.last_answer()) + ". Reply with that answer alone.";
   if (fault == "another length")
@@ -61,9 +60,10 @@ json wrong_answer_messages(const Row& row, const std::vector<std::string>& pictu
            pictures)};
   for (const Said& said : history.tries) {
     if (answer_in(said.text).empty()) continue;  // some servers take no empty message
-    if (fault_of(row.last_answer(), said, rules).empty()) continue;  // by the rules of that time
+    const std::string fault = fault_of(row.last_answer(), said, rules);
+    if (fault.empty()) continue;  // it had one by the rules of that time
     messages.push_back({{"role", "assistant"}, {"content", said.text}});
-    messages.push_back(user(complaint(row, said, rules), {}));
+    messages.push_back(user(complaint(row, said, fault), {}));
   }
   return messages;
 }

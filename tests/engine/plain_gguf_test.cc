@@ -72,6 +72,19 @@ INSTANTIATE_TEST_SUITE_P(, PlainGguf,
                            return std::string(one.param.first) + (one.param.second ? "_tied" : "");
                          });
 
+// What a file is refused with, behind its name, or "none".
+std::string complaint_of(const Path& file, const Plain& plain) {
+  write_gguf(file, plain.keys, plain.tensors);
+  try {
+    Tokenizer::open(Network::open(file).files.small());
+  } catch (const Error& error) {
+    const std::string text = error.what();
+    const size_t at = text.find(file.string());
+    return at == text.npos ? text : text.substr(at + file.string().size() + 2);
+  }
+  return "none";
+}
+
 // Phi-3 of 128k positions: two lists of factors lie among the tensors.
 TEST(PlainGgufFile, HasTheFactorsOfLongRope) {
   const Temporary place;
@@ -97,16 +110,7 @@ TEST(PlainGgufFile, HasTheFactorsOfLongRope) {
   EXPECT_EQ(found.config.rope.long_factors, expected.config.rope.long_factors);
   const std::vector<float> ours = logits_of(found), theirs = logits_of(expected);
   for (size_t i = 0; i < theirs.size(); ++i) ASSERT_NEAR(ours[i], theirs[i], 1e-5);
-  const auto refusal = [&](const Plain& changed) -> std::string {
-    write_gguf(file, changed.keys, changed.tensors);
-    try {
-      Network::open(file);
-    } catch (const Error& error) {
-      const std::string text = error.what();
-      return text.substr(text.find("m.gguf: ") + 8);
-    }
-    return "none";
-  };
+  const auto refusal = [&](const Plain& changed) { return complaint_of(file, changed); };
   EXPECT_EQ(refusal(plain), "none");
   Plain other = plain;
   other.tensors.back().shape = {4};
@@ -196,19 +200,10 @@ TEST(PlainGgufFile, WhatIsNotComputedIsRefused) {
   const Temporary place;
   const Path directory = write_plain_model(place.path / "m", "llama", false);
   const Plain good = plain_of(directory, Format::f32);
-  const auto complaint = [&](const auto& change) -> std::string {
+  const auto complaint = [&](const auto& change) {
     Plain plain = good;
     change(plain);
-    const Path file = place.path / "m.gguf";
-    write_gguf(file, plain.keys, plain.tensors);
-    try {
-      Tokenizer::open(Network::open(file).files.small());
-    } catch (const Error& error) {
-      const std::string text = error.what();
-      const size_t at = text.find(file.string());
-      return at == text.npos ? text : text.substr(at + file.string().size() + 2);
-    }
-    return "none";
+    return complaint_of(place.path / "m.gguf", plain);
   };
   EXPECT_EQ(complaint([](Plain&) {}), "none");
   const auto with = [&](const char* key, GgufValue value) {

@@ -26,12 +26,12 @@ class OverBase : public Noise {
     r.save_dtype = Recipe::SaveType::float32;
     return r;
   }
-  // The base and what a run of adapters left.
-  TorchModel adapted(const Recipe& r) const {
+  // The base and what a run of adapters left, or one of its checkpoints.
+  TorchModel adapted(const Recipe& r, const Path& checkpoint = {}) const {
     TorchModel model = load_to_train(r.model, r.config_set, base_of(r));
     set_trainable(model, r);
     add_adapters(model, r);
-    load_adapters(model, r.output_dir);
+    load_adapters(model, r.output_dir / checkpoint);
     return model;
   }
   // Logits of all rows of a batch.
