@@ -124,14 +124,27 @@ void bench_row(const Kernels& table, Buffers& b, Format format, size_t rows, siz
   print_bytes(b, table.isa, name, double(n / 16 * sixteen), took);
 }
 
-std::vector<const void*> blocks_of(const float* rows, size_t keys, size_t d) {
+constexpr const char* names[] = {"f32", "f16", "bf16", "q8_0"};
+
+// Blocks that lie side by side.
+std::vector<const void*> blocks_of(const std::byte* first, size_t keys, size_t d, CacheType type) {
   std::vector<const void*> blocks;
-  for (size_t j = 0; j < keys; j += key_block) blocks.push_back(rows + j * d);
+  for (size_t j = 0; j < keys; j += key_block)
+    blocks.push_back(first + j / key_block * block_bytes(type, d));
   return blocks;
 }
 
+std::vector<std::byte> remembered(const float* rows, size_t keys, size_t d, CacheType type,
+                                  BlockOf of) {
+  std::vector<std::byte> bytes((keys + key_block - 1) / key_block * block_bytes(type, d));
+  for (size_t r = 0; r < keys; ++r)
+    kernels().remember(rows + r * d, d, type, of, r % key_block,
+                       bytes.data() + r / key_block * block_bytes(type, d));
+  return bytes;
+}
+
 void bench_attend(const Kernels& table, Buffers& b, size_t queries, size_t keys, bool causal,
-                  bool ghosts) {
+                  bool ghosts, CacheType type) {
   const size_t d = 64;
   std::vector<int> counts(queries, int(keys));
   std::vector<const float*> q(queries);
@@ -145,31 +158,36 @@ void bench_attend(const Kernels& table, Buffers& b, size_t queries, size_t keys,
   }
   AttendArgs a;
   a.queries = int(queries), a.head_dim = int(d), a.counts = counts.data(), a.q = q.data();
-  const auto k = blocks_of(b.x.data(), keys, d), v = blocks_of(b.y.data(), keys, d);
-  a.k = k.data(), a.v = v.data(), a.stride = d, a.scale = 0.125f, a.eta = 0.1f;
+  a.type = a.ghost_type = type;
+  const auto keys_of = remembered(b.x.data(), keys, d, type, BlockOf::keys),
+             values = remembered(b.y.data(), keys, d, type, BlockOf::values);
+  const auto k = blocks_of(keys_of.data(), keys, d, type),
+             v = blocks_of(values.data(), keys, d, type);
+  a.k = k.data(), a.v = v.data(), a.scale = 0.125f, a.eta = 0.1f;
   a.plain = plain.data();
-  if (ghosts) a.gq = q.data(), a.gk = a.v, a.gv = a.k, a.ghost = ghost.data();
+  if (ghosts) a.gq = q.data(), a.gk = a.k, a.gv = a.v, a.ghost = ghost.data();
   const double took = seconds([&] { table.attend(a); });
   char name[80];
-  snprintf(name, sizeof name, "attend %zu x %zu x 64%s%s", queries, keys, causal ? " causal" : "",
-           ghosts ? " ghosts" : "");
+  snprintf(name, sizeof name, "attend %zu x %zu x 64 %s%s%s", queries, keys, names[size_t(type)],
+           causal ? " causal" : "", ghosts ? " ghosts" : "");
   print_flops(b, table.isa, name, (ghosts ? 8 : 4) * seen * double(d), took);
 }
 
-// Decoding: a single query over caches that no cache holds.
-void bench_decode(const Kernels& table, Buffers& b, size_t keys) {
-  const size_t d = 64, head = keys * d, heads = beyond_caches / (2 * head * sizeof(float));
-  const int count = int(keys);
-  const float* q = b.x.data();
-  float* plain = b.out.data();
+// Decoding: a few queries of one row over caches that no cache holds.
+void bench_decode(const Kernels& table, Buffers& b, size_t queries, size_t keys, CacheType type) {
+  const size_t d = 64, head = (keys + key_block - 1) / key_block * block_bytes(type, d),
+               heads = beyond_caches / (2 * head);
+  const std::vector<int> counts(queries, int(keys));
+  const std::vector<const float*> q(queries, b.x.data());
+  const std::vector<float*> plain(queries, b.out.data());
   AttendArgs a;
-  a.queries = 1, a.head_dim = int(d), a.counts = &count, a.q = &q, a.stride = d, a.scale = 0.125f;
-  a.plain = &plain;
+  a.queries = int(queries), a.head_dim = int(d), a.counts = counts.data(), a.q = q.data();
+  a.type = type, a.scale = 0.125f, a.plain = plain.data();
   std::vector<std::vector<const void*>> k, v;  // of each head
   for (size_t h = 0; h < heads; ++h) {
-    const float* keys_of_head = reinterpret_cast<const float*>(b.weights.data()) + 2 * h * head;
-    k.push_back(blocks_of(keys_of_head, keys, d));
-    v.push_back(blocks_of(keys_of_head + head, keys, d));
+    const std::byte* first = reinterpret_cast<const std::byte*>(b.weights.data()) + 2 * h * head;
+    k.push_back(blocks_of(first, keys, d, type));
+    v.push_back(blocks_of(first + head, keys, d, type));
   }
   const double took = seconds([&] {
     for (size_t h = 0; h < heads; ++h) {
@@ -178,8 +196,9 @@ void bench_decode(const Kernels& table, Buffers& b, size_t keys) {
     }
   });
   char name[80];
-  snprintf(name, sizeof name, "attend 1 x %zu x 64, 256 MB of cache", keys);
-  print_bytes(b, table.isa, name, double(heads * 2 * head * sizeof(float)), took);
+  snprintf(name, sizeof name, "attend %zu x %zu x 64, 256 MB of %s", queries, keys,
+           names[size_t(type)]);
+  print_bytes(b, table.isa, name, double(heads * 2 * head), took);
 }
 
 template <class F>
@@ -221,10 +240,12 @@ void bench(const Kernels& table, Buffers& b) {
     bench_row(table, b, f.format, 1, 4096);
   }
   for (bool ghosts : {false, true}) {
-    bench_attend(table, b, 1025, 1025, false, ghosts);
-    bench_attend(table, b, 1024, 1024, true, ghosts);
+    bench_attend(table, b, 1025, 1025, false, ghosts, CacheType::f32);
+    for (const CacheType type : {CacheType::f32, CacheType::f16, CacheType::q8_0})
+      bench_attend(table, b, 1024, 1024, true, ghosts, type);
   }
-  bench_decode(table, b, 8192);
+  for (const CacheType type : {CacheType::f32, CacheType::f16, CacheType::q8_0})
+    for (const size_t queries : {1, 7}) bench_decode(table, b, queries, 8192, type);
   bench_rows(table, b);
 }
 

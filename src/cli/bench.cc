@@ -137,7 +137,7 @@ class Bench {
         for (int i = 0; i < steps; ++i) Session::step(pointers, next);
       }));
     }
-    const double cache = double(cache_row_bytes(model_->config(), model_->cache_type()));
+    const double cache = double(model_->pages()->shape().token_bytes());
     const double bytes = steps * (cost_.bytes + batch * cache * (depth + steps / 2.0));
     const std::string name = "tg" + std::to_string(steps);
     add(depth == usual_depth ? name : name + "@d" + std::to_string(depth), batch, times,

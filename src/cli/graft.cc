@@ -58,9 +58,9 @@ void add_graft(CLI::App& app) {
       ->add_option("--config-set", args->options.settings,
                    "key=value over the new config.json (revenant.phantom_eta=1); may repeat")
       ->allow_extra_args(false);
-  add_type_option<DType>(*command, "--dtype", args->options.dtype,
-                         "of all weights; without it as the backbone has them, f32 where those are "
-                         "quantised");
+  add_type_option(*command, "--dtype", args->options.dtype,
+                  "of all weights; without it as the backbone has them, f32 where those are "
+                  "quantised");
   command->add_option("-s,--seed", args->options.seed, "of what is fresh")->capture_default_str();
   command->footer(
       "Of a text the new model says what the backbone said; of pictures it knows nothing until it "

@@ -141,7 +141,7 @@ json memory_json(const Network& network, const json& files) {
   const Config& c = network.config;
   int64_t weights = 0;
   for (const json& file : files) weights += file["bytes"].get<int64_t>();
-  const int64_t cache = 1000 * int64_t(cache_row_bytes(c, network.cache_type()));
+  const int64_t cache = 1000 * int64_t(PageShape(c, network.cache_types()).token_bytes());
   return {{"weights", weights},
           {"cache_per_1000_tokens", cache},
           {"cache_per_1000_prompt_tokens", cache * c.trol.streams()}};

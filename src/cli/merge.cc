@@ -49,8 +49,8 @@ void add_merge(CLI::App& app) {
   command->add_option("-o,--output", args->output, "directory to write; new or empty")
       ->required()
       ->transform(at_home);
-  add_type_option<DType>(*command, "--dtype", args->options.dtype,
-                         "of the weights; without it as the model has them");
+  add_type_option(*command, "--dtype", args->options.dtype,
+                  "of the weights; without it as the model has them");
   command->add_option("-t,--threads", args->options.threads, "0: as many as the machine has")
       ->check(CLI::Range(0, 1024))
       ->capture_default_str();

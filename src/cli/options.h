@@ -15,11 +15,11 @@ struct ModelArgs {
 };
 // Of an option: the text of a whole number from `least` up.
 CLI::Validator whole_number(uint64_t least);
-// `type` takes one of f32, f16, bf16 by name; T is WeightType or DType.
-template <class T, class Taken>
+// `type` takes one of f32, f16, bf16 by name.
+template <class Taken>
 CLI::Option* add_type_option(CLI::App& command, const char* name, Taken& type, const char* help) {
-  static const std::map<std::string, T> types = {
-      {"f32", T::f32}, {"f16", T::f16}, {"bf16", T::bf16}};
+  static const std::map<std::string, DType> types = {
+      {"f32", DType::f32}, {"f16", DType::f16}, {"bf16", DType::bf16}};
   return command
       .add_option_function<std::string>(
           name, [&type](const std::string& text) { type = types.at(text); }, help)

@@ -51,7 +51,7 @@ nlohmann::json run_of(const ModelArgs& args, const std::vector<Path>& data, cons
   for (const Path& file : data) digests.push_back(digest_of_rows(file));
   return {{"model", model.files().digest()},
           {"weights", args.options.weights ? args.options.weights->name : "as stored"},
-          {"cache_type", int(model.cache_type())},
+          {"cache_type", int(model.cache_types().all)},
           {"data", digests},
           {"pictures", name_of(options.shown)},
           {"seed", options.shown == Shown::shuffled ? options.seed : 0},

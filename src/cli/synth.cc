@@ -39,7 +39,7 @@ void add_synth(CLI::App& app) {
   command->add_option("-o,--output", args->directory, "directory to write; new or empty")
       ->required()
       ->transform(at_home);
-  add_type_option<DType>(*command, "--dtype", args->options.dtype, "else bf16");
+  add_type_option(*command, "--dtype", args->options.dtype, "else bf16");
   command->add_option("-s,--seed", args->options.seed, "of the weights")
       ->check(whole_number(0))
       ->capture_default_str();

@@ -7,26 +7,12 @@
 #include <numeric>
 #include <string>
 
-#include "base/dtype.h"
 #include "base/error.h"
 #include "engine/batch.h"
 #include "engine/running.h"
 
 namespace revenant {
 namespace {
-
-float number(const std::byte* row, size_t i, WeightType type) {
-  if (type == WeightType::f32) return reinterpret_cast<const float*>(row)[i];
-  const uint16_t half = reinterpret_cast<const uint16_t*>(row)[i];
-  return type == WeightType::f16 ? to_float_f16(half) : to_float_bf16(half);
-}
-
-// q . the n numbers of a cached row
-double dot(const float* q, const std::byte* row, size_t n, WeightType type) {
-  double sum = 0;
-  for (size_t i = 0; i < n; ++i) sum += double(q[i]) * double(number(row, i, type));
-  return sum;
-}
 
 // Sums of two non-negative measures; numbers are the ratios of what was added.
 struct Ratios {
@@ -176,17 +162,21 @@ class Watcher : public Observer {
   void score_row(size_t layer, size_t h, std::vector<double>& scores) {
     const Tensor &q = held_[Note::q], &gq = held_[Note::q_ghost];
     const size_t d = size_t(c_.head_dim), head = h * d;
-    const WeightType type = sequence_.cache_type();
-    const auto cached = [&](CachePart part, size_t j) {
-      return sequence_.row(1, int(layer), part, int(h) / (c_.heads / c_.kv_heads), int(j));
+    const PageShape& shape = sequence_.shape();
+    const auto with_row = [&](const Tensor& x, CachePart part, size_t j) {  // the last one's
+      const std::byte* block =
+          sequence_.block(1, int(layer), part, int(h) / (c_.heads / c_.kv_heads), int(j));
+      double sum = 0;
+      for (size_t i = 0; i < d; ++i)
+        sum += double(x.row(x.rows - 1)[head + i]) *
+               double(shape.number(block, part, int(j) % page_rows, int(i)));
+      return sum;
     };
     const double scale = 1 / std::sqrt(double(d)),
                  eta2 = c_.phantom.on ? etas_[layer] * etas_[layer] : 0;
     for (size_t j = 0; j < scores.size(); ++j) {
-      const double plain = dot(q.row(q.rows - 1) + head, cached(CachePart::k, j), d, type);
-      const double ghost = c_.phantom.on ? eta2 * dot(gq.row(gq.rows - 1) + head,
-                                                      cached(CachePart::ghost_k, j), d, type)
-                                         : 0;
+      const double plain = with_row(q, CachePart::k, j);
+      const double ghost = c_.phantom.on ? eta2 * with_row(gq, CachePart::ghost_k, j) : 0;
       score_.add(layer, h, std::abs(ghost), std::abs(plain));
       scores[j] = (plain + ghost) * scale;
     }

@@ -9,7 +9,7 @@ namespace revenant {
 
 Model::Model(const Path& path, const ModelOptions& options)
     : network_(Network::open(path, options.settings, options.weights)),
-      pages_(std::make_shared<Pages>(config(), options.cache_type.value_or(network_.cache_type()),
+      pages_(std::make_shared<Pages>(config(), network_.cache_types(options.cache_type),
                                      options.cache_memory)),
       threads_(std::make_unique<Threads>(options.threads)) {}
 

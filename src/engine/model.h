@@ -17,11 +17,11 @@
 namespace revenant {
 
 struct ModelOptions {
-  std::vector<std::string> settings = {};     // "key=value" over config.json
-  int threads = 0;                            // 0: as many as the machine runs at once
-  std::optional<WeightType> cache_type = {};  // of keys and values; none: Network::cache_type
-  size_t cache_memory = 0;                    // bytes of all sequences' caches; 0: no limit
-  std::optional<QuantizeType> weights = {};   // quantised when read; none: as they are stored
+  std::vector<std::string> settings = {};    // "key=value" over config.json
+  int threads = 0;                           // 0: as many as the machine runs at once
+  std::optional<CacheType> cache_type = {};  // of keys and values; none: Network::cache_types
+  size_t cache_memory = 0;                   // bytes of all sequences' caches; 0: no limit
+  std::optional<QuantizeType> weights = {};  // quantised when read; none: as they are stored
 };
 
 // How a model's family speaks.
@@ -44,7 +44,7 @@ class Model {
   const Config& config() const { return network_.config; }
   const ModelFiles& files() const { return network_.files; }
   const std::vector<std::string>& warnings() const { return network_.warnings; }
-  WeightType cache_type() const { return pages_->shape().type; }
+  CacheTypes cache_types() const { return pages_->shape().types; }
   const std::shared_ptr<Pages>& pages() const { return pages_; }  // of all its sequences
   Native native(Observer* observer = nullptr, GoOn go_on = {}) const {
     return {network_.config, network_.weights, *threads_, observer, nullptr, std::move(go_on)};

@@ -89,7 +89,8 @@ std::string numbers_of(const Model& model) {
                                &layer.attention.o, &layer.mlp.gate, &layer.mlp.up, &layer.mlp.down})
       add(*linear);
   const PageShape& shape = model.pages()->shape();
-  about.push_back({int(shape.type), shape.layers, shape.parts, shape.heads, shape.row_bytes});
+  about.push_back({int(shape.types.all), int(shape.types.ghost_v), shape.layers, shape.parts,
+                   shape.heads, shape.head_dim});
   return sha256_of(json_text(about));
 }
 

@@ -13,7 +13,6 @@ namespace revenant {
 namespace {
 
 constexpr size_t lanes = 16;
-constexpr int block = int(key_block), max_dim = 256;
 
 float sum_of(float (&a)[lanes]) {
   for (size_t half = lanes / 2; half > 0; half /= 2)
@@ -22,6 +21,7 @@ float sum_of(float (&a)[lanes]) {
 }
 
 float widen(float x) { return x; }
+float widen(int8_t x) { return x; }
 float widen(Brain x) { return to_float_bf16(x.bits); }
 // Without branches: the exponent is rebased by a multiplication, which is exact.
 float widen(Half x) {
@@ -190,89 +190,173 @@ void rope(const float* x, size_t rows, size_t heads, size_t d, const float* cos,
       }
 }
 
-// Online softmax: what is known of a row after some blocks of keys.
-struct Running {
-  float largest = -std::numeric_limits<float>::infinity(), total = 0;
-  float plain[max_dim] = {}, ghost[max_dim] = {};
-};
-
-// Takes in the block of keys [begin, end) of row i.
+// A number of a block of d columns of keys or of rows of values.
 template <class T>
-void take(const AttendArgs& a, int i, int begin, int end, Running& state) {
-  const size_t d = size_t(a.head_dim);
-  const auto part = [&](const void* const* blocks) {
-    return blocks ? static_cast<const T*>(blocks[begin / block]) : nullptr;
-  };
-  const T *k = part(a.k), *v = part(a.v), *gk = part(a.gk), *gv = part(a.gv);
-  float score[block], largest = state.largest;
-  for (int j = begin; j < end; ++j) {
-    const size_t row = size_t(j - begin) * a.stride;
-    float s = dot(a.q[i], k + row, d);
-    if (a.gq) s += a.eta * a.eta * dot(a.gq[i], gk + row, d);
-    score[j - begin] = a.scale * s;
-    largest = std::max(largest, score[j - begin]);
+float number(const T* block, size_t d, BlockOf of, size_t row, size_t i) {
+  const float x = widen(block[of == BlockOf::keys ? i * key_block + row : row * d + i]);
+  if constexpr (sizeof(T) > 1) return x;
+  const auto* scales = reinterpret_cast<const uint16_t*>(block + key_block * d);
+  return x * to_float_f16(scales[i / scale_run * key_block + row]);
+}
+
+// Calls f with the block in the type's numbers.
+template <class F>
+void with_numbers(CacheType type, const void* block, F f) {
+  if (type == CacheType::f32) f(static_cast<const float*>(block));
+  if (type == CacheType::f16) f(static_cast<const Half*>(block));
+  if (type == CacheType::bf16) f(static_cast<const Brain*>(block));
+  if (type == CacheType::q8_0) f(static_cast<const int8_t*>(block));
+}
+
+float score(const float* q, CacheType type, const void* block, size_t row, size_t d) {
+  float sum = 0;
+  with_numbers(type, block, [&](const auto* keys) {
+    for (size_t i = 0; i < d; ++i) sum += q[i] * number(keys, d, BlockOf::keys, row, i);
+  });
+  return sum;
+}
+
+void mix(float p, CacheType type, const void* block, size_t row, size_t d, float* sum) {
+  with_numbers(type, block, [&](const auto* values) {
+    for (size_t l = 0; l < d; ++l) sum[l] += p * number(values, d, BlockOf::values, row, l);
+  });
+}
+
+// Online softmax.
+void begin(AttendSums& sums) {
+  sums = {};
+  sums.largest = -std::numeric_limits<float>::infinity();
+}
+
+// Takes in keys [first, end) of row i, of one block.
+void take(const AttendArgs& a, int i, size_t first, size_t end, AttendSums& sums) {
+  const size_t d = size_t(a.head_dim), b = first / key_block;
+  float scores[key_block], largest = sums.largest;
+  for (size_t j = 0; j < end - first; ++j) {
+    float s = score(a.q[i], a.type, a.k[b], j, d);
+    if (a.gq) s += a.eta * a.eta * score(a.gq[i], a.type, a.gk[b], j, d);
+    scores[j] = a.scale * s;
+    largest = std::max(largest, scores[j]);
   }
-  const float shrink = std::exp(state.largest - largest);
-  state.largest = largest;
-  state.total *= shrink;
-  for (size_t l = 0; l < d; ++l) state.plain[l] *= shrink, state.ghost[l] *= shrink;
-  for (int j = begin; j < end; ++j) {
-    const float p = std::exp(score[j - begin] - largest);
-    const size_t row = size_t(j - begin) * a.stride;
-    state.total += p;
-    for (size_t l = 0; l < d; ++l) state.plain[l] += p * widen(v[row + l]);
-    for (size_t l = 0; gv && l < d; ++l) state.ghost[l] += p * widen(gv[row + l]);
+  const float shrink = std::exp(sums.largest - largest);
+  sums.largest = largest;
+  sums.total *= shrink;
+  for (size_t l = 0; l < d; ++l) sums.plain[l] *= shrink, sums.ghost[l] *= shrink;
+  for (size_t j = 0; j < end - first; ++j) {
+    const float p = std::exp(scores[j] - largest);
+    sums.total += p;
+    mix(p, a.type, a.v[b], j, d, sums.plain);
+    if (a.gv) mix(p, a.ghost_type, a.gv[b], j, d, sums.ghost);
   }
 }
 
-template <class T>
-void attend_over(const AttendArgs& a) {
-  for (int i = 0; i < a.queries; ++i) {
-    Running state;
-    for (int begin = 0; begin < a.counts[i]; begin += block)
-      take<T>(a, i, begin, std::min(begin + block, a.counts[i]), state);
-    const float inverse = a.counts[i] > 0 ? 1.0f / state.total : 0.0f;
-    for (int l = 0; l < a.head_dim; ++l) {
-      a.plain[i][l] = state.plain[l] * inverse;
-      if (a.ghost) a.ghost[i][l] = (state.plain[l] + a.eta * state.ghost[l]) * inverse;
-    }
+void join(const AttendSums& part, size_t d, AttendSums& sums) {
+  const float largest = std::max(sums.largest, part.largest),
+              keep = std::exp(sums.largest - largest), add = std::exp(part.largest - largest);
+  sums.largest = largest;
+  sums.total = sums.total * keep + part.total * add;
+  for (size_t l = 0; l < d; ++l) {
+    sums.plain[l] = sums.plain[l] * keep + part.plain[l] * add;
+    sums.ghost[l] = sums.ghost[l] * keep + part.ghost[l] * add;
   }
+}
+
+size_t keys_of(const AttendArgs& a, int i) { return size_t(std::max(0, a.counts[i])); }
+
+void finish(const AttendArgs& a, int i, const AttendSums& sums) {
+  const float inverse = keys_of(a, i) > 0 ? 1.0f / sums.total : 0.0f;
+  for (int l = 0; l < a.head_dim; ++l) {
+    a.plain[i][l] = sums.plain[l] * inverse;
+    if (a.ghost) a.ghost[i][l] = (sums.plain[l] + a.eta * sums.ghost[l]) * inverse;
+  }
+}
+
+void sum_chunk(const AttendArgs& a, int i, size_t chunk, AttendSums& sums) {
+  begin(sums);
+  const size_t end = std::min((chunk + 1) * key_chunk, keys_of(a, i));
+  for (size_t at = chunk * key_chunk; at < end; at += key_block)
+    take(a, i, at, std::min(at + key_block, end), sums);
+}
+
+void attend_chunk(const AttendArgs& a, size_t chunk, AttendSums* sums) noexcept {
+  for (int i = 0; i < a.queries; ++i) sum_chunk(a, i, chunk, sums[i]);
+}
+
+// What becomes of row i, of whose chunks part(chunk) knows the sums.
+template <class Part>
+void join_chunks(const AttendArgs& a, int i, Part part) {
+  AttendSums sums;
+  begin(sums);
+  for (size_t chunk = 0; chunk * key_chunk < keys_of(a, i); ++chunk)
+    join(part(chunk), size_t(a.head_dim), sums);
+  finish(a, i, sums);
+}
+
+void attend_join(const AttendArgs& a, const AttendSums* all) noexcept {
+  for (int i = 0; i < a.queries; ++i)
+    join_chunks(a, i, [&](size_t chunk) -> const AttendSums& {
+      return all[chunk * size_t(a.queries) + size_t(i)];
+    });
 }
 
 void attend(const AttendArgs& a) noexcept {
-  if (a.type == WeightType::f32) return attend_over<float>(a);
-  if (a.type == WeightType::f16) return attend_over<Half>(a);
-  attend_over<Brain>(a);
+  AttendSums part;
+  for (int i = 0; i < a.queries; ++i)
+    join_chunks(a, i, [&](size_t chunk) -> const AttendSums& {
+      sum_chunk(a, i, chunk, part);
+      return part;
+    });
 }
 
-float narrow(const float* x, size_t n, WeightType type, void* out) noexcept {
+float remember(const float* x, size_t d, CacheType type, BlockOf of, size_t at,
+               void* block) noexcept {
   float top = 0;
-  for (size_t i = 0; i < n; ++i) {
-    if (type == WeightType::f32) static_cast<float*>(out)[i] = x[i];
-    if (type == WeightType::f16) static_cast<Half*>(out)[i].bits = to_f16(x[i]);
-    if (type == WeightType::bf16) static_cast<Brain*>(out)[i].bits = to_bf16(x[i]);
+  for (size_t i = 0; i < d; ++i) {
+    const size_t to = of == BlockOf::keys ? i * key_block + at : at * d + i;
+    if (type == CacheType::f32) static_cast<float*>(block)[to] = x[i];
+    if (type == CacheType::f16) static_cast<uint16_t*>(block)[to] = to_f16(x[i]);
+    if (type == CacheType::bf16) static_cast<uint16_t*>(block)[to] = to_bf16(x[i]);
     top = std::max(top, std::fabs(x[i]));
+  }
+  if (type != CacheType::q8_0) return top;
+  auto* numbers = static_cast<int8_t*>(block);
+  auto* scales = reinterpret_cast<uint16_t*>(numbers + key_block * d);
+  for (size_t i = 0; i < d; i += scale_run) {
+    const Int8Block run = quantised(x + i);
+    for (size_t l = i; l < i + scale_run; ++l)
+      numbers[of == BlockOf::keys ? l * key_block + at : at * d + l] = run.q[l - i];
+    scales[i / scale_run * key_block + at] = to_f16(run.scale);
   }
   return top;
 }
 
 void attend_heads(const float* q, size_t n, const float* k, const float* v, size_t m, size_t d,
                   float* out) noexcept {
-  const void *keys[1024 / key_block], *values[1024 / key_block];
-  for (size_t b = 0; b * key_block < m; ++b)
-    keys[b] = k + b * key_block * d, values[b] = v + b * key_block * d;
-  AttendArgs a;
-  a.queries = 1, a.head_dim = int(d), a.k = keys, a.v = values, a.stride = d;
-  a.scale = 1.0f / std::sqrt(float(d));
+  float turned[key_block * most_head_dim];
+  const void *key = turned, *value;
   const int count = int(m);
-  a.counts = &count, a.q = &q, a.plain = &out;
-  for (size_t i = 0; i < n; ++i, q += d, out += d) attend(a);
+  AttendArgs a;
+  a.head_dim = int(d), a.k = &key, a.v = &value, a.counts = &count, a.q = &q, a.plain = &out;
+  a.scale = 1.0f / std::sqrt(float(d));
+  for (size_t i = 0; i < n; ++i, q += d, out += d) {
+    AttendSums sums;
+    begin(sums);
+    for (size_t at = 0; at < m; at += key_block) {
+      const size_t seen = std::min(key_block, m - at);
+      for (size_t r = 0; r < seen; ++r)
+        remember(k + (at + r) * d, d, CacheType::f32, BlockOf::keys, r, turned);
+      value = v + at * d;
+      take(a, 0, 0, seen, sums);
+    }
+    finish(a, 0, sums);
+  }
 }
 
 }  // namespace
 
-const Kernels generic_kernels = {
-    "generic", 4,       prepare, product,      rms_norm, layer_norm, gelu,   quick_gelu,  silu,
-    tanh,      sigmoid, swiglu,  exponentials, rope,     attend,     narrow, attend_heads};
+const Kernels generic_kernels = {"generic",    4,           prepare,      product,     rms_norm,
+                                 layer_norm,   gelu,        quick_gelu,   silu,        tanh,
+                                 sigmoid,      swiglu,      exponentials, rope,        attend,
+                                 attend_chunk, attend_join, remember,     attend_heads};
 
 }  // namespace revenant

@@ -14,30 +14,45 @@
 
 namespace revenant {
 
-enum class WeightType { f32, f16, bf16 };
+// What keys and values are cached as. q8_0: whole numbers of 8 bits, 32 of a row by a scale in f16.
+enum class CacheType { f32, f16, bf16, q8_0 };
 
-inline size_t size_of(WeightType type) { return type == WeightType::f32 ? 4 : 2; }
+// Rows of one head, key_block of them together. Keys lie column by column, [d][64], so that scores
+// are summed with a key a lane; values row by row, [64][d]. In q8_0, where d is a multiple of
+// scale_run, the scales follow, [d / 32][64] of both.
+constexpr size_t key_block = 64, scale_run = 32;
+enum class BlockOf { keys, values };
+inline size_t block_bytes(CacheType type, size_t d) {
+  if (type == CacheType::q8_0) return key_block * (d + d / scale_run * 2);
+  return key_block * d * (type == CacheType::f32 ? 4 : 2);
+}
 
-// Attention of `queries` query rows over keys of one key/value head. Row i sees keys [0, counts[i])
-// and reads no others; a row that sees none gets zeros.
-// Keys are taken in blocks of 64 at absolute positions, merged in ascending order (online softmax);
-// each block lies where its pointer says, so a cache may be in pages.
+// Attention of `queries` query rows over keys of one key/value head. Row i sees keys [0,
+// counts[i]); what blocks hold behind them counts nothing. A row that sees none gets zeros.
 //   score = scale * (q . k + eta^2 * gq . gk),  plain = P v,  ghost = plain + eta * P gv
-// Ghost pointers are all null or all set, but gq and gk may be null alone: then scores have no
-// ghosts. The stride is in elements, head_dim <= 256.
-constexpr size_t key_block = 64;
+// Each block lies where its pointer says, so a cache may be in pages. Ghost pointers are all null
+// or all set, but gq and gk may be null alone: then scores have no ghosts. head_dim <= 256. Keys
+// are summed in blocks at absolute positions, in ascending order (online softmax), anew in every
+// chunk of key_chunk keys; chunks are joined in ascending order.
+constexpr size_t key_chunk = 1024, most_head_dim = 256;
 struct AttendArgs {
   int queries = 0, head_dim = 0;
   const int* counts = nullptr;       // [queries]
   const float* const* q = nullptr;   // [queries] -> [head_dim]
   const float* const* gq = nullptr;  // [queries] -> [head_dim], or null
-  // [blocks] -> [64, stride], the last one as far as its keys go; blocks hold the largest count
+  // [blocks], as many as the largest count needs
   const void *const *k = nullptr, *const *v = nullptr, *const *gk = nullptr, *const *gv = nullptr;
-  WeightType type = WeightType::f32;  // of these four
-  size_t stride = 0;
+  CacheType type = CacheType::f32;        // of k, v and gk
+  CacheType ghost_type = CacheType::f32;  // of gv
   float scale = 1, eta = 0;
   float* const* plain = nullptr;  // [queries] -> [head_dim]
   float* const* ghost = nullptr;  // [queries] -> [head_dim], or null
+};
+
+// What is known of a query after some of its keys: of weights relative to the largest score their
+// total, their sum of v, and that of gv.
+struct alignas(64) AttendSums {
+  float plain[most_head_dim], ghost[most_head_dim], largest, total;
 };
 
 // What a product reads its inputs as: part of what a model computes, the same for every instruction
@@ -84,9 +99,14 @@ struct Kernels {
   void (*rope)(const float* x, size_t rows, size_t heads, size_t d, const float* cos,
                const float* sin, float* out) noexcept;
   void (*attend)(const AttendArgs& args) noexcept;
-  // Writes x in the type, rounded to nearest even; returns the greatest magnitude of x
+  // The same in two steps, to the last bit: sums [queries] of one chunk of keys, then of all chunks
+  // [chunks][queries] what they come to.
+  void (*attend_chunk)(const AttendArgs& args, size_t chunk, AttendSums* sums) noexcept;
+  void (*attend_join)(const AttendArgs& args, const AttendSums* sums) noexcept;
+  // x [d] becomes row `at` of a block, rounded to nearest even; returns the greatest magnitude of x
   // (of NaNs it says nothing).
-  float (*narrow)(const float* x, size_t n, WeightType type, void* out) noexcept;
+  float (*remember)(const float* x, size_t d, CacheType type, BlockOf of, size_t at,
+                    void* block) noexcept;
   // Softmax over the m <= 1024 heads of k: out = softmax(q k^T / sqrt(d)) v; q [n, d], k, v [m, d].
   void (*attend_heads)(const float* q, size_t n, const float* k, const float* v, size_t m, size_t d,
                        float* out) noexcept;

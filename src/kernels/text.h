@@ -46,7 +46,8 @@ constexpr Kernels table_named(const char* isa) {
           silu,         tanh,
           sigmoid,      swiglu,
           exponentials, rope,
-          attend,       narrow,
+          attend,       attend_chunk,
+          attend_join,  remember,
           attend_heads};
 }
 

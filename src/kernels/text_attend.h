@@ -1,35 +1,68 @@
 // Attention with an online softmax. Up to group_queries queries go together through blocks of 64
-// keys, three at a time through the sums; every query's own sums run as if it were alone.
+// keys, three at a time through the sums; every query's own sums run as if it were alone. Both sums
+// have their lanes along memory: scores along the keys of a block, mixtures along the numbers of a
+// value; so neither ends in a tree, and a number of the cache, widened once, meets three queries.
+// Registers: 3 x 4 sums, what they meet, and a query's number.
 #pragma once
 
-#include "kernels/text_linear.h"
+#include <type_traits>
+
+#include "kernels/text_panels.h"
 #include "kernels/text_rows.h"
 
 namespace revenant {
 namespace {
 
-constexpr size_t max_dim = 256, group_queries = 15, most_heads = 1024;
+constexpr size_t group_queries = 14;
+static_assert(scale_run == unit_k);
 
-// A query, and what it knows after some blocks of keys; `ghost` is P gv, not yet scaled and added.
+// A query, what its chunk of keys came to so far, and what its last block made of that.
 struct Query {
-  float largest, total, shrink;
+  AttendSums* sums;
+  float shrink;
   size_t seen;  // keys of this block
   const float* q;
-  alignas(64) float plain[max_dim], ghost[max_dim], loud[max_dim];  // loud: eta^2 gq
+  alignas(64) float loud[most_head_dim];  // eta^2 gq
   alignas(64) float score[key_block];
 };
 
-// Applies f to the queries that see the block, three at a time.
+// Applies f to n queries, W of them at a time, what is left by threes, twos and ones; the first
+// ones, if they `ask`, ask memory for what comes next.
+template <size_t W, bool ask, class F>
+inline void by_groups(Query* const* queries, size_t n, F f) {
+  if (n >= W) {
+    f(*reinterpret_cast<Query* const(*)[W]>(queries), std::bool_constant<ask>());
+    by_groups<W, false>(queries + W, n - W, f);
+  } else if constexpr (W > 1) {
+    by_groups<(W > 3 ? 3 : W - 1), ask>(queries, n, f);
+  }
+}
+// Few queries are bound by reading.
 template <class F>
-inline void by_threes(Query* const* queries, size_t n, F f) {
-  size_t i = 0;
-  for (; i + 3 <= n; i += 3) f(*reinterpret_cast<Query* const(*)[3]>(queries + i));
-  if (n - i == 2) f(*reinterpret_cast<Query* const(*)[2]>(queries + i));
-  if (n - i == 1) f(*reinterpret_cast<Query* const(*)[1]>(queries + i));
+inline void by_groups(Query* const* queries, size_t n, F f) {
+  if (n <= 7) return by_groups<score_queries, true>(queries, n, f);
+  by_groups<score_queries, false>(queries, n, f);
 }
 
-// A block of keys or values, and the one after it, which is asked of memory while a single query,
-// bound by reading, is in this one; the last block stands for its successor. Null: no ghosts.
+// Calls f with a null pointer to the type's numbers.
+template <class F>
+inline void with_numbers(CacheType type, F f) {
+  if (type == CacheType::f32) f(static_cast<const float*>(nullptr));
+  if (type == CacheType::f16) f(static_cast<const Half*>(nullptr));
+  if (type == CacheType::bf16) f(static_cast<const Brain*>(nullptr));
+  if (type == CacheType::q8_0) f(static_cast<const int8_t*>(nullptr));
+}
+inline Vec load(const int8_t* p) { return from_signed_bytes(reinterpret_cast<const uint8_t*>(p)); }
+template <class T>
+constexpr bool scaled = sizeof(T) == 1;
+// [64], of the run that numbers i of the block's rows are in.
+inline size_t scales_at(size_t d, size_t i) { return key_block * (d + i / scale_run * 2); }
+inline const Half* scales(const int8_t* block, size_t d, size_t i) {
+  return reinterpret_cast<const Half*>(block + scales_at(d, i));
+}
+
+// A block of keys or values, and the one after it, which is asked of memory meanwhile; the last
+// block stands for its successor. Null: no ghosts.
 template <class T>
 struct Rows {
   const T *block = nullptr, *next = nullptr;
@@ -38,193 +71,348 @@ struct Rows {
         next(blocks && !last ? static_cast<const T*>(blocks[b + 1]) : block) {}
 };
 
-// Asks for `n` elements.
-template <class T>
-inline void ask_for_row(const T* row, size_t n) {
-  for (size_t i = 0; i < n; i += 64 / sizeof(T)) __builtin_prefetch(row + i, 0, 2);
+// total[m][c] += x[m] . keys [j + c lanes, j + (c + 1) lanes), in runs of 32 numbers.
+template <size_t C, bool ask, size_t M, class T>
+inline void add_scores(const float* const (&x)[M], const Rows<T>& key, size_t d, size_t j,
+                       Vec (&total)[M][C]) {
+  for (size_t begin = 0; begin < d; begin += scale_run) {
+    Vec s[M][C];
+#pragma GCC unroll 8
+    for (size_t m = 0; m < M; ++m)
+#pragma GCC unroll 8
+      for (size_t c = 0; c < C; ++c) s[m][c] = zero();
+    const size_t end = lesser(begin + scale_run, d);
+    for (size_t i = begin; i < end; ++i) {
+      Vec number[M];
+#pragma GCC unroll 8
+      for (size_t m = 0; m < M; ++m) number[m] = M > 3 ? all(x[m][i]) : in_register(all(x[m][i]));
+#pragma GCC unroll 8
+      for (size_t c = 0; c < C; ++c) {
+        const size_t at = i * key_block + j + c * lanes;
+        const Vec value = in_register(load(key.block + at));
+        if (ask) __builtin_prefetch(key.next + at, 0, 2);
+#pragma GCC unroll 8
+        for (size_t m = 0; m < M; ++m) s[m][c] = fma(number[m], value, s[m][c]);
+      }
+    }
+#pragma GCC unroll 8
+    for (size_t c = 0; c < C; ++c) {
+      Vec scale = all(1.0f);
+      if constexpr (scaled<T>) scale = load(scales(key.block, d, begin) + j + c * lanes);
+#pragma GCC unroll 8
+      for (size_t m = 0; m < M; ++m) total[m][c] = fma(scale, s[m][c], total[m][c]);
+    }
+  }
 }
 
-// q . k + eta^2 gq . gk for the keys of the block that any of M queries sees; one sum for both.
-template <class T, size_t M>
-void score_block(const AttendArgs& a, const Rows<T>& key, const Rows<T>& ghost,
-                 Query* const (&queries)[M]) {
+// q . k + eta^2 gq . gk of C vectors of keys.
+template <size_t C, bool ask, size_t M, class T>
+inline void score_keys(const AttendArgs& a, const Rows<T>& key, const Rows<T>& ghost,
+                       Query* const (&queries)[M], size_t j) {
   const float *q[M], *gq[M];
-  size_t keys = 0;
+  Vec total[M][C];
   for (size_t m = 0; m < M; ++m) {
     q[m] = queries[m]->q, gq[m] = queries[m]->loud;
-    keys = keys < queries[m]->seen ? queries[m]->seen : keys;
+    for (size_t c = 0; c < C; ++c) total[m][c] = zero();
   }
-  for (size_t j = 0; j < keys; j += block_outputs) {
-    const T *k[block_outputs], *gk[block_outputs];
-    for (size_t l = 0; l < block_outputs; ++l) {
-      const size_t row = lesser(j + l, keys - 1) * a.stride;
-      k[l] = key.block + row, gk[l] = ghost.block ? ghost.block + row : nullptr;
-      if (M > 1) continue;
-      ask_for_row(key.next + row, size_t(a.head_dim));
-      if (ghost.next) ask_for_row(ghost.next + row, size_t(a.head_dim));
-    }
-    Sums<M> s;
-    clear<M>(s);
-    add_dots<M>(q, k, size_t(a.head_dim), 0, s);
-    if (a.gk) add_dots<M>(gq, gk, size_t(a.head_dim), 0, s);
-    for (size_t m = 0; m < M; ++m)
-      sums(s[m], *reinterpret_cast<float(*)[block_outputs]>(queries[m]->score + j));
-  }
+  add_scores<C, ask>(q, key, size_t(a.head_dim), j, total);
+  if (ghost.block) add_scores<C, ask>(gq, ghost, size_t(a.head_dim), j, total);
+  for (size_t m = 0; m < M; ++m)
+    for (size_t c = 0; c < C; ++c) store(queries[m]->score + j + c * lanes, total[m][c]);
 }
 
-// Scores become probabilities relative to the largest score so far.
+// Of the keys of the block that any of M queries sees, and of some behind them.
+template <class T, bool ask, size_t M>
+void score_block(const AttendArgs& a, const Rows<T>& key, const Rows<T>& ghost,
+                 Query* const (&queries)[M]) {
+  size_t keys = 0, j = 0;
+  for (size_t m = 0; m < M; ++m) keys = keys < queries[m]->seen ? queries[m]->seen : keys;
+  for (; j + 3 * lanes < keys; j += 4 * lanes) score_keys<4, ask>(a, key, ghost, queries, j);
+  for (; j < keys; j += lanes) score_keys<1, ask>(a, key, ghost, queries, j);
+}
+
+constexpr float order[] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
+
+// Scores become probabilities relative to the largest score so far, those of keys behind the ones
+// that are seen 0. (Written by vectors: what is read in other parts than it was written in waits.)
 void normalise(Query& query, float scale) {
   float* score = query.score;
-  const size_t padded = (query.seen + lanes - 1) / lanes * lanes;
-  for (size_t j = 0; j < padded; j += lanes) store(score + j, all(scale) * load(score + j));
-  for (size_t j = query.seen; j < padded; ++j) score[j] = -__builtin_inff();
-  const float before = query.largest;
+  AttendSums& sums = *query.sums;
+  const float before = sums.largest;
   Vec top = all(before);
-  for (size_t j = 0; j < padded; j += lanes) top = greatest(top, load(score + j));
-  query.largest = largest(top);
+  for (size_t j = 0; j < query.seen; j += lanes) {
+    Vec s = all(scale) * load(score + j);
+    if (j + lanes > query.seen)
+      s = if_less(load(order), all(float(query.seen - j)), s, all(-__builtin_inff()));
+    store(score + j, s);
+    top = greatest(top, s);
+  }
+  sums.largest = largest(top);
   Vec total = zero();
-  for (size_t j = 0; j < padded; j += lanes) {
-    const Vec p = exp_of(load(score + j) - all(query.largest));
+  for (size_t j = 0; j < query.seen; j += lanes) {
+    const Vec p = weight_of(load(score + j) - all(sums.largest));
     store(score + j, p);
     total = total + p;
   }
-  query.shrink = exp_of(all(before - query.largest))[0];
-  query.total = query.total * query.shrink + sum(total);
+  query.shrink = weight_of(all(before - sums.largest))[0];
+  sums.total = sums.total * query.shrink + sum(total);
 }
 
 // Columns [0, C * lanes) of sum and v, or their first `width` < lanes (then C = 1):
 // sum = shrink sum + p v.
-template <size_t M, size_t C, class T, class Load>
-inline void mix_columns(Query* const (&queries)[M], const T* v, const T* next, size_t stride,
-                        float* const (&sum)[M], Load get) {
+template <bool ask, size_t M, size_t C, class T, class Load>
+inline void mix_columns(Query* const (&queries)[M], const float* const (&weights)[M], const T* v,
+                        const T* next, size_t d, float* const (&sum)[M], Load get) {
   Vec s[M][C];
   size_t common = queries[0]->seen;
-#pragma GCC unroll 4
+#pragma GCC unroll 8
   for (size_t m = 0; m < M; ++m) {
     common = lesser(common, queries[m]->seen);
-#pragma GCC unroll 4
+#pragma GCC unroll 8
     for (size_t c = 0; c < C; ++c) s[m][c] = load(sum[m] + c * lanes) * all(queries[m]->shrink);
   }
   for (size_t j = 0; j < common; ++j) {
     Vec p[M];
-#pragma GCC unroll 3
-    for (size_t m = 0; m < M; ++m) p[m] = all(queries[m]->score[j]);
-#pragma GCC unroll 4
+#pragma GCC unroll 8
+    for (size_t m = 0; m < M; ++m) p[m] = all(weights[m][j]);
+#pragma GCC unroll 8
     for (size_t c = 0; c < C; ++c) {
-      const Vec value = in_register(get(v + j * stride + c * lanes));
-      if (M == 1) __builtin_prefetch(next + j * stride + c * lanes, 0, 2);
-#pragma GCC unroll 3
+      const Vec value = in_register(get(v + j * d + c * lanes));
+      if (ask) __builtin_prefetch(next + j * d + c * lanes, 0, 2);
+#pragma GCC unroll 8
       for (size_t m = 0; m < M; ++m) s[m][c] = fma(p[m], value, s[m][c]);
     }
   }
-#pragma GCC unroll 4
+#pragma GCC unroll 8
   for (size_t m = 0; m < M; ++m) {
     for (size_t j = common; j < queries[m]->seen; ++j)
-#pragma GCC unroll 4
+#pragma GCC unroll 8
       for (size_t c = 0; c < C; ++c)
-        s[m][c] = fma(all(queries[m]->score[j]), get(v + j * stride + c * lanes), s[m][c]);
-#pragma GCC unroll 4
+        s[m][c] = fma(all(weights[m][j]), get(v + j * d + c * lanes), s[m][c]);
+#pragma GCC unroll 8
     for (size_t c = 0; c < C; ++c) store(sum[m] + c * lanes, s[m][c]);
   }
 }
 
-// Adds p v of the block to the member `part` of each query.
-template <class T, size_t M>
-void mix_block(Query* const (&queries)[M], const Rows<T>& value, size_t stride, size_t d,
-               float (Query::*part)[max_dim]) {
+// Adds p v of the block to `part` of each query's sums.
+template <class T, bool ask, size_t M>
+void mix_block(Query* const (&queries)[M], const Rows<T>& value, size_t d,
+               float (AttendSums::*part)[most_head_dim]) {
   const T *v = value.block, *next = value.next;
+  const float* weights[M];
   float* sum[M];
   size_t i = 0;
+  for (size_t m = 0; m < M; ++m) weights[m] = queries[m]->score;
   const auto at = [&] {
-    for (size_t m = 0; m < M; ++m) sum[m] = queries[m]->*part + i;
+    for (size_t m = 0; m < M; ++m) sum[m] = queries[m]->sums->*part + i;
   };
   const auto whole = [](const T* p) { return load(p); };
-  for (; i + 4 * lanes <= d; i += 4 * lanes)
-    at(), mix_columns<M, 4>(queries, v + i, next + i, stride, sum, whole);
-  for (; i + lanes <= d; i += lanes)
-    at(), mix_columns<M, 1>(queries, v + i, next + i, stride, sum, whole);
-  const size_t tail = d - i;
-  const auto some = [=](const T* p) { return load_some(p, tail); };
-  if (tail) at(), mix_columns<M, 1>(queries, v + i, next + i, stride, sum, some);
+  if constexpr (scaled<T>) {  // the weights of a run are p times its scales
+    alignas(64) float products[M][key_block];
+    for (; i < d; i += scale_run) {
+      for (size_t m = 0; m < M; ++m) {
+        weights[m] = products[m];
+        for (size_t j = 0; j < queries[m]->seen; j += lanes)
+          store(products[m] + j, load(queries[m]->score + j) * load(scales(v, d, i) + j));
+      }
+      at(),
+          mix_columns<ask, M, scale_run / lanes>(queries, weights, v + i, next + i, d, sum, whole);
+    }
+  } else {
+    for (; i + 4 * lanes <= d; i += 4 * lanes)
+      at(), mix_columns<ask, M, 4>(queries, weights, v + i, next + i, d, sum, whole);
+    for (; i + lanes <= d; i += lanes)
+      at(), mix_columns<ask, M, 1>(queries, weights, v + i, next + i, d, sum, whole);
+    const size_t tail = d - i;
+    const auto some = [=](const T* p) { return load_some(p, tail); };
+    if (tail) at(), mix_columns<ask, M, 1>(queries, weights, v + i, next + i, d, sum, some);
+  }
 }
 
-void start(const AttendArgs& a, size_t i, Query& query) {
-  query.largest = -__builtin_inff(), query.total = 0;
+void begin(const AttendArgs& a, AttendSums& sums) {
+  sums.largest = -__builtin_inff(), sums.total = 0;
+  for (size_t l = 0; l < size_t(a.head_dim); l += lanes)
+    store(sums.plain + l, zero()), store(sums.ghost + l, zero());
+}
+
+void start(const AttendArgs& a, size_t i, AttendSums& sums, Query& query) {
+  begin(a, sums);
+  query.sums = &sums;
   query.q = a.q[i];
-  for (size_t l = 0; l < max_dim; ++l) query.plain[l] = query.ghost[l] = 0;
   if (!a.gq) return;
   for (size_t l = 0; l < size_t(a.head_dim); ++l) query.loud[l] = a.eta * a.eta * a.gq[i][l];
 }
 
-void finish(const AttendArgs& a, size_t i, const Query& query) {
-  const float inverse = a.counts[i] > 0 ? 1.0f / query.total : 0.0f;
-  for (size_t l = 0; l < size_t(a.head_dim); ++l) a.plain[i][l] = query.plain[l] * inverse;
+// Takes in what the next chunk came to.
+void join(const AttendArgs& a, const AttendSums& chunk, AttendSums& all_sums) {
+  const float largest = all_sums.largest > chunk.largest ? all_sums.largest : chunk.largest;
+  const Vec keep = weight_of(all(all_sums.largest - largest)),
+            take = weight_of(all(chunk.largest - largest));
+  all_sums.largest = largest;
+  all_sums.total = all_sums.total * keep[0] + chunk.total * take[0];
+  const auto add = [&](float* sum, const float* more) {
+    for (size_t l = 0; l < size_t(a.head_dim); l += lanes)
+      store(sum + l, fma(load(more + l), take, load(sum + l) * keep));
+  };
+  add(all_sums.plain, chunk.plain);
+  if (a.ghost) add(all_sums.ghost, chunk.ghost);
+}
+
+void finish(const AttendArgs& a, size_t i, const AttendSums& sums) {
+  const float inverse = a.counts[i] > 0 ? 1.0f / sums.total : 0.0f;
+  for (size_t l = 0; l < size_t(a.head_dim); ++l) a.plain[i][l] = sums.plain[l] * inverse;
   if (!a.ghost) return;
   for (size_t l = 0; l < size_t(a.head_dim); ++l)
-    a.ghost[i][l] = (query.plain[l] + a.eta * query.ghost[l]) * inverse;
+    a.ghost[i][l] = (sums.plain[l] + a.eta * sums.ghost[l]) * inverse;
 }
 
 // Block b of the keys for the n queries of a group that see any of it; `last`: no one sees more.
 template <class T>
 void take_block(const AttendArgs& a, size_t b, bool last, Query* const* queries, size_t n) {
   const size_t d = size_t(a.head_dim);
-  const Rows<T> k(a.k, b, last), v(a.v, b, last), gk(a.gk, b, last), gv(a.gv, b, last);
-  by_threes(queries, n, [&](const auto& three) { score_block<T>(a, k, gk, three); });
+  const Rows<T> k(a.k, b, last), v(a.v, b, last), gk(a.gk, b, last);
+  by_groups(queries, n,
+            [&](const auto& group, auto asks) { score_block<T, asks()>(a, k, gk, group); });
   for (size_t i = 0; i < n; ++i) normalise(*queries[i], a.scale);
-  by_threes(queries, n, [&](const auto& three) {
-    mix_block<T>(three, v, a.stride, d, &Query::plain);
-    if (a.gv) mix_block<T>(three, gv, a.stride, d, &Query::ghost);
+  by_groups(queries, n, [&](const auto& group, auto asks) {
+    mix_block<T, asks()>(group, v, d, &AttendSums::plain);
+    if (!a.gv) return;
+    with_numbers(a.ghost_type, [&]<class G>(const G*) {
+      mix_block<G, asks()>(group, Rows<G>(a.gv, b, last), d, &AttendSums::ghost);
+    });
   });
 }
 
-// Queries [i, i + n), n <= group_queries.
-void attend_group(const AttendArgs& a, size_t i, size_t n) {
+inline size_t keys_of(const AttendArgs& a, size_t i) {
+  return a.counts[i] > 0 ? size_t(a.counts[i]) : 0;
+}
+// Of queries [i, i + n).
+inline size_t most_keys(const AttendArgs& a, size_t i, size_t n) {
+  size_t most = 0;
+  for (size_t m = 0; m < n; ++m) most = most < keys_of(a, i + m) ? keys_of(a, i + m) : most;
+  return most;
+}
+
+// Queries [i, i + n), n <= group_queries, over one chunk.
+void sum_chunk(const AttendArgs& a, size_t chunk, size_t i, size_t n, AttendSums* sums) {
   Query queries[group_queries];
   Query* seeing[group_queries];
-  for (size_t m = 0; m < n; ++m) start(a, i + m, queries[m]);
-  for (size_t b = 0;; ++b) {
-    const size_t begin = b * key_block;
+  for (size_t m = 0; m < n; ++m) start(a, i + m, sums[m], queries[m]);
+  const size_t end = lesser((chunk + 1) * key_chunk, most_keys(a, i, n));
+  for (size_t at = chunk * key_chunk; at < end; at += key_block) {
     size_t active = 0;
-    bool last = true;
     for (size_t m = 0; m < n; ++m) {
-      const size_t count = a.counts[i + m] > 0 ? size_t(a.counts[i + m]) : 0;
-      if (count <= begin) continue;
-      queries[m].seen = lesser(key_block, count - begin);
-      last = last && count - begin <= key_block;
+      if (keys_of(a, i + m) <= at) continue;
+      queries[m].seen = lesser(key_block, keys_of(a, i + m) - at);
       seeing[active++] = &queries[m];
     }
-    if (active == 0) break;
-    if (a.type == WeightType::f32) take_block<float>(a, b, last, seeing, active);
-    if (a.type == WeightType::f16) take_block<Half>(a, b, last, seeing, active);
-    if (a.type == WeightType::bf16) take_block<Brain>(a, b, last, seeing, active);
+    with_numbers(a.type, [&]<class T>(const T*) {
+      take_block<T>(a, at / key_block, at + key_block >= end, seeing, active);
+    });
   }
-  for (size_t m = 0; m < n; ++m) finish(a, i + m, queries[m]);
+}
+
+void attend_chunk(const AttendArgs& a, size_t chunk, AttendSums* sums) noexcept {
+  for (size_t i = 0; i < size_t(a.queries); i += group_queries)
+    sum_chunk(a, chunk, i, lesser(group_queries, size_t(a.queries) - i), sums + i);
+}
+
+void attend_join(const AttendArgs& a, const AttendSums* sums) noexcept {
+  for (size_t i = 0; i < size_t(a.queries); ++i) {
+    AttendSums all_sums;
+    begin(a, all_sums);
+    for (size_t chunk = 0; chunk * key_chunk < keys_of(a, i); ++chunk)
+      join(a, sums[chunk * size_t(a.queries) + i], all_sums);
+    finish(a, i, all_sums);
+  }
 }
 
 void attend(const AttendArgs& a) noexcept {
-  for (size_t i = 0; i < size_t(a.queries); i += group_queries)
-    attend_group(a, i, lesser(group_queries, size_t(a.queries) - i));
+  AttendSums part[group_queries], all_sums[group_queries];
+  for (size_t i = 0; i < size_t(a.queries); i += group_queries) {
+    const size_t n = lesser(group_queries, size_t(a.queries) - i);
+    for (size_t m = 0; m < n; ++m) begin(a, all_sums[m]);
+    for (size_t chunk = 0; chunk * key_chunk < most_keys(a, i, n); ++chunk) {
+      sum_chunk(a, chunk, i, n, part);
+      for (size_t m = 0; m < n; ++m)
+        if (chunk * key_chunk < keys_of(a, i + m)) join(a, part[m], all_sums[m]);
+    }
+    for (size_t m = 0; m < n; ++m) finish(a, i + m, all_sums[m]);
+  }
+}
+
+// Rows [0, n) of x as the columns of a block, and zeros as far as vectors of them are read.
+inline void turn(const float* x, size_t n, size_t d, float* block) {
+  for (size_t r = 0; r < n; ++r)
+    for (size_t l = 0; l < d; ++l) block[l * key_block + r] = x[r * d + l];
+  for (size_t r = n; r % lanes > 0; ++r)
+    for (size_t l = 0; l < d; ++l) block[l * key_block + r] = 0;
 }
 
 void attend_heads(const float* q, size_t n, const float* k, const float* v, size_t m, size_t d,
                   float* out) noexcept {
-  const float* queries[group_queries];
-  float* plain[group_queries];
-  int counts[group_queries];
-  const void *keys[most_heads / key_block], *values[most_heads / key_block];
-  for (size_t b = 0; b * key_block < m; ++b)
-    keys[b] = k + b * key_block * d, values[b] = v + b * key_block * d;
+  alignas(64) float turned[most_head_dim * key_block];
+  const void *key = turned, *value = v;
+  size_t held = m;  // the first of the keys in `turned`
   AttendArgs a;
-  a.head_dim = int(d), a.k = keys, a.v = values, a.stride = d;
+  a.head_dim = int(d), a.k = &key, a.v = &value;
   a.scale = 1.0f / __builtin_sqrtf(float(d));
-  a.q = queries, a.plain = plain, a.counts = counts;
+  const int count = int(m);
   for (size_t i = 0; i < n; i += group_queries) {
-    a.queries = int(lesser(group_queries, n - i));
-    for (size_t l = 0; l < size_t(a.queries); ++l) {
-      queries[l] = q + (i + l) * d, plain[l] = out + (i + l) * d, counts[l] = int(m);
+    const size_t group = lesser(group_queries, n - i);
+    AttendSums sums[group_queries];
+    Query queries[group_queries];
+    Query* all_queries[group_queries];
+    for (size_t l = 0; l < group; ++l) {
+      const float* row = q + (i + l) * d;
+      a.q = &row;
+      start(a, 0, sums[l], queries[l]);
+      all_queries[l] = &queries[l];
     }
-    attend(a);
+    for (size_t at = 0; at < m; at += key_block) {
+      const size_t seen = lesser(key_block, m - at);
+      if (held != at) turn(k + at * d, seen, d, turned);
+      held = at, value = v + at * d;
+      for (size_t l = 0; l < group; ++l) queries[l].seen = seen;
+      take_block<float>(a, 0, true, all_queries, group);
+    }
+    a.counts = &count;
+    for (size_t l = 0; l < group; ++l) {
+      float* row = out + (i + l) * d;
+      a.plain = &row;
+      finish(a, 0, sums[l]);
+    }
   }
+}
+
+template <class T>
+inline float remember_as(const float* x, size_t d, BlockOf of, size_t at, T* block) {
+  if (of == BlockOf::values) return narrow_to(x, d, block + at * d);
+  T row[most_head_dim];
+  const float top = narrow_to(x, d, row);
+  for (size_t i = 0; i < d; ++i) block[i * key_block + at] = row[i];
+  return top;
+}
+
+inline float remember_scaled(const float* x, size_t d, BlockOf of, size_t at, int8_t* block) {
+  float top = 0;
+  for (size_t i = 0; i < d; i += scale_run) {
+    Int8Block run;
+    quantise_32(x + i, run);
+    for (size_t l = 0; l < scale_run; ++l)
+      block[of == BlockOf::values ? at * d + i + l : (i + l) * key_block + at] = run.q[l];
+    store_some(reinterpret_cast<Half*>(block + scales_at(d, i)) + at, 1, all(run.scale));
+    top = run.scale > top ? run.scale : top;
+  }
+  return top * 127.0f;
+}
+
+float remember(const float* x, size_t d, CacheType type, BlockOf of, size_t at,
+               void* block) noexcept {
+  if (type == CacheType::f32) return remember_as(x, d, of, at, static_cast<float*>(block));
+  if (type == CacheType::f16) return remember_as(x, d, of, at, static_cast<Half*>(block));
+  if (type == CacheType::bf16) return remember_as(x, d, of, at, static_cast<Brain*>(block));
+  return remember_scaled(x, d, of, at, static_cast<int8_t*>(block));
 }
 
 }  // namespace

@@ -12,6 +12,8 @@ using Vec = __m256;
 constexpr size_t lanes = 8;
 // Registers: 3 x 4 sums, 3 rows and one weight of 16.
 constexpr size_t block_outputs = 4;
+// Attention: 3 x 4 sums, what they meet, and 3 queries' numbers, of 16 registers.
+constexpr size_t score_queries = 3;
 
 inline Vec all(float x) { return _mm256_set1_ps(x); }
 inline Vec zero() { return _mm256_setzero_ps(); }

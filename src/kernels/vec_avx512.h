@@ -13,6 +13,8 @@ using Vec = __m512;
 constexpr size_t lanes = 16;
 // Registers: 3 x 8 sums, 3 rows and one weight of 32.
 constexpr size_t block_outputs = 8;
+// Attention: 7 x 4 sums, what they meet, and a query's number.
+constexpr size_t score_queries = 7;
 
 inline Vec all(float x) { return _mm512_set1_ps(x); }
 inline Vec zero() { return _mm512_setzero_ps(); }

@@ -16,6 +16,8 @@ struct Vec {
 constexpr size_t lanes = 8;
 // Registers: 3 x 4 sums, 3 rows and one weight, two each: all 32.
 constexpr size_t block_outputs = 4;
+// Attention: 3 x 4 pairs of registers of sums, what they meet, and a query's number.
+constexpr size_t score_queries = 3;
 
 inline Vec operator+(Vec a, Vec b) { return {a.low + b.low, a.high + b.high}; }
 inline Vec operator-(Vec a, Vec b) { return {a.low - b.low, a.high - b.high}; }

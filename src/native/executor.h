@@ -195,7 +195,6 @@ class Executor : public Verbs<Executor> {
   Part part_of(const Step& step, std::span<const int> rows) const;
   void remember(Site site, const Haunted<Tensor>& a, const Step& step);
   void remember(Site site, const Tensor& x, const Span& span, CachePart part);
-  void forget(Site site, const Tensor& like, const Span& span, CachePart part);
 
   const Config& c_;
   const Kernels& k_;

@@ -2,6 +2,7 @@
 #include <cmath>
 #include <cstring>
 #include <limits>
+#include <memory>
 #include <numeric>
 
 #include "base/error.h"
@@ -46,11 +47,21 @@ void by_spans(Threads& threads, const Step& step, size_t grain, const F& fn) {
   });
 }
 
-// The queries of one piece: `group` heads of each of its rows read the same key/value head.
-struct Queries {
+// Where the blocks of a part of one head lie, for the first `rows` rows.
+std::vector<const void*> blocks(const Sequence& s, Site site, CachePart part, int head, int rows) {
+  std::vector<const void*> all;
+  for (int r = 0; r < rows; r += page_rows)
+    all.push_back(s.block(site.pass, site.layer, part, head, r));
+  return all;
+}
+
+// A piece as the kernel takes it: `group` heads of each of its rows read the same key/value head.
+struct Call {
   std::vector<int> counts;
   std::vector<const float*> q, ghost_q;
   std::vector<float*> plain, ghost;
+  std::vector<const void*> k, v, ghost_k, ghost_v;
+  AttendArgs rest;  // what is no pointer
 
   void add(int count, size_t from, size_t to, const Haunted<Tensor>& a, Halves<Tensor>& out) {
     counts.push_back(count);
@@ -60,14 +71,44 @@ struct Queries {
     ghost_q.push_back(a.ghost.q.data() + from);
     ghost.push_back(out.ghost.data() + to);
   }
+  AttendArgs args() const {
+    const auto or_null = [](const auto& all) { return all.empty() ? nullptr : all.data(); };
+    AttendArgs a = rest;
+    a.queries = int(counts.size());
+    a.counts = counts.data();
+    a.q = q.data(), a.k = k.data(), a.v = v.data(), a.plain = plain.data();
+    a.gk = or_null(ghost_k), a.gv = or_null(ghost_v), a.ghost = or_null(ghost);
+    a.gq = a.gk ? ghost_q.data() : nullptr;
+    return a;
+  }
+  size_t chunks() const { return (size_t(counts.back()) + key_chunk - 1) / key_chunk; }
 };
 
-// Where the blocks of a part of one head lie, for the first `rows` rows.
-std::vector<const void*> blocks(const Sequence& s, Site site, CachePart part, int head, int rows) {
-  std::vector<const void*> all;
-  for (int r = 0; r < rows; r += page_rows)
-    all.push_back(s.row(site.pass, site.layer, part, head, r));
-  return all;
+// Whether threads that take whole pieces would wait for each other for a third of the time or more.
+bool uneven(size_t pieces, size_t threads) {
+  const size_t turns = (pieces + threads - 1) / threads;
+  return 2 * turns * threads >= 3 * pieces;
+}
+
+// A long context of few heads: by chunks of its keys, so that every thread has some.
+void attend_by_chunks(const Kernels& kernels, Threads& threads, const std::vector<Call>& calls) {
+  std::vector<std::pair<size_t, size_t>> jobs;      // call, chunk
+  std::vector<std::unique_ptr<AttendSums[]>> sums;  // [call][chunks][queries]
+  for (const Call& call : calls) {
+    for (size_t chunk = 0; chunk < call.chunks(); ++chunk) jobs.push_back({sums.size(), chunk});
+    sums.emplace_back(new AttendSums[call.chunks() * call.counts.size()]);
+  }
+  threads.parallel_for(jobs.size(), 1, [&](size_t begin, size_t end) {
+    for (size_t j = begin; j < end; ++j) {
+      const auto [call, chunk] = jobs[j];
+      kernels.attend_chunk(calls[call].args(), chunk,
+                           &sums[call][chunk * calls[call].counts.size()]);
+    }
+  });
+  threads.parallel_for(calls.size(), 1, [&](size_t begin, size_t end) {
+    for (size_t call = begin; call < end; ++call)
+      kernels.attend_join(calls[call].args(), sums[call].get());
+  });
 }
 
 // Of a row's heads; one that is no number is infinitely long.
@@ -81,8 +122,13 @@ float longest(const Tensor& x, int row) {
   return most;
 }
 
-// A key or value that the cache's type cannot hold would be an infinity from here on.
-constexpr float largest_f16 = 65504;
+// A key or value, or the scale of some, that f16 cannot hold would be an infinity from here on.
+float most_held(CacheType type) {
+  constexpr float f16 = 65504;
+  return type == CacheType::f16    ? f16
+         : type == CacheType::q8_0 ? 127 * f16
+                                   : std::numeric_limits<float>::infinity();
+}
 
 }  // namespace
 
@@ -165,10 +211,12 @@ Tensor Executor::mix(const Mixer<Weight>& m, const Tensor& x, const Seen<Tensor>
   if (!seen || observer_) return Verbs::mix(m, x, seen, quiet, step);
   stop_unless(go_on_);
   Tensor out(x.rows, x.heads, x.width);
-  if (quiet && std::ranges::count(*quiet, false) == 0) return out;
   const size_t heads = size_t(x.heads), width = size_t(x.width);
   by_spans(threads_, step, 4, [&](int span, int first, int all_rows) {
-    if (quiet && (*quiet)[size_t(span)]) return;
+    if (quiet && (*quiet)[size_t(span)]) {  // nobody reads it, but the cache is kept on disks
+      std::memset(out.row(first), 0, size_t(all_rows) * x.row_size() * sizeof(float));
+      return;
+    }
     std::vector<float> one(4 * x.row_size()), other(one.size());
     for (int row = first; row < first + all_rows; row += 4) {
       const size_t n = size_t(std::min(4, first + all_rows - row)) * heads;
@@ -213,28 +261,22 @@ Tensor Executor::attend_own_heads(const Tensor& q, const Tensor& k, const Tensor
 // way later rows will.
 void Executor::remember(Site site, const Tensor& x, const Span& span, CachePart part) {
   const Sequence& sequence = sequence_of(span);
-  const WeightType type = sequence.cache_type();
+  const CacheType type = sequence.shape().types.of(part);
   const size_t d = size_t(x.width);
   float top = 0;
-  for (int r = 0; r < span.rows; ++r)
-    for (int head = 0; head < x.heads; ++head)
-      top =
-          std::max(top, k_.narrow(x.row(span.first_row + r) + size_t(head) * d, d, type,
-                                  sequence.row(site.pass, site.layer, part, head, span.start + r)));
-  if (type != WeightType::f16 || top <= largest_f16) return;
+  for (int r = span.start; r < span.start + span.rows; ++r)
+    for (int head = 0; head < x.heads; ++head) {
+      const float* row = x.row(span.first_row + r - span.start) + size_t(head) * d;
+      top = std::max(top, k_.remember(row, d, type, block_of(part), size_t(r % page_rows),
+                                      sequence.block(site.pass, site.layer, part, head, r)));
+    }
+  const float most = most_held(type);
+  if (top <= most) return;
   failures_.resize(sequences_.size());
   failures_[size_t(span.sequence)] =
-      Error("cache", "keys and values in f16",
-            "at most 65504 (--cache-type bf16 or f32 holds more)", std::to_string(top));
-}
-
-// What nobody reads is not left to chance: pages are kept on disks too.
-void Executor::forget(Site site, const Tensor& like, const Span& span, CachePart part) {
-  const Sequence& sequence = sequence_of(span);
-  const size_t bytes = size_t(like.width) * size_of(sequence.cache_type());
-  for (int r = span.start; r < span.start + span.rows; ++r)
-    for (int head = 0; head < like.heads; ++head)
-      std::memset(sequence.row(site.pass, site.layer, part, head, r), 0, bytes);
+      Error("cache", std::string("keys and values in ") + name_of(type),
+            "at most " + std::to_string(int(most)) + " (--cache-type bf16 or f32 holds more)",
+            std::to_string(top));
 }
 
 void Executor::remember(Site site, const Haunted<Tensor>& a, const Step& step) {
@@ -242,10 +284,7 @@ void Executor::remember(Site site, const Haunted<Tensor>& a, const Step& step) {
     remember(site, a.plain.k, span, CachePart::k);
     remember(site, a.plain.v, span, CachePart::v);
     if (!a.has_ghost) continue;
-    if (observer_ || !sequence_of(span).anchor(site.layer).quiet())
-      remember(site, a.ghost.k, span, CachePart::ghost_k);
-    else
-      forget(site, a.ghost.k, span, CachePart::ghost_k);
+    remember(site, a.ghost.k, span, CachePart::ghost_k);
     remember(site, a.ghost.v, span, CachePart::ghost_v);
   }
 }
@@ -260,45 +299,38 @@ Halves<Tensor> Executor::attend(Site site, const Haunted<Tensor>& a, const Step&
   Halves<Tensor> out{Tensor(int(rows.size()), q.heads, d), {}};
   if (a.has_ghost) out.ghost = Tensor(out.plain.rows, q.heads, d);
   const std::vector<Piece> pieces = cut(step, rows, c_);
+  const auto call_of = [&](const Piece& piece) {
+    const Span& span = step.spans[size_t(piece.span)];
+    const Sequence& sequence = sequence_of(span);
+    Call call;
+    for (int i = piece.first; i < piece.first + piece.rows; ++i)
+      for (int h = piece.kv_head * group; h < (piece.kv_head + 1) * group; ++h)
+        call.add(span.start + rows[size_t(i)] - span.first_row + 1,
+                 size_t(rows[size_t(i)]) * q.row_size() + size_t(h) * size_t(d),
+                 size_t(i) * q.row_size() + size_t(h) * size_t(d), a, out);
+    const auto in = [&](CachePart part) {
+      return blocks(sequence, site, part, piece.kv_head, call.counts.back());
+    };
+    call.k = in(CachePart::k), call.v = in(CachePart::v);
+    if (a.has_ghost) call.ghost_v = in(CachePart::ghost_v);
+    if (a.has_ghost && !sequence.anchor(site.layer).quiet()) call.ghost_k = in(CachePart::ghost_k);
+    call.rest.head_dim = d;
+    call.rest.type = sequence.shape().types.all;
+    call.rest.ghost_type = sequence.shape().types.ghost_v;
+    call.rest.scale = float(1 / std::sqrt(double(d)));
+    call.rest.eta = eta;
+    return call;
+  };
+  const bool long_context = std::ranges::any_of(
+      step.spans, [](const Span& span) { return size_t(span.start + span.rows) > key_chunk; });
+  if (long_context && uneven(pieces.size(), size_t(threads_.count()))) {
+    std::vector<Call> calls;
+    for (const Piece& piece : pieces) calls.push_back(call_of(piece));
+    attend_by_chunks(k_, threads_, calls);
+    return out;
+  }
   threads_.parallel_for(pieces.size(), 1, [&](size_t begin, size_t end) {
-    for (size_t p = begin; p < end; ++p) {
-      const Piece& piece = pieces[p];
-      const Span& span = step.spans[size_t(piece.span)];
-      const Sequence& sequence = sequence_of(span);
-      const auto count = [&](int i) {  // of the keys that the i-th row sees
-        return span.start + rows[size_t(i)] - span.first_row + 1;
-      };
-      const int keys = count(piece.first + piece.rows - 1);
-      const bool loud = a.has_ghost && !sequence.anchor(site.layer).quiet();
-      const auto in = [&](CachePart p) { return blocks(sequence, site, p, piece.kv_head, keys); };
-      const std::vector<const void*> k = in(CachePart::k), v = in(CachePart::v),
-                                     ghost_k = loud ? in(CachePart::ghost_k) : k,
-                                     ghost_v = a.has_ghost ? in(CachePart::ghost_v) : v;
-      Queries queries;
-      for (int i = piece.first; i < piece.first + piece.rows; ++i)
-        for (int h = piece.kv_head * group; h < (piece.kv_head + 1) * group; ++h)
-          queries.add(count(i), size_t(rows[size_t(i)]) * q.row_size() + size_t(h) * size_t(d),
-                      size_t(i) * q.row_size() + size_t(h) * size_t(d), a, out);
-      AttendArgs args;
-      args.type = sequence.cache_type();
-      args.queries = int(queries.counts.size());
-      args.head_dim = d;
-      args.counts = queries.counts.data();
-      args.q = queries.q.data();
-      args.k = k.data();
-      args.v = v.data();
-      args.stride = size_t(d);
-      args.scale = float(1 / std::sqrt(double(d)));
-      args.plain = queries.plain.data();
-      if (a.has_ghost) {
-        args.gq = loud ? queries.ghost_q.data() : nullptr;
-        args.gk = loud ? ghost_k.data() : nullptr;
-        args.gv = ghost_v.data();
-        args.eta = eta;
-        args.ghost = queries.ghost.data();
-      }
-      k_.attend(args);
-    }
+    for (size_t p = begin; p < end; ++p) k_.attend(call_of(pieces[p]).args());
   });
   return out;
 }

@@ -36,9 +36,13 @@ void attend_floats(const Kernels& kernels, const TileHead& h, float scale) {
   std::vector<const float*> q;
   std::vector<float*> plain;
   std::vector<const void*> k, v;
+  const size_t block = key_block * h.d;  // numbers
+  std::vector<float> keys((h.tokens + key_block - 1) / key_block * block);
   for (size_t r = 0; r < h.tokens; ++r) {
     q.push_back(h.q + r * h.stride), plain.push_back(h.out + r * h.stride);
-    if (r % key_block == 0) k.push_back(&h.k[r * h.d]), v.push_back(&h.v[r * h.d]);
+    float* to = &keys[r / key_block * block];
+    if (r % key_block == 0) k.push_back(to), v.push_back(&h.v[r * h.d]);
+    kernels.remember(&h.k[r * h.d], h.d, CacheType::f32, BlockOf::keys, r % key_block, to);
   }
   AttendArgs args;
   args.queries = int(h.tokens);
@@ -47,7 +51,6 @@ void attend_floats(const Kernels& kernels, const TileHead& h, float scale) {
   args.q = q.data();
   args.k = k.data();
   args.v = v.data();
-  args.stride = h.d;
   args.scale = scale;
   args.plain = plain.data();
   kernels.attend(args);

@@ -1,5 +1,8 @@
 #include "native/network.h"
 
+#include <algorithm>
+#include <cmath>
+
 #include "base/json.h"
 #include "model/generation.h"
 
@@ -21,6 +24,46 @@ Network Network::open(const Path& path, const std::vector<std::string>& settings
   }
   network.weights = load_weights(network.files, wanted);
   return network;
+}
+
+namespace {
+
+// Of numbers near 1, at most.
+double rounding(CacheType type) {
+  switch (type) {
+    case CacheType::f16:
+      return 0x1p-11;
+    case CacheType::bf16:
+      return 0x1p-8;
+    case CacheType::q8_0:
+      return 0.5 / 127;
+    case CacheType::f32:
+      break;
+  }
+  return 0x1p-24;
+}
+
+}  // namespace
+
+// A ghost is at most |W_o| |W_v| times the longest value that its mixer looks at (Executor's
+// keep_anchors), so eta y, rounded to 8 bits, is off by eta |W_o| |W_v| rounding(q8_0) of that
+// value, which the cache itself has off by rounding(all) of it.
+CacheTypes Network::cache_types(std::optional<CacheType> wanted) const {
+  constexpr double much_less = 1.0 / 16;
+  const bool f32 = weights.layers.front().mlp.up.weight.packed.format == Format::f32;
+  const CacheType all = wanted.value_or(f32 ? CacheType::f32 : CacheType::f16);
+  const PhantomConfig& phantom = config.phantom;
+  if (!phantom.on || phantom.anchor == AnchorOf::learned ||
+      size_t(config.head_dim) % scale_run != 0)
+    return all;
+  double most = 0;
+  for (const auto& layer : weights.layers) {
+    const PhantomWeights<Weight>& w = layer.attention.phantom;
+    const double eta = w.eta ? double(w.eta.vector.data()[0]) : phantom.eta;
+    most = std::max(most, std::abs(eta) * w.mix_v.o.weight.norm * w.mix_v.v.weight.norm);
+  }
+  const bool few_bits = most * rounding(CacheType::q8_0) <= much_less * rounding(all);
+  return {all, few_bits ? CacheType::q8_0 : all};
 }
 
 }  // namespace revenant

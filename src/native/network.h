@@ -1,6 +1,7 @@
 // A model's files, opened for the native executor.
 #pragma once
 
+#include "native/pages.h"
 #include "native/weights.h"
 
 namespace revenant {
@@ -12,12 +13,10 @@ struct Network {
   std::vector<std::string> warnings;  // what a careful reader of the files would want to know
   ModelFiles files;
 
-  // What keys and values are cached in unless someone says otherwise: f16 under 16-bit and
-  // quantised weights, f32 under f32 weights.
-  WeightType cache_type() const {
-    return weights.layers.front().mlp.up.weight.packed.format == Format::f32 ? WeightType::f32
-                                                                             : WeightType::f16;
-  }
+  // What keys and values are cached in: `wanted`, else f16 under 16-bit and quantised weights, f32
+  // under f32 weights. Ghosts of values take 8 bits where that cannot be told from the rounding of
+  // what they are made of, the anchor's values (docs/phantom.md).
+  CacheTypes cache_types(std::optional<CacheType> wanted = {}) const;
 
   // A directory or a GGUF file. `settings` are "key=value" over config.json; `wanted` is
   // load_weights'. Throws Error.

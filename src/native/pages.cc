@@ -4,19 +4,58 @@
 #include <cstring>
 #include <new>
 
+#include "base/dtype.h"
 #include "base/error.h"
 
 namespace revenant {
 
-PageShape::PageShape(const Config& c, WeightType type)
-    : type(type),
+const char* name_of(CacheType type) {
+  constexpr const char* names[] = {"f32", "f16", "bf16", "q8_0"};
+  return names[size_t(type)];
+}
+
+PageShape::PageShape(const Config& c, CacheTypes types)
+    : types(types),
       layers(size_t(c.layers)),
       parts(c.phantom.on ? 4 : 2),
       heads(size_t(c.kv_heads)),
-      row_bytes(size_t(c.head_dim) * size_of(type)) {}
+      head_dim(size_t(c.head_dim)) {
+  if (types.all == CacheType::q8_0 && head_dim % scale_run != 0)
+    throw Error("cache", "q8_0", "heads of a multiple of 32 numbers", std::to_string(head_dim));
+}
 
-size_t cache_row_bytes(const Config& config, WeightType type) {
-  return PageShape(config, type).bytes() / key_block;
+size_t PageShape::layer_bytes() const {
+  size_t bytes = 0;
+  for (size_t part = 0; part < parts; ++part) bytes += heads * bytes_of(CachePart(part));
+  return bytes;
+}
+
+size_t PageShape::at(int layer, CachePart part, int head) const {
+  // Only the last part may differ in size.
+  return size_t(layer) * layer_bytes() + size_t(part) * heads * bytes_of(CachePart::k) +
+         size_t(head) * bytes_of(part);
+}
+
+float PageShape::number(const std::byte* block, CachePart part, int row, int i) const {
+  const size_t at = block_of(part) == BlockOf::keys ? size_t(i) * key_block + size_t(row)
+                                                    : size_t(row) * head_dim + size_t(i);
+  const auto half = [](const std::byte* numbers, size_t n) {
+    uint16_t bits;
+    std::memcpy(&bits, numbers + 2 * n, sizeof bits);
+    return bits;
+  };
+  switch (types.of(part)) {
+    case CacheType::f32:
+      return reinterpret_cast<const float*>(block)[at];
+    case CacheType::f16:
+      return to_float_f16(half(block, at));
+    case CacheType::bf16:
+      return to_float_bf16(half(block, at));
+    case CacheType::q8_0:
+      break;
+  }
+  const size_t scale = size_t(i) / scale_run * key_block + size_t(row);
+  return float(int8_t(block[at])) * to_float_f16(half(block + key_block * head_dim, scale));
 }
 
 Page::~Page() {
@@ -26,8 +65,8 @@ Page::~Page() {
   pages->held_.fetch_sub(pages->shape_.bytes());
 }
 
-Pages::Pages(const Config& config, WeightType type, size_t limit)
-    : shape_(config, type), limit_(limit) {}
+Pages::Pages(const Config& config, CacheTypes types, size_t limit)
+    : shape_(config, types), limit_(limit) {}
 
 // Counts one page more, if the limit allows it.
 bool Pages::take() noexcept {
@@ -66,11 +105,9 @@ Page Pages::get() {
   throw std::bad_alloc();
 }
 
-Page Pages::copy_of(const Page& from, int rows) {
+Page Pages::copy_of(const Page& from) {
   Page page = get();
-  const size_t block = shape_.block_bytes(), used = size_t(rows) * shape_.row_bytes;
-  for (size_t at = 0; at < shape_.bytes(); at += block)
-    std::memcpy(page.data() + at, from.data() + at, used);
+  std::memcpy(page.data(), from.data(), shape_.bytes());
   return page;
 }
 

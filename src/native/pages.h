@@ -19,22 +19,40 @@ constexpr int page_rows = int(key_block);
 
 enum class CachePart { k, v, ghost_k, ghost_v };  // ghosts with Phantom only
 
-// Bytes of one token's keys and values in all layers, with Phantom their ghosts: of one pass. A
-// prompt that may go on has Config::trol.streams() of them.
-size_t cache_row_bytes(const Config& config, WeightType type);
-
-// A page's bytes are [layer][part][kv_head][64][head_dim] in the type.
-struct PageShape {
-  PageShape(const Config& config, WeightType type);
-  WeightType type;
-  size_t layers, parts, heads, row_bytes;  // row_bytes: of one head of one part
-
-  size_t block_bytes() const { return key_block * row_bytes; }
-  size_t bytes() const { return layers * parts * heads * block_bytes(); }
-  size_t at(int layer, CachePart part, int head) const {
-    return ((size_t(layer) * parts + size_t(part)) * heads + size_t(head)) * block_bytes();
-  }
+// What keys, values and the ghosts of keys are cached as, and what the ghosts of values are, which
+// may need fewer bits.
+struct CacheTypes {
+  CacheTypes(CacheType type) : all(type), ghost_v(type) {}
+  CacheTypes(CacheType type, CacheType ghost_v) : all(type), ghost_v(ghost_v) {}
+  CacheType of(CachePart part) const { return part == CachePart::ghost_v ? ghost_v : all; }
+  CacheType all, ghost_v;
 };
+
+constexpr CacheType cache_types[] = {CacheType::f32, CacheType::f16, CacheType::bf16,
+                                     CacheType::q8_0};
+const char* name_of(CacheType type);
+
+// A page's bytes are [layer][part][kv_head] blocks of the kernels (BlockOf).
+struct PageShape {
+  // Throws Error where the type needs another head_dim.
+  PageShape(const Config& config, CacheTypes types);
+  CacheTypes types;
+  size_t layers, parts, heads, head_dim;
+
+  size_t bytes_of(CachePart part) const { return block_bytes(types.of(part), head_dim); }
+  size_t layer_bytes() const;
+  size_t bytes() const { return layers * layer_bytes(); }
+  // Of one token's keys and values in all layers, with Phantom their ghosts: of one pass. A prompt
+  // that may go on has Config::trol.streams() of them.
+  size_t token_bytes() const { return bytes() / key_block; }
+  size_t at(int layer, CachePart part, int head) const;
+  // Number i of a row of a block.
+  float number(const std::byte* block, CachePart part, int row, int i) const;
+};
+
+inline BlockOf block_of(CachePart part) {
+  return part == CachePart::k || part == CachePart::ghost_k ? BlockOf::keys : BlockOf::values;
+}
 
 class Pages;
 
@@ -74,12 +92,12 @@ class Page {
 // Gives pages while their bytes stay within a limit. Safe from many threads.
 class Pages : public std::enable_shared_from_this<Pages> {
  public:
-  Pages(const Config& config, WeightType type, size_t limit = 0);  // bytes; 0: none
+  Pages(const Config& config, CacheTypes types, size_t limit = 0);  // bytes; 0: none
 
   // Of new pages nothing is initialised. Throws Error where the limit leaves no room, even after
   // all that `make_room` could do.
   Page get();
-  Page copy_of(const Page& page, int rows);  // the first `rows` of it
+  Page copy_of(const Page& page);
   // Asked for as long as there is no room and it returns true, on any thread; one at a time.
   void make_room(std::function<bool()> give_back);
 

@@ -14,7 +14,7 @@ void Sequence::reserve(int pass, int start, int count) {
     if (p == table.size())
       table.push_back(pages_->get());
     else if (table[p].shared())
-      table[p] = pages_->copy_of(table[p], p == first ? start % page_rows : 0);
+      table[p] = p == first && start % page_rows > 0 ? pages_->copy_of(table[p]) : pages_->get();
   }
 }
 

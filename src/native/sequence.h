@@ -36,23 +36,21 @@ struct SharedPage {
 
 class Sequence {
  public:
-  // `type` is what keys and values are rounded to once, before anything reads them.
-  explicit Sequence(const Config& config, WeightType type = WeightType::f32)
-      : Sequence(config, std::make_shared<Pages>(config, type)) {}
+  // `types` are what keys and values are rounded to once, before anything reads them.
+  explicit Sequence(const Config& config, CacheTypes types = CacheType::f32)
+      : Sequence(config, std::make_shared<Pages>(config, types)) {}
   Sequence(const Config& config, std::shared_ptr<Pages> pages)
       : pages_(std::move(pages)), layers_(config.layers), tables_(size_t(config.trol.streams())) {}
 
   int rows = 0;  // in the cache; set by forward, lowered to go back to a prefix
 
-  WeightType cache_type() const { return pages_->shape().type; }
+  const PageShape& shape() const { return pages_->shape(); }
   // Pages for rows [start, start + count) of a pass, which nobody else owns: before they are
   // computed. What throws (no room) has changed no row.
   void reserve(int pass, int start, int count);
-  // One head of a row, [head_dim]; the rows up to the end of its page follow it.
-  std::byte* row(int pass, int layer, CachePart part, int head, int r) const {
-    const PageShape& shape = pages_->shape();
-    return tables_[size_t(pass - 1)][size_t(r / page_rows)].data() + shape.at(layer, part, head) +
-           size_t(r % page_rows) * shape.row_bytes;
+  // The block that row r is in, of one head.
+  std::byte* block(int pass, int layer, CachePart part, int head, int r) const {
+    return tables_[size_t(pass - 1)][size_t(r / page_rows)].data() + shape().at(layer, part, head);
   }
   Anchor& anchor(int layer) const { return (*anchors_)[size_t(layer)]; }
 

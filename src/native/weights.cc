@@ -143,8 +143,10 @@ Weights<Weight> load_weights(const ModelFiles& files, const std::optional<Quanti
       bind<Weight>(files.config(), [&](const TensorSpec& spec) { return loader.get(spec); });
   if (files.config().phantom.on)
     for (auto& layer : weights.layers)
-      for (Mixer<Weight>* mixer : {&layer.attention.phantom.mix_q, &layer.attention.phantom.mix_k})
-        mixer->o.weight.norm = norm_bound(mixer->o.weight.packed);
+      for (Mixer<Weight>* mixer : {&layer.attention.phantom.mix_q, &layer.attention.phantom.mix_k,
+                                   &layer.attention.phantom.mix_v})
+        for (Linear<Weight>* linear : {&mixer->o, &mixer->v})
+          linear->weight.norm = norm_bound(linear->weight.packed);
   return weights;
 }
 

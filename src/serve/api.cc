@@ -51,10 +51,6 @@ uint64_t fresh_seed() {
   return (uint64_t(random()) << 20 ^ random()) & ((uint64_t(1) << 53) - 1);  // exact in JavaScript
 }
 
-const char* type_name(WeightType type) {
-  return type == WeightType::f32 ? "f32" : type == WeightType::f16 ? "f16" : "bf16";
-}
-
 json bias_json(const Sampling& s) {
   json object = json::object();
   for (const auto& [id, more] : s.bias) object[std::to_string(id)] = more;
@@ -253,7 +249,7 @@ void Api::props(const Call&, const Client& client) {
                   {"trol", c.trol.on},
                   {"traverse", name_of(c.trol.traverse)},
                   {"passes", c.trol.passes},
-                  {"cache_type", type_name(model_->cache_type())},
+                  {"cache_type", name_of(model_->cache_types().all)},
                   {"cache_memory", model_->pages()->limit()},
                   {"image_memory", options_.schedule.picture_bytes},
                   {"parallel", options_.schedule.parallel},

@@ -410,9 +410,11 @@ void expect_gradients(const Shape& shape) {
     const torch::Tensor gradient = parameter.grad();
     if (gradient.norm().item<double>() < 1e-6) continue;
     // At random; where that slope would not stand above the rounding noise, along the gradient as
-    // much as at random, which sees less of an error that is orthogonal to it.
-    const torch::Tensor chance = direction / direction.norm();
-    const double reach = 0.1 * (1e-3 + parameter.detach().norm().item<double>());
+    // much as at random, which sees less of an error that is orthogonal to it. Both uphill: they
+    // must not cancel.
+    const bool uphill = (gradient * direction).sum().item<double>() > 0;
+    const torch::Tensor chance = (uphill ? direction : -direction) / direction.norm();
+    const double reach = 0.06 * (1e-3 + parameter.detach().norm().item<double>());
     const bool steep = std::abs((gradient * chance).sum().item<double>()) * reach > 1e-4;
     at_random += steep;
     const torch::Tensor mixed = steep ? chance : chance + gradient / (gradient.norm() + 1e-30);
@@ -437,6 +439,7 @@ void expect_gradients(const Shape& shape) {
     const auto [narrow, narrow_expected] = difference(size / 2);
     const double found = (8 * narrow - wide), expected = (8 * narrow_expected - wide_expected);
     EXPECT_NEAR(found, expected, 0.01 * std::abs(expected)) << name;
+    EXPECT_GT(expected, 0) << name;
     ++checked;
   }
   EXPECT_GE(checked, int(model.parameters.size()) * 9 / 10);

@@ -20,18 +20,18 @@ using Ids = std::vector<int>;
 
 struct Kind {
   const char* name;
-  WeightType type;
+  CacheType type;
   size_t memory = 0;
   int threads = 2;
 };
 
 // phantom-7b: a rotary rule that changes with every length above 32; trol-3.8b: two passes, long
 // and short factors; both: a random model with both mechanisms.
-const Kind kinds[] = {{"phantom-0.5b", WeightType::f32},
-                      {"phantom-7b", WeightType::f16},
-                      {"trol-3.8b", WeightType::f32},
-                      {"trol-3.8b", WeightType::bf16},
-                      {"both", WeightType::f16}};
+const Kind kinds[] = {{"phantom-0.5b", CacheType::f32},
+                      {"phantom-7b", CacheType::f16},
+                      {"trol-3.8b", CacheType::f32},
+                      {"trol-3.8b", CacheType::bf16},
+                      {"both", CacheType::f16}};
 
 Path directory_of(const Kind& kind) {
   if (kind.name != std::string("both"))
@@ -47,7 +47,7 @@ Path directory_of(const Kind& kind) {
 }
 
 const Model& model(const Kind& k) {
-  static std::map<std::tuple<std::string, WeightType, int, size_t>, std::unique_ptr<Model>> open;
+  static std::map<std::tuple<std::string, CacheType, int, size_t>, std::unique_ptr<Model>> open;
   auto& m = open[{k.name, k.type, k.threads, k.memory}];
   if (!m)
     m = std::make_unique<Model>(directory_of(k), ModelOptions{{}, k.threads, k.type, k.memory});
@@ -98,7 +98,7 @@ Generated alone(const Model& m, const Request& asked) {
 }
 
 const std::vector<Generated>& all_alone(const Kind& kind) {
-  static std::map<std::pair<std::string, WeightType>, std::vector<Generated>> made;
+  static std::map<std::pair<std::string, CacheType>, std::vector<Generated>> made;
   auto& all = made[{kind.name, kind.type}];
   const Model& m = model({kind.name, kind.type, 0, 1});
   for (int i = int(all.size()); i < requests; ++i) all.push_back(alone(m, request(m, i)));

@@ -42,7 +42,7 @@ Arrays goldens_of(const Path& directory) {
 }
 
 Arrays traced(const Path& model, const std::vector<std::string>& settings, const Arrays& inputs) {
-  NativeTraced native(std::make_unique<Model>(model, ModelOptions{settings, 2, WeightType::f32}));
+  NativeTraced native(std::make_unique<Model>(model, ModelOptions{settings, 2, CacheType::f32}));
   return trace(native, inputs);
 }
 
@@ -186,7 +186,7 @@ TEST(OneFile, WhatIsNotQuantisedIsTheFilesToo) {
       EXPECT_TRUE(same_bytes(*found[i], *expected[i])) << name << i;
       EXPECT_EQ(expected[i]->brain_inputs, found[i]->brain_inputs) << name << i;
     }
-    EXPECT_EQ(while_read.cache_type(), model.cache_type());
+    EXPECT_EQ(while_read.cache_types().all, model.cache_types().all);
     EXPECT_EQ(logits_of(model), logits_of(while_read));
     EXPECT_NE(logits_of(model), wide);
     EXPECT_LT(distance(logits_of(model), wide), brain ? 0.1 : 0.05) << name;
@@ -224,7 +224,7 @@ TEST(OneFile, AnswersAsItsDirectory) {
   quantize(place.path / "m", place.path / "m.gguf", quantize_type("F32"), {.threads = 2});
   const Model directory(place.path / "m", {.threads = 2}),
       file(place.path / "m.gguf", {.threads = 2});
-  EXPECT_EQ(file.cache_type(), WeightType::f32);
+  EXPECT_EQ(file.cache_types().all, CacheType::f32);
   EXPECT_EQ(file.speech().stop_ids, directory.speech().stop_ids);
   const Image picture = blank_image(56, 56, 99);
   const auto options = [] {

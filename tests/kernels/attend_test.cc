@@ -6,58 +6,51 @@
 namespace revenant {
 namespace {
 
-// Queries over one key/value head, everything in exactly as much memory as it needs.
+// Queries over one key/value head.
 struct Scene {
-  size_t queries, keys, d, stride;
+  size_t queries, keys, d;
   Guarded<float> q, gq, k, v, gk, gv;
   std::vector<int> counts;
   float scale, eta;
 };
 
 Scene make_scene(size_t queries, size_t keys, size_t d, std::vector<int> counts) {
-  const size_t stride = d + d % 32, size = (keys - 1) * stride + d;
   return {queries,
           keys,
           d,
-          stride,
           normals(queries * d, 1),
           normals(queries * d, 2),
-          normals(size, 3),
-          normals(size, 4),
-          normals(size, 5),
-          normals(size, 6),
+          normals(keys * d, 3),
+          normals(keys * d, 4),
+          normals(keys * d, 5),
+          normals(keys * d, 6),
           std::move(counts),
           1 / std::sqrt(float(d)),
           0.7f};
 }
 
-// k, v, gk, gv in another type; where nothing is stored, nothing is read.
-struct Stored {
-  WeightType type;
-  Guarded<uint16_t> k, v, gk, gv;
+// How a scene is attended.
+struct Way {
+  bool ghosts = true, quiet = false, chunks = false;
+  CacheType type = CacheType::f32, ghost_type = CacheType::f32;
 };
 
-Guarded<uint16_t> narrowed(const Guarded<float>& x, WeightType type) {
-  Guarded<uint16_t> out(x.size());
-  for (size_t i = 0; i < x.size(); ++i)
-    out[i] = type == WeightType::f16 ? to_f16(x[i]) : to_bf16(x[i]);
-  return out;
-}
-
-template <class T>
-std::vector<const void*> blocks_of(const T* rows, const Scene& s) {
-  std::vector<const void*> blocks;
-  for (size_t j = 0; j < s.keys; j += key_block) blocks.push_back(rows + j * s.stride);
-  return blocks;
+// The numbers that a cache of these types holds.
+Scene as_held(Scene s, const Way& way) {
+  for (auto [part, type] : {std::pair{&s.k, way.type}, std::pair{&s.v, way.type},
+                            std::pair{&s.gk, way.type}, std::pair{&s.gv, way.ghost_type}})
+    for (size_t j = 0; j < s.keys; ++j)
+      std::ranges::copy(rounded(part->data() + j * s.d, s.d, type), part->data() + j * s.d);
+  return s;
 }
 
 struct Result {
   std::vector<float> plain, ghost;
 };
 
-// The queries named by `chosen`, in that order, in one call.
-Result run(const Kernels& table, const Scene& s, const std::vector<size_t>& chosen, bool ghosts,
-           const Stored* stored = nullptr, bool quiet = false) {
+// The queries named by `chosen`, in that order, in one call, or in one a chunk of keys.
+Result run(const Kernels& table, const Scene& s, const std::vector<size_t>& chosen,
+           const Way& way = {}) {
   const size_t n = chosen.size();
   Guarded<float> plain(n * s.d), ghost(n * s.d);
   Guarded<int> counts(n);
@@ -70,17 +63,26 @@ Result run(const Kernels& table, const Scene& s, const std::vector<size_t>& chos
   }
   AttendArgs a;
   a.queries = int(n), a.head_dim = int(s.d), a.counts = counts.data(), a.q = q.data();
-  a.stride = s.stride, a.scale = s.scale, a.eta = s.eta, a.plain = to_plain.data();
-  if (stored) a.type = stored->type;
-  const auto blocks = [&](const Guarded<float>& floats, const Guarded<uint16_t> Stored::*halves) {
-    return stored ? blocks_of((stored->*halves).data(), s) : blocks_of(floats.data(), s);
-  };
-  const auto k = blocks(s.k, &Stored::k), v = blocks(s.v, &Stored::v),
-             gk = blocks(s.gk, &Stored::gk), gv = blocks(s.gv, &Stored::gv);
-  a.k = k.data(), a.v = v.data();
-  if (ghosts) a.gq = gq.data(), a.gk = gk.data(), a.gv = gv.data(), a.ghost = to_ghost.data();
-  if (quiet) a.gq = nullptr, a.gk = nullptr;
-  table.attend(a);
+  a.scale = s.scale, a.eta = s.eta, a.plain = to_plain.data();
+  a.type = way.type, a.ghost_type = way.ghost_type;
+  const Blocks k(s.k.data(), s.keys, s.d, way.type, BlockOf::keys),
+      v(s.v.data(), s.keys, s.d, way.type, BlockOf::values),
+      gk(s.gk.data(), s.keys, s.d, way.type, BlockOf::keys),
+      gv(s.gv.data(), s.keys, s.d, way.ghost_type, BlockOf::values);
+  a.k = k.pointers.data(), a.v = v.pointers.data();
+  if (way.ghosts) {
+    a.gq = gq.data(), a.gk = gk.pointers.data();
+    a.gv = gv.pointers.data(), a.ghost = to_ghost.data();
+  }
+  if (way.quiet) a.gq = nullptr, a.gk = nullptr;
+  if (!way.chunks) {
+    table.attend(a);
+  } else {
+    const size_t chunks = (s.keys + key_chunk - 1) / key_chunk;
+    std::vector<AttendSums> sums(chunks * n);
+    for (size_t c = 0; c < chunks; ++c) table.attend_chunk(a, c, &sums[c * n]);
+    table.attend_join(a, sums.data());
+  }
   return {{plain.data(), plain.data() + n * s.d}, {ghost.data(), ghost.data() + n * s.d}};
 }
 
@@ -95,17 +97,16 @@ std::pair<std::vector<double>, std::vector<double>> truth(const Scene& s, size_t
   std::vector<double> score(size_t(s.counts[i])), plain(s.d), ghost(s.d);
   double top = -1e300, total = 0;
   for (size_t j = 0; j < score.size(); ++j) {
-    score[j] = dot(s.q.data() + i * s.d, s.k.data() + j * s.stride, s.d);
+    score[j] = dot(s.q.data() + i * s.d, s.k.data() + j * s.d, s.d);
     if (ghosts)
-      score[j] +=
-          double(s.eta) * s.eta * dot(s.gq.data() + i * s.d, s.gk.data() + j * s.stride, s.d);
+      score[j] += double(s.eta) * s.eta * dot(s.gq.data() + i * s.d, s.gk.data() + j * s.d, s.d);
     top = std::max(top, score[j] *= s.scale);
   }
   for (double& p : score) total += p = std::exp(p - top);
   for (size_t j = 0; j < score.size(); ++j)
     for (size_t l = 0; l < s.d; ++l) {
-      plain[l] += score[j] / total * s.v[j * s.stride + l];
-      ghost[l] += score[j] / total * s.gv[j * s.stride + l];
+      plain[l] += score[j] / total * s.v[j * s.d + l];
+      ghost[l] += score[j] / total * s.gv[j * s.d + l];
     }
   for (size_t l = 0; l < s.d; ++l) ghost[l] = plain[l] + s.eta * ghost[l];
   return {plain, ghost};
@@ -118,75 +119,102 @@ std::vector<size_t> everyone(size_t n) {
 }
 
 // Values are standard normal, weights sum to 1: an absolute bound is one relative to sum |terms|.
-void check_against_double(const Kernels& table, const Scene& s, bool ghosts) {
-  const Result got = run(table, s, everyone(s.queries), ghosts);
+void expect_near_double(const Kernels& table, const Scene& s, const Way& way) {
+  const Result got = run(table, s, everyone(s.queries), way);
+  const Scene numbers = as_held(s, way);
   for (size_t i = 0; i < s.queries; ++i) {
-    const auto [plain, ghost] = truth(s, i, ghosts);
+    const auto [plain, ghost] = truth(numbers, i, way.ghosts);
     for (size_t l = 0; l < s.d; ++l) {
       ASSERT_NEAR(got.plain[i * s.d + l], plain[l], 3e-6)
           << table.isa << " query " << i << " sees " << s.counts[i] << " d " << s.d;
-      ASSERT_NEAR(got.ghost[i * s.d + l], ghosts ? ghost[l] : 0, 5e-6) << table.isa << " " << i;
+      ASSERT_NEAR(got.ghost[i * s.d + l], way.ghosts ? ghost[l] : 0, 5e-6) << table.isa << " " << i;
     }
   }
 }
 
+bool equal(const Result& a, const Result& b) {
+  return same(a.plain.data(), b.plain.data(), a.plain.size()) &&
+         same(a.ghost.data(), b.ghost.data(), a.ghost.size());
+}
+
 EACH_TABLE(Attend);
+
+const std::vector<int> around_blocks = {1, 2, 63, 64, 65, 127, 128, 129, 200};
 
 TEST_P(Attend, EqualsDouble) {
   for (size_t d : {1, 7, 16, 48, 64, 80, 96, 100, 128, 256})
     for (bool ghosts : {false, true})
-      check_against_double(*table, make_scene(9, 200, d, {1, 2, 63, 64, 65, 127, 128, 129, 200}),
-                           ghosts);
+      expect_near_double(*table, make_scene(9, 200, d, around_blocks), {.ghosts = ghosts});
 }
 
 TEST_P(Attend, EveryCountAlone) {
   std::vector<int> counts(201);
   std::iota(counts.begin(), counts.end(), 0);
 
-  check_against_double(*table, make_scene(201, 200, 48, counts), true);
+  expect_near_double(*table, make_scene(201, 200, 48, counts), {});
 }
 
 // 16-bit keys and values are read as the floats they stand for; the arithmetic is the same.
 TEST_P(Attend, SixteenBitCacheEqualsItsFloats) {
-  for (WeightType type : {WeightType::f16, WeightType::bf16})
-    for (size_t d : {7, 48, 64, 96, 128}) {
-      Scene s = make_scene(7, 200, d, {1, 63, 64, 65, 128, 150, 200});
-      const Stored stored{type, narrowed(s.k, type), narrowed(s.v, type), narrowed(s.gk, type),
-                          narrowed(s.gv, type)};
-      for (auto [to, from] : {std::pair{&s.k, &stored.k}, std::pair{&s.v, &stored.v},
-                              std::pair{&s.gk, &stored.gk}, std::pair{&s.gv, &stored.gv}})
-        for (size_t i = 0; i < to->size(); ++i)
-          (*to)[i] = type == WeightType::f16 ? to_float_f16((*from)[i]) : to_float_bf16((*from)[i]);
+  for (CacheType type : {CacheType::f16, CacheType::bf16})
+    for (size_t d : {7, 48, 64, 96, 128})
       for (bool ghosts : {false, true}) {
-        const Result got = run(*table, s, everyone(7), ghosts, &stored);
-        const Result floats = run(*table, s, everyone(7), ghosts);
-        EXPECT_TRUE(same(got.plain.data(), floats.plain.data(), 7 * d)) << table->isa << d;
-        EXPECT_TRUE(same(got.ghost.data(), floats.ghost.data(), 7 * d)) << table->isa << d;
+        const Scene s = make_scene(9, 200, d, around_blocks);
+        const Way way{.ghosts = ghosts, .type = type, .ghost_type = type};
+        EXPECT_TRUE(equal(run(*table, s, everyone(9), way),
+                          run(*table, as_held(s, way), everyone(9), {.ghosts = ghosts})))
+            << table->isa << d;
       }
+}
+
+TEST_P(Attend, EightBitCacheIsNearItsFloats) {
+  for (size_t d : {32, 64, 96, 128, 256})
+    for (bool ghosts : {false, true})
+      expect_near_double(
+          *table, make_scene(9, 200, d, around_blocks),
+          {.ghosts = ghosts, .type = CacheType::q8_0, .ghost_type = CacheType::q8_0});
+}
+
+TEST_P(Attend, GhostsMayHaveFewerBits) {
+  for (const CacheType type : {CacheType::f32, CacheType::f16, CacheType::bf16})
+    expect_near_double(*table, make_scene(9, 200, 64, around_blocks),
+                       {.type = type, .ghost_type = CacheType::q8_0});
+}
+
+// Chunks that are computed apart, at the ends of a chunk and within it.
+TEST_P(Attend, ChunksApartAreTheSameBits) {
+  for (const CacheType type : each_cache_type)
+    for (const bool ghosts : {false, true}) {
+      const Scene s = make_scene(7, 2500, 32, {0, 1, 1023, 1024, 1025, 2048, 2500});
+      const Way way{.ghosts = ghosts, .type = type, .ghost_type = type};
+      Way apart = way;
+      apart.chunks = true;
+      EXPECT_TRUE(equal(run(*table, s, everyone(7), way), run(*table, s, everyone(7), apart)));
+      if (table->isa != std::string("generic") || type == CacheType::f32)
+        expect_near_double(*table, s, apart);
     }
 }
 
 // Without ghosts in the scores the values' are as with those of queries that are 0.
 TEST_P(Attend, QuietGhostsAreThoseOfZeros) {
   for (size_t d : {7, 48, 64, 128}) {
-    Scene s = make_scene(7, 200, d, {1, 63, 64, 65, 128, 150, 200});
-    const Result quiet = run(*table, s, everyone(7), true, nullptr, true);
+    Scene s = make_scene(9, 200, d, around_blocks);
+    const Result quiet = run(*table, s, everyone(9), {.quiet = true});
     for (size_t i = 0; i < s.gq.size(); ++i) s.gq[i] = 0;
-    const Result zeros = run(*table, s, everyone(7), true);
-    EXPECT_TRUE(same(quiet.plain.data(), zeros.plain.data(), 7 * d)) << table->isa << d;
-    EXPECT_TRUE(same(quiet.ghost.data(), zeros.ghost.data(), 7 * d)) << table->isa << d;
+    EXPECT_TRUE(equal(quiet, run(*table, s, everyone(9)))) << table->isa << d;
   }
 }
 
-// Sees nothing, says nothing; and what follows the last visible key is never read.
-TEST_P(Attend, ReadsOnlyWhatIsSeen) {
-  for (int count : {0, 1, 15, 64, 70}) {
-    Scene s = make_scene(2, 200, 64, {count, count});
-    for (Guarded<float>* part : {&s.k, &s.v, &s.gk, &s.gv})
-      for (size_t i = size_t(count) * s.stride; i < part->size(); ++i) (*part)[i] = NAN;
-    const Result got = run(*table, s, {0, 1}, true);
-    for (float x : got.ghost) ASSERT_TRUE(count ? std::isfinite(x) : x == 0) << table->isa;
-  }
+// Sees nothing, says nothing; and what follows the last visible key counts nothing.
+TEST_P(Attend, OnlyWhatIsSeenCounts) {
+  for (const CacheType type : each_cache_type)
+    for (int count : {0, 1, 15, 64, 70}) {
+      Scene s = make_scene(2, 200, 64, {count, count});
+      for (Guarded<float>* part : {&s.k, &s.v, &s.gk, &s.gv})
+        for (size_t i = size_t(count) * s.d; i < part->size(); ++i) (*part)[i] = NAN;
+      const Result got = run(*table, s, {0, 1}, {.type = type, .ghost_type = type});
+      for (float x : got.ghost) ASSERT_TRUE(count ? std::isfinite(x) : x == 0) << table->isa;
+    }
 }
 
 TEST_P(Attend, QueryIsTheSameInAnyCompany) {
@@ -195,16 +223,23 @@ TEST_P(Attend, QueryIsTheSameInAnyCompany) {
   for (int& count : counts) count = int(random.below(201));
   counts[0] = 0, counts[1] = 64, counts[2] = 65, counts[3] = 63, counts[4] = 128, counts[5] = 200;
 
-  for (size_t d : {16, 48, 64, 80, 96, 128})
+  for (auto [d, type] : {std::pair<size_t, CacheType>{16, CacheType::f32},
+                         {48, CacheType::f32},
+                         {64, CacheType::f16},
+                         {64, CacheType::q8_0},
+                         {80, CacheType::f32},
+                         {96, CacheType::q8_0},
+                         {128, CacheType::f32}})
     for (bool ghosts : {false, true}) {
       const Scene s = make_scene(60, 200, d, counts);
+      const Way way{.ghosts = ghosts, .type = type, .ghost_type = type};
       std::vector<Result> alone;
-      for (size_t i = 0; i < 60; ++i) alone.push_back(run(*table, s, {i}, ghosts));
+      for (size_t i = 0; i < 60; ++i) alone.push_back(run(*table, s, {i}, way));
       for (int round = 0; round < 8; ++round) {
         auto chosen = everyone(60);
         if (round > 0) random.shuffle(chosen);
         if (round > 1) chosen.resize(1 + random.below(59));
-        const Result got = run(*table, s, chosen, ghosts);
+        const Result got = run(*table, s, chosen, way);
         for (size_t i = 0; i < chosen.size(); ++i) {
           const Result& own = alone[chosen[i]];
           ASSERT_TRUE(same(got.plain.data() + i * d, own.plain.data(), d)) << table->isa << d;
@@ -217,8 +252,8 @@ TEST_P(Attend, QueryIsTheSameInAnyCompany) {
 // A dead key in one query's company (infinite value) does not leak into who does not see it.
 TEST_P(Attend, CompanionsKeysDoNotLeak) {
   Scene s = make_scene(3, 70, 64, {69, 70, 40});
-  s.v[69 * s.stride] = std::numeric_limits<float>::infinity();
-  const Result got = run(*table, s, {0, 1, 2}, false);
+  s.v[69 * s.d] = std::numeric_limits<float>::infinity();
+  const Result got = run(*table, s, {0, 1, 2}, {.ghosts = false});
   EXPECT_TRUE(std::isfinite(got.plain[0]) && std::isfinite(got.plain[2 * 64])) << table->isa;
   EXPECT_TRUE(std::isinf(got.plain[64])) << table->isa;
 }
@@ -228,8 +263,7 @@ EACH_TABLE(AttendHeads);
 TEST_P(AttendHeads, EqualsDoubleAndIsAttend) {
   for (size_t d : {16, 48, 64, 80, 128})
     for (auto [n, m] : {std::pair<size_t, size_t>{1, 1}, {14, 2}, {14, 14}, {40, 70}}) {
-      Scene s = make_scene(n, m, d, std::vector<int>(n, int(m)));
-      if (s.stride != d) s.stride = d;
+      const Scene s = make_scene(n, m, d, std::vector<int>(n, int(m)));
       Guarded<float> k(m * d), v(m * d), out(n * d);
       std::copy_n(s.k.data(), m * d, k.data()), std::copy_n(s.v.data(), m * d, v.data());
       table->attend_heads(s.q.data(), n, k.data(), v.data(), m, d, out.data());

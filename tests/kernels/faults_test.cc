@@ -22,12 +22,6 @@ double misfit(const Guarded<float>& a, const Guarded<float>& b) {
 // One call of an entry on fixed numbers.
 using Call = std::function<Guarded<float>(const Kernels&)>;
 
-Guarded<uint16_t> narrowed(const Guarded<float>& x, WeightType type) {
-  Guarded<uint16_t> out(x.size());
-  twin().narrow(x.data(), x.size(), type, out.data());
-  return out;
-}
-
 Guarded<float> linear(const Kernels& table, Format format) {
   constexpr size_t rows = 5, n = 21, k = 21;
   const auto x = normals(rows * k, 1), bias = normals(n, 2), w = normals(n * k, 3);
@@ -78,20 +72,14 @@ Guarded<float> rope(const Kernels& table) {
   return out;
 }
 
-Guarded<float> attend(const Kernels& table, WeightType type) {
-  constexpr size_t n = 4, keys = 150, d = 24, stride = 30;
+Guarded<float> attend(const Kernels& table, CacheType type) {
+  constexpr size_t n = 4, keys = 150, d = 32;
   const auto q = normals(n * d, 1), gq = normals(n * d, 2);
   Guarded<float> out(2 * n * d);
-  std::vector<Guarded<float>> rows;
-  std::vector<Guarded<uint16_t>> halves;
-  std::vector<const void*> blocks[4];
-  for (uint64_t i = 0; i < 4; ++i) {
-    rows.push_back(normals(keys * stride, 3 + i));
-    halves.push_back(narrowed(rows[i], type == WeightType::f32 ? WeightType::f16 : type));
-    for (size_t at = 0; at < keys * stride; at += key_block * stride)
-      blocks[i].push_back(type == WeightType::f32 ? static_cast<const void*>(rows[i].data() + at)
-                                                  : halves[i].data() + at);
-  }
+  std::vector<Blocks> blocks;
+  for (uint64_t i = 0; i < 4; ++i)
+    blocks.emplace_back(normals(keys * d, 3 + i).data(), keys, d, type,
+                        i % 2 == 0 ? BlockOf::keys : BlockOf::values);
   const int counts[n] = {1, 64, 65, 150};
   const float *queries[n], *ghosts[n];
   float *plain[n], *ghost[n];
@@ -101,9 +89,10 @@ Guarded<float> attend(const Kernels& table, WeightType type) {
   }
   AttendArgs a;
   a.queries = n, a.head_dim = d, a.counts = counts, a.q = queries, a.gq = ghosts;
-  a.k = blocks[0].data(), a.v = blocks[1].data();
-  a.gk = blocks[2].data(), a.gv = blocks[3].data();
-  a.type = type, a.stride = stride, a.scale = 0.2f, a.eta = 0.6f, a.plain = plain, a.ghost = ghost;
+  a.k = blocks[0].pointers.data(), a.v = blocks[1].pointers.data();
+  a.gk = blocks[2].pointers.data(), a.gv = blocks[3].pointers.data();
+  a.type = a.ghost_type = type;
+  a.scale = 0.2f, a.eta = 0.6f, a.plain = plain, a.ghost = ghost;
   table.attend(a);
   return out;
 }
@@ -115,24 +104,26 @@ Guarded<float> attend_heads(const Kernels& table) {
   return out;
 }
 
-// The 16-bit numbers as floats, then the greatest magnitude.
-Guarded<float> narrow(const Kernels& table, WeightType type) {
-  auto x = normals(37, 6);
+// A row of keys and one of values as a cache gives them back, then the greatest magnitudes.
+Guarded<float> remember(const Kernels& table, CacheType type) {
+  constexpr size_t d = 64;
+  auto x = normals(d, 6);
   x[20] = -9;
-  Guarded<uint16_t> to(x.size());
-  Guarded<float> out(x.size() + 1);
-  out[x.size()] = table.narrow(x.data(), x.size(), type, to.data());
-  for (size_t i = 0; i < x.size(); ++i)
-    out[i] = type == WeightType::f16 ? to_float_f16(to[i]) : to_float_bf16(to[i]);
+  Guarded<float> out(2 * d + 2);
+  for (const BlockOf of : {BlockOf::keys, BlockOf::values}) {
+    const size_t at = of == BlockOf::keys ? 0 : d;
+    Guarded<uint8_t> block(block_bytes(type, d));
+    out[2 * d + at / d] = table.remember(x.data(), d, type, of, 37, block.data());
+    for (size_t i = 0; i < d; ++i) out[at + i] = number_in(block.data(), d, type, of, 37, i);
+  }
   return out;
 }
 
 template <class F>
-std::vector<Call> by_type(F call, bool f32 = true) {
+std::vector<Call> by_type(F call) {
   std::vector<Call> calls;
-  for (const WeightType type : {WeightType::f32, WeightType::f16, WeightType::bf16})
-    if (f32 || type != WeightType::f32)
-      calls.push_back([=](const Kernels& table) { return call(table, type); });
+  for (const CacheType type : each_cache_type)
+    calls.push_back([=](const Kernels& table) { return call(table, type); });
   return calls;
 }
 
@@ -154,7 +145,7 @@ EACH_TABLE(TwinFaults);
 TEST_P(TwinFaults, NoneIsNoticed) {
   EXPECT_LE(distance(*table, linears()), 1);
   EXPECT_LE(distance(*table, by_type(attend)), 1);
-  EXPECT_LE(distance(*table, by_type(narrow, false)), 0);
+  EXPECT_LE(distance(*table, by_type(remember)), 0);
   EXPECT_LE(distance(*table, {rms_norm, layer_norm, swiglu, rope, attend_heads}), 1);
   EXPECT_LE(distance(*table, {map(&Kernels::gelu), map(&Kernels::quick_gelu), map(&Kernels::silu),
                               map(&Kernels::tanh), map(&Kernels::sigmoid)}),
@@ -283,7 +274,6 @@ TEST(KernelFaults, OfAttention) {
   attend_harmed("no scale", [](AttendArgs& a, Counts&) { a.scale = 1; });
   attend_harmed("eta forgotten", [](AttendArgs& a, Counts&) { a.eta = 0; });
   attend_harmed("eta of another size", [](AttendArgs& a, Counts&) { a.eta = 0.36f; });
-  attend_harmed("rows lie closer", [](AttendArgs& a, Counts&) { a.stride = size_t(a.head_dim); });
   attend_harmed("only the first block", [](AttendArgs&, Counts& counts) {
     for (int& count : counts) count = std::min(count, 64);
   });
@@ -305,22 +295,29 @@ TEST(KernelFaults, OfAttentionOverHeads) {
   });
 }
 
-TEST(KernelFaults, OfNarrow) {
-  expect_noticed("cut off, not rounded",
-                 {[](const Kernels& t) { return narrow(t, WeightType::bf16); }}, [](Kernels& k) {
-                   k.narrow = [](const float* x, size_t n, WeightType, void* out) noexcept {
-                     for (size_t i = 0; i < n; ++i)
-                       static_cast<uint16_t*>(out)[i] = uint16_t(bits(x[i]) >> 16);
-                     return 9.0f;
-                   };
-                 });
-  expect_noticed("the greatest, not the greatest magnitude", by_type(narrow, false),
-                 [](Kernels& k) {
-                   k.narrow = [](const float* x, size_t n, WeightType type, void* out) noexcept {
-                     twin().narrow(x, n, type, out);
-                     return *std::max_element(x, x + n);
-                   };
-                 });
+TEST(KernelFaults, OfRemembering) {
+  const auto harmed = [](const char* what, auto harm) {
+    expect_noticed(what, by_type(remember), [harm](Kernels& k) { k.remember = harm; });
+  };
+  harmed("cut off, not rounded",
+         [](const float* x, size_t d, CacheType type, BlockOf of, size_t at, void* block) noexcept {
+           std::vector<float> cut(x, x + d);
+           for (float& one : cut) one = std::bit_cast<float>(bits(one) & 0xffff0000u);
+           return twin().remember(cut.data(), d, type, of, at, block);
+         });
+  harmed("another row",
+         [](const float* x, size_t d, CacheType type, BlockOf of, size_t at, void* block) noexcept {
+           return twin().remember(x, d, type, of, at - 1, block);
+         });
+  harmed("values by columns",
+         [](const float* x, size_t d, CacheType type, BlockOf, size_t at, void* block) noexcept {
+           return twin().remember(x, d, type, BlockOf::keys, at, block);
+         });
+  harmed("the greatest, not the greatest magnitude",
+         [](const float* x, size_t d, CacheType type, BlockOf of, size_t at, void* block) noexcept {
+           twin().remember(x, d, type, of, at, block);
+           return *std::max_element(x, x + d);
+         });
 }
 
 }  // namespace

@@ -193,10 +193,10 @@ TEST_P(Norms, RowAloneAndInPlace) {
   }
 }
 
-EACH_TABLE(Narrow);
+EACH_TABLE(Remember);
 
 // Every exponent, both signs, ties, subnormals, infinities and NaNs, at every length's tail.
-TEST_P(Narrow, RoundsAsTheScalarConversionDoes) {
+TEST_P(Remember, RoundsAsTheScalarConversionDoes) {
   std::vector<float> hard = {0.0f,     -0.0f,    INFINITY, -INFINITY, NAN,     -NAN,
                              65504.0f, 65519.9f, 65520.0f, 1e-8f,     5.9e-8f, 3.3e38f};
   Random random(3);
@@ -204,30 +204,69 @@ TEST_P(Narrow, RoundsAsTheScalarConversionDoes) {
     for (uint32_t low : {0u, 0x1000u, 0x3000u, 0x8000u, 0x18000u, 0x7fffu, 0x1001u, 0x8001u})
       hard.push_back(std::bit_cast<float>(exponent << 23 | low | uint32_t(random.below(2)) << 31));
 
-  for (size_t n : {size_t(1), size_t(5), size_t(16), size_t(31), hard.size()})
-    for (WeightType type : {WeightType::f16, WeightType::bf16}) {
-      Guarded<uint16_t> out(n);
-      table->narrow(hard.data(), n, type, out.data());
-      for (size_t i = 0; i < n; ++i) {
-        const bool half = type == WeightType::f16;
-        const uint16_t wanted = half ? to_f16(hard[i]) : to_bf16(hard[i]);
-        const float back = half ? to_float_f16(out[i]) : to_float_bf16(out[i]);
-        if (std::isnan(hard[i]))
-          ASSERT_TRUE(std::isnan(back)) << table->isa;
-        else
-          ASSERT_EQ(out[i], wanted) << table->isa << " " << hard[i];
+  for (size_t n : {1, 5, 16, 31, 256})
+    for (CacheType type : {CacheType::f32, CacheType::f16, CacheType::bf16})
+      for (BlockOf of : {BlockOf::keys, BlockOf::values})
+        for (size_t first = 0; first + n <= hard.size(); first += n) {
+          Guarded<uint8_t> block(block_bytes(type, n));
+          table->remember(&hard[first], n, type, of, 63, block.data());
+          const std::vector<float> wanted = rounded(&hard[first], n, type);
+          for (size_t i = 0; i < n; ++i) {
+            const float held = number_in(block.data(), n, type, of, 63, i);
+            if (std::isnan(wanted[i]))
+              ASSERT_TRUE(std::isnan(held)) << table->isa;
+            else
+              ASSERT_EQ(bits(held), bits(wanted[i])) << table->isa << " " << hard[first + i];
+          }
+        }
+}
+
+// 8 bits a number and a scale a run, the same bits on every machine; what is no number makes its
+// run none.
+TEST_P(Remember, EightBits) {
+  for (const size_t d : {32, 64, 96, 256})
+    for (const BlockOf of : {BlockOf::keys, BlockOf::values}) {
+      auto x = normals(d, d);
+      for (size_t i = 0; i < d; ++i) x[i] *= std::pow(10.0f, float(i / 32) - 4);
+      Guarded<uint8_t> block(block_bytes(CacheType::q8_0, d));
+      for (const size_t at : {0, 37, 63}) {
+        table->remember(x.data(), d, CacheType::q8_0, of, at, block.data());
+        const std::vector<float> wanted = rounded(x.data(), d, CacheType::q8_0);
+        for (size_t i = 0; i < d; ++i)
+          ASSERT_EQ(number_in(block.data(), d, CacheType::q8_0, of, at, i), wanted[i])
+              << table->isa << " " << i;
       }
+      std::fill_n(x.data(), 32, 0.0f), x[d - 1] = NAN;
+      table->remember(x.data(), d, CacheType::q8_0, of, 5, block.data());
+      EXPECT_TRUE(std::isnan(number_in(block.data(), d, CacheType::q8_0, of, 5, d - 32)));
+      EXPECT_EQ(std::isnan(number_in(block.data(), d, CacheType::q8_0, of, 5, 0)), d == 32);
     }
 }
 
-TEST_P(Narrow, TellsTheGreatestMagnitude) {
-  for (size_t n : {3, 16, 37}) {
-    const auto x = normals(n, n);
-    x[n - 1] = -70000;
-    Guarded<float> out(n);
-    EXPECT_EQ(table->narrow(x.data(), n, WeightType::f32, out.data()), 70000) << table->isa;
-    EXPECT_TRUE(same(out.data(), x.data(), n));
-  }
+TEST_P(Remember, TouchesItsRowOnly) {
+  for (const CacheType type : each_cache_type)
+    for (const BlockOf of : {BlockOf::keys, BlockOf::values}) {
+      const auto x = normals(64, 1);
+      Guarded<uint8_t> block(block_bytes(type, 64), 0x55);
+      table->remember(x.data(), 64, type, of, 9, block.data());
+      const Guarded<uint8_t> before(block.size(), 0x55);
+      for (size_t row = 0; row < key_block; ++row)
+        for (size_t i = 0; i < 64 && row != 9; ++i)
+          ASSERT_EQ(number_in(block.data(), 64, type, of, row, i),
+                    number_in(before.data(), 64, type, of, row, i))
+              << table->isa << " " << int(type) << " " << row;
+    }
+}
+
+TEST_P(Remember, TellsTheGreatestMagnitude) {
+  for (const CacheType type : each_cache_type)
+    for (size_t n : {32, 64}) {
+      const auto x = normals(n, n);
+      x[n - 1] = -70000;
+      Guarded<uint8_t> block(block_bytes(type, n));
+      EXPECT_NEAR(table->remember(x.data(), n, type, BlockOf::keys, 0, block.data()), 70000, 0.01)
+          << table->isa;
+    }
 }
 
 EACH_TABLE(Rope);

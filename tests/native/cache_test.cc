@@ -1,6 +1,6 @@
-// 16-bit caches against f32 ones. Attention reads a 16-bit number as the float it stands for, so a
-// 16-bit cache must give, bit for bit, what an f32 cache gives whose rows were rounded by hand:
-// through pieces of prompts, steps, forks, rewinds, ghosts and TroL's passes.
+// 16- and 8-bit caches against f32 ones. Attention reads a 16-bit number as the float it stands
+// for, so a 16-bit cache must give, bit for bit, what an f32 cache gives whose rows were rounded by
+// hand: through pieces of prompts, steps, forks, rewinds, ghosts and TroL's passes.
 #include <gtest/gtest.h>
 
 #include <cstring>
@@ -15,12 +15,12 @@ namespace {
 using Ids = std::vector<int>;
 using Values = std::vector<float>;
 
-float rounded(float x, WeightType type) {
-  if (type == WeightType::f16) return to_float_f16(to_f16(x));
-  return type == WeightType::bf16 ? to_float_bf16(to_bf16(x)) : x;
+float rounded(float x, CacheType type) {
+  if (type == CacheType::f16) return to_float_f16(to_f16(x));
+  return type == CacheType::bf16 ? to_float_bf16(to_bf16(x)) : x;
 }
 
-Tensor rounded(const Tensor& x, WeightType type) {
+Tensor rounded(const Tensor& x, CacheType type) {
   if (x.empty()) return x;
   Tensor out(x.rows, x.heads, x.width);
   for (size_t i = 0; i < x.size(); ++i) out.data()[i] = rounded(x.data()[i], type);
@@ -28,7 +28,7 @@ Tensor rounded(const Tensor& x, WeightType type) {
 }
 
 // Rounds what goes into the f32 cache.
-template <WeightType type>
+template <CacheType type>
 struct ByHand : Executor {
   using Executor::Executor;
   Halves<Tensor> attend(Site site, const Haunted<Tensor>& a, const Step& step, float eta,
@@ -43,10 +43,10 @@ struct ByHand : Executor {
 template <class E>
 class Forwards {
  public:
-  Forwards(const Config& config, const Weights<Weight>& weights, WeightType type)
-      : c_(config), w_(weights), type_(type) {}
+  Forwards(const Config& config, const Weights<Weight>& weights, CacheTypes types)
+      : c_(config), w_(weights), types_(types) {}
 
-  Sequence sequence() const { return Sequence(c_, type_); }
+  Sequence sequence() const { return Sequence(c_, types_); }
 
   void rows(Sequence& sequence, const Ids& ids, int length, bool prompt) {
     Sequence* const sequences[] = {&sequence};
@@ -74,7 +74,7 @@ class Forwards {
  private:
   const Config& c_;
   const Weights<Weight>& w_;
-  WeightType type_;
+  CacheTypes types_;
   Threads threads_{2};
 };
 
@@ -88,9 +88,9 @@ Ids text(uint64_t seed, int length) {
 // A prompt in pieces, steps, a fork that goes another way, one that follows it from the middle,
 // going back, and a prompt that goes on.
 template <class E>
-Values story(const Config& config, const Weights<Weight>& weights, WeightType type) {
+Values story(const Config& config, const Weights<Weight>& weights, CacheTypes types) {
   const int streams = config.trol.traverse == Traverse::all ? config.trol.streams() : 1;
-  Forwards<E> run(config, weights, type);
+  Forwards<E> run(config, weights, types);
   for (const size_t piece : {size_t(1), size_t(7), size_t(100)}) {
     Sequence a = run.sequence(), b = run.sequence(), c = run.sequence();
     run.prompt(a, text(1, 75), piece);
@@ -132,10 +132,10 @@ void for_each_model(const F& test) {
 
 TEST(Cache, OfSixteenBitsIsOneOfRoundedFloats) {
   for_each_model([](const Config& c, const Weights<Weight>& w) {
-    const Values f16 = story<Executor>(c, w, WeightType::f16),
-                 bf16 = story<Executor>(c, w, WeightType::bf16);
-    EXPECT_EQ(f16, (story<ByHand<WeightType::f16>>(c, w, WeightType::f32)));
-    EXPECT_EQ(bf16, (story<ByHand<WeightType::bf16>>(c, w, WeightType::f32)));
+    const Values f16 = story<Executor>(c, w, CacheType::f16),
+                 bf16 = story<Executor>(c, w, CacheType::bf16);
+    EXPECT_EQ(f16, (story<ByHand<CacheType::f16>>(c, w, CacheType::f32)));
+    EXPECT_EQ(bf16, (story<ByHand<CacheType::bf16>>(c, w, CacheType::f32)));
     EXPECT_NE(f16, bf16);
   });
 }
@@ -144,7 +144,7 @@ TEST(Cache, OfSixteenBitsIsOneOfRoundedFloats) {
 TEST(Cache, ACopyGoesOnAsItsOrigin) {
   for_each_model([](const Config& config, const Weights<Weight>& weights) {
     const int streams = config.trol.traverse == Traverse::all ? config.trol.streams() : 1;
-    for (const WeightType type : {WeightType::f32, WeightType::f16, WeightType::bf16}) {
+    for (const CacheType type : {CacheType::f32, CacheType::f16, CacheType::bf16}) {
       Forwards<Executor> run(config, weights, type);
       const auto steps = [&](Sequence& sequence, uint64_t seed, int count) {
         run.values.clear();
@@ -165,14 +165,24 @@ TEST(Cache, ACopyGoesOnAsItsOrigin) {
 
 TEST(Cache, BytesAreThoseOfItsRows) {
   for_each_model([](const Config& config, const Weights<Weight>& weights) {
-    for (const WeightType type : {WeightType::f32, WeightType::f16}) {
+    for (const CacheType type : {CacheType::f32, CacheType::f16}) {
       Forwards<Executor> run(config, weights, type);
       Sequence sequence = run.sequence();
       run.prompt(sequence, text(1, 64), 100);  // as many as a block has
       EXPECT_EQ(sequence.bytes(),
-                64 * cache_row_bytes(config, type) * size_t(config.trol.streams()));
+                64 * PageShape(config, type).token_bytes() * size_t(config.trol.streams()));
     }
   });
+}
+
+// The largest difference, of the largest number.
+double misfit(const Values& some, const Values& f32) {
+  double most = 0, largest = 0;
+  for (size_t i = 0; i < f32.size(); ++i) {
+    most = std::max(most, std::abs(double(some[i]) - f32[i]));
+    largest = std::max(largest, std::abs(double(f32[i])));
+  }
+  return most / largest;
 }
 
 // What rounding may do. With u the largest relative error of a stored number (2^-11, 2^-8), a score
@@ -183,20 +193,42 @@ TEST(Cache, BytesAreThoseOfItsRows) {
 // golden cases.
 TEST(Cache, OfSixteenBitsStaysNearThatOfFloats) {
   for_each_model([](const Config& c, const Weights<Weight>& w) {
-    const Values f32 = story<Executor>(c, w, WeightType::f32);
-    double largest = 0;
-    for (const float x : f32) largest = std::max(largest, std::abs(double(x)));
+    const Values f32 = story<Executor>(c, w, CacheType::f32);
     for (const auto& [type, u] :
-         {std::pair{WeightType::f16, 0x1p-11}, std::pair{WeightType::bf16, 0x1p-8}}) {
-      const Values some = story<Executor>(c, w, type);
-      double worst = 0;
-      for (size_t i = 0; i < some.size(); ++i)
-        worst = std::max(worst, std::abs(double(some[i]) - f32[i]) / largest);
-      EXPECT_LE(worst, 12 * u);
-      EXPECT_GT(worst, u / 64);  // it did round
-      RecordProperty(type == WeightType::f16 ? "f16" : "bf16", std::to_string(worst / u));
+         {std::pair{CacheType::f16, 0x1p-11}, std::pair{CacheType::bf16, 0x1p-8}}) {
+      const double error = misfit(story<Executor>(c, w, type), f32);
+      EXPECT_LE(error, 12 * u);
+      EXPECT_GT(error, u / 64);  // it did round
+      RecordProperty(name_of(type), std::to_string(error / u));
     }
   });
+}
+
+// In 8 bits a number is off by at most 1/254 of the largest of its 32, which is near three times
+// the usual one.
+TEST(Cache, OfEightBitsStaysNearThatOfFloats) {
+  const double u = 3.0 / 254;
+  for (const bool trol : {false, true}) {
+    const Config c =
+        random_config({.heads = 4, .kv_heads = 2, .head_dim = 64, .phantom = true, .trol = trol});
+    const auto w = random_weights(c, 7);
+    const double error =
+        misfit(story<Executor>(c, w, CacheType::q8_0), story<Executor>(c, w, CacheType::f32));
+    EXPECT_LE(error, 12 * u);
+    EXPECT_GT(error, u / 64);
+    RecordProperty(trol ? "trol" : "phantom", std::to_string(error / u));
+  }
+}
+
+// The released eta: of value ghosts in 8 bits little more is left than of none.
+TEST(Cache, GhostsInEightBitsCannotBeTold) {
+  Config c = random_config({.heads = 4, .kv_heads = 2, .head_dim = 64});
+  c.phantom.eta = 1e-4;
+  const auto w = random_weights(c, 7);
+  const Values whole = story<Executor>(c, w, CacheType::f32),
+               few = story<Executor>(c, w, {CacheType::f32, CacheType::q8_0});
+  EXPECT_LE(misfit(few, whole), 1e-4 * 12 * 3 / 254);
+  EXPECT_NE(few, whole);
 }
 
 }  // namespace

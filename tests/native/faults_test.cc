@@ -123,12 +123,14 @@ struct GhostsNotCached : Executor {
   using Executor::Executor;
   Halves<Tensor> attend(Site site, const Haunted<Tensor>& a, const Step& step, float eta,
                         const Part* rows) {
+    const std::vector<float> zeros(size_t(a.plain.k.width));
     for (const Span& span : step.spans) {
       for (const CachePart part : {CachePart::ghost_k, CachePart::ghost_v})
         for (int h = 0; h < a.plain.k.heads; ++h)
           for (int r = 0; r < span.start; ++r)
-            std::memset(sequence_of(span).row(site.pass, site.layer, part, h, r), 0,
-                        size_t(a.plain.k.width) * sizeof(float));
+            kernels().remember(zeros.data(), zeros.size(), CacheType::f32, block_of(part),
+                               size_t(r % page_rows),
+                               sequence_of(span).block(site.pass, site.layer, part, h, r));
     }
     return Executor::attend(site, a, step, eta, rows);
   }

@@ -17,11 +17,11 @@ using Ids = std::vector<int>;
 const Config config = random_config({.phantom = true, .trol = true});
 
 TEST(Pages, AreCountedToTheByte) {
-  const size_t page = PageShape(config, WeightType::f16).bytes();
+  const size_t page = PageShape(config, CacheType::f16).bytes();
   EXPECT_EQ(page, size_t(64 * 2 * 4 * 2 * 12 * 2));  // rows, layers, parts, heads, head_dim, bytes
-  EXPECT_EQ(page, 64 * cache_row_bytes(config, WeightType::f16));
+  EXPECT_EQ(page, 64 * PageShape(config, CacheType::f16).token_bytes());
   for (const size_t slack : {size_t(0), size_t(1), page - 1}) {
-    const auto pages = std::make_shared<Pages>(config, WeightType::f16, 3 * page + slack);
+    const auto pages = std::make_shared<Pages>(config, CacheType::f16, 3 * page + slack);
     std::vector<Page> held;
     for (size_t i = 0; i < 3; ++i) {
       EXPECT_EQ(pages->held(), i * page);
@@ -40,8 +40,8 @@ TEST(Pages, AreCountedToTheByte) {
 }
 
 TEST(Pages, RoomIsMadeBeforeTheLimitIsAnError) {
-  const size_t page = PageShape(config, WeightType::f32).bytes();
-  const auto pages = std::make_shared<Pages>(config, WeightType::f32, 2 * page);
+  const size_t page = PageShape(config, CacheType::f32).bytes();
+  const auto pages = std::make_shared<Pages>(config, CacheType::f32, 2 * page);
   std::vector<Page> spare = {pages->get(), pages->get()};
   pages->make_room([&] {
     if (spare.empty()) return false;
@@ -55,8 +55,8 @@ TEST(Pages, RoomIsMadeBeforeTheLimitIsAnError) {
 }
 
 TEST(Pages, TheLimitHoldsForManyThreads) {
-  const size_t page = PageShape(config, WeightType::f32).bytes();
-  const auto pages = std::make_shared<Pages>(config, WeightType::f32, 5 * page);
+  const size_t page = PageShape(config, CacheType::f32).bytes();
+  const auto pages = std::make_shared<Pages>(config, CacheType::f32, 5 * page);
   std::atomic<int> refused = 0;
   const auto work = [&] {
     for (int round = 0; round < 300; ++round) {
@@ -80,31 +80,71 @@ TEST(Pages, TheLimitHoldsForManyThreads) {
 }
 
 // Rows of every part of a page, each named by where it stands.
-void fill(Sequence& s, int begin, int end, int mark) {
+template <class F>
+bool all_rows(int begin, int end, int mark, const F& f) {
   for (int layer = 0; layer < config.layers; ++layer)
     for (int part = 0; part < 4; ++part)
       for (int head = 0; head < config.kv_heads; ++head)
-        for (int r = begin; r < end; ++r) {
-          auto* row = reinterpret_cast<float*>(s.row(1, layer, CachePart(part), head, r));
-          for (int i = 0; i < config.head_dim; ++i)
-            row[i] = float(mark + r * 1000 + layer * 100 + part * 10 + head);
-        }
+        for (int r = begin; r < end; ++r)
+          if (!f(layer, CachePart(part), head, r,
+                 float(mark + r * 1000 + layer * 100 + part * 10 + head)))
+            return false;
+  return true;
+}
+void fill(Sequence& s, int begin, int end, int mark) {
+  all_rows(begin, end, mark, [&](int layer, CachePart part, int head, int r, float value) {
+    const std::vector<float> row(size_t(config.head_dim), value);
+    kernels().remember(row.data(), row.size(), CacheType::f32, block_of(part),
+                       size_t(r % page_rows), s.block(1, layer, part, head, r));
+    return true;
+  });
 }
 bool filled(const Sequence& s, int begin, int end, int mark) {
-  for (int layer = 0; layer < config.layers; ++layer)
-    for (int part = 0; part < 4; ++part)
-      for (int head = 0; head < config.kv_heads; ++head)
-        for (int r = begin; r < end; ++r) {
-          const auto* row =
-              reinterpret_cast<const float*>(s.row(1, layer, CachePart(part), head, r));
-          for (int i = 0; i < config.head_dim; ++i)
-            if (row[i] != float(mark + r * 1000 + layer * 100 + part * 10 + head)) return false;
-        }
-  return true;
+  return all_rows(begin, end, mark, [&](int layer, CachePart part, int head, int r, float value) {
+    for (int i = 0; i < config.head_dim; ++i)
+      if (s.shape().number(s.block(1, layer, part, head, r), part, r % page_rows, i) != value)
+        return false;
+    return true;
+  });
+}
+
+// Whatever the parts are cached as, no two numbers share memory, and each is read as it was
+// written.
+TEST(Pages, PartsMayHaveTypesOfTheirOwn) {
+  const Config wide = random_config({.head_dim = 64, .phantom = true});
+  for (const CacheType all : cache_types)
+    for (const CacheType ghost_v : {all, CacheType::q8_0}) {
+      const auto pages = std::make_shared<Pages>(wide, CacheTypes(all, ghost_v));
+      Sequence s(wide, pages);
+      s.reserve(1, 0, 64);
+      const auto value = [](int layer, int part, int head, int r) {
+        return float(layer * 32 + part * 8 + head * 4 + (r % 3) + 1);  // exact in 8 bits and f16
+      };
+      for (const bool write : {true, false})
+        for (int layer = 0; layer < wide.layers; ++layer)
+          for (int part = 0; part < 4; ++part)
+            for (int head = 0; head < wide.kv_heads; ++head)
+              for (int r = 0; r < 64; ++r) {
+                const auto p = CachePart(part);
+                const std::vector<float> row(64, value(layer, part, head, r));
+                std::byte* block = s.block(1, layer, p, head, r);
+                if (write)
+                  kernels().remember(row.data(), 64, s.shape().types.of(p), block_of(p), size_t(r),
+                                     block);
+                else
+                  ASSERT_NEAR(s.shape().number(block, p, r, 63), row[0], 0.02);
+              }
+      const size_t rows = 64 * size_t(wide.layers * wide.kv_heads);
+      EXPECT_EQ(s.bytes(), rows / 64 * (3 * block_bytes(all, 64) + block_bytes(ghost_v, 64)));
+    }
+}
+
+TEST(Pages, EightBitsNeedRunsOf32) {
+  EXPECT_THROW(PageShape(config, CacheType::q8_0), Error);  // heads of 12 numbers
 }
 
 TEST(Pages, ASharedOneIsCopiedBeforeItIsWritten) {
-  const auto pages = std::make_shared<Pages>(config, WeightType::f32);
+  const auto pages = std::make_shared<Pages>(config, CacheType::f32);
   const size_t page = pages->shape().bytes();
   Sequence a(config, pages);
   a.reserve(1, 0, 150);
@@ -136,8 +176,8 @@ TEST(Pages, ASharedOneIsCopiedBeforeItIsWritten) {
 }
 
 TEST(Pages, NoRoomChangesNoRow) {
-  const size_t page = PageShape(config, WeightType::f32).bytes();
-  const auto pages = std::make_shared<Pages>(config, WeightType::f32, 3 * page);
+  const size_t page = PageShape(config, CacheType::f32).bytes();
+  const auto pages = std::make_shared<Pages>(config, CacheType::f32, 3 * page);
   Sequence a(config, pages), b(config, pages);
   a.reserve(1, 0, 100);
   fill(a, 0, 100, 1);

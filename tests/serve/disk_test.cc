@@ -32,7 +32,7 @@ Kind kind(const std::string& name) {
     config["revenant"] = {{"phantom", true}, {"phantom_eta", 0.5}, {"trol", true}};
     write_random_checkpoint(path, config, 5);
   }
-  return {"both", path, {.threads = 2, .cache_type = WeightType::f16}};
+  return {"both", path, {.threads = 2, .cache_type = CacheType::f16}};
 }
 
 class OnDisk : public testing::TestWithParam<const char*> {
