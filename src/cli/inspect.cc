@@ -141,10 +141,14 @@ json memory_json(const Network& network, const json& files) {
   const Config& c = network.config;
   int64_t weights = 0;
   for (const json& file : files) weights += file["bytes"].get<int64_t>();
-  const int64_t cache = 1000 * int64_t(PageShape(c, network.cache_types()).token_bytes());
-  return {{"weights", weights},
-          {"cache_per_1000_tokens", cache},
-          {"cache_per_1000_prompt_tokens", cache * c.trol.streams()}};
+  const CacheTypes types = network.cache_types();
+  const int64_t cache = 1000 * int64_t(PageShape(c, types).token_bytes());
+  json memory = {{"weights", weights},
+                 {"cache_type", name_of(types.all)},
+                 {"cache_per_1000_tokens", cache},
+                 {"cache_per_1000_prompt_tokens", cache * c.trol.streams()}};
+  if (c.phantom.on) memory["cache_type_of_value_ghosts"] = name_of(types.ghost_v);
+  return memory;
 }
 
 json describe(const Network& network) {

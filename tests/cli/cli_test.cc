@@ -186,11 +186,14 @@ TEST_F(Cli, SixteenBitWeightsHaveASixteenBitCache) {
   const std::string nano = (Path(REVENANT_SOURCE_DIR) / "models/phantom-nano").string();
   const Outcome got = run({"inspect", "-m", nano, "--json"});
   ASSERT_EQ(got.code, 0) << got.err;
-  EXPECT_EQ(json::parse(got.out)["memory"]["cache_per_1000_tokens"], 1000 * 4 * 4 * 3 * 32 * 2);
+  const json memory = json::parse(got.out)["memory"];
+  EXPECT_EQ(memory["cache_per_1000_tokens"], 1000 * 4 * 4 * 3 * 32 * 2);
+  EXPECT_EQ(memory["cache_type"], "f16");
+  EXPECT_EQ(memory["cache_type_of_value_ghosts"], "f16");  // eta 1
   const auto says = [&](const std::string& type) {
     return run({"run", "-m", nano, "-p", "Hello", "--cache-type", type, "-n", "3"});
   };
-  for (const char* type : {"f32", "f16", "bf16"}) EXPECT_EQ(says(type).code, 0) << type;
+  for (const char* type : {"f32", "f16", "bf16", "q8_0"}) EXPECT_EQ(says(type).code, 0) << type;
   EXPECT_EQ(says("f64").code, 2);
 }
 

@@ -26,22 +26,28 @@ struct Kind {
 };
 
 // phantom-7b: a rotary rule that changes with every length above 32; trol-3.8b: two passes, long
-// and short factors; both: a random model with both mechanisms.
-const Kind kinds[] = {{"phantom-0.5b", CacheType::f32},
-                      {"phantom-7b", CacheType::f16},
-                      {"trol-3.8b", CacheType::f32},
-                      {"trol-3.8b", CacheType::bf16},
-                      {"both", CacheType::f16}};
+// and short factors; random models: with both mechanisms, with rows that pass once among others
+// that pass twice, and with ghosts so quiet that they are left out, or cached in 8 bits.
+const Kind kinds[] = {{"phantom-0.5b", CacheType::f32}, {"phantom-7b", CacheType::f16},
+                      {"trol-3.8b", CacheType::f32},    {"trol-3.8b", CacheType::bf16},
+                      {"both", CacheType::f16},         {"threshold", CacheType::f32},
+                      {"quiet", CacheType::f16},        {"quiet", CacheType::q8_0}};
 
 Path directory_of(const Kind& kind) {
-  if (kind.name != std::string("both"))
-    return Path(REVENANT_SOURCE_DIR) / "tests/conformance/data" / kind.name;
+  using Json = nlohmann::json;
+  static const std::map<std::string, Json> random = {
+      {"both", {{"phantom", true}, {"phantom_eta", 0.5}, {"trol", true}}},
+      {"threshold", {{"phantom", false}, {"trol", true}, {"trol_threshold", 0.5}}},
+      {"quiet", {{"phantom", true}, {"phantom_eta", 1e-7}, {"trol", false}}}};
+  const auto ways = random.find(kind.name);
+  if (ways == random.end()) return Path(REVENANT_SOURCE_DIR) / "tests/conformance/data" / kind.name;
   static const Temporary place;
-  const Path path = place.path / "both";
+  const Path path = place.path / kind.name;
   if (std::filesystem::exists(path)) return path;
   write_random_phantom(path, 3);
-  nlohmann::json config = read_json(path / "config.json");
-  config["revenant"] = {{"phantom", true}, {"phantom_eta", 0.5}, {"trol", true}};
+  Json config = read_json(path / "config.json");
+  config["llm_config"]["hidden_size"] = 64;  // heads of 32
+  config["revenant"] = ways->second;
   write_random_checkpoint(path, config, 5);
   return path;
 }

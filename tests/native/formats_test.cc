@@ -7,12 +7,10 @@
 #include <cstring>
 
 #include "support/distance.h"
-#include "support/random_network.h"
+#include "support/formats.h"
 
 namespace revenant {
 namespace {
-
-using Ids = std::vector<int>;
 
 const RandomShape shapes[] = {
     {.hidden = 256, .intermediate = 512, .heads = 4, .kv_heads = 2, .head_dim = 64},
@@ -26,52 +24,6 @@ const RandomShape shapes[] = {
      .lora_rank = 5},
 };
 
-// The linear layers of the language model in another format.
-Weights<Weight> in_format(Weights<Weight> w, Format format, Threads& threads) {
-  for (LayerWeights<Weight>& l : w.layers)
-    for (Linear<Weight>* linear : {&l.attention.q, &l.attention.k, &l.attention.v, &l.attention.o,
-                                   &l.mlp.gate, &l.mlp.up, &l.mlp.down}) {
-      const Packed plain = linear->weight.packed;
-      linear->weight.packed =
-          packed_floats(format, plain.rows, plain.columns, threads,
-                        [&](int row, float* out) { plain.unpack_row(row, out); });
-    }
-  return w;
-}
-
-// `batch` sequences of one prompt each, the last one 37 long, fed in pieces and three steps more;
-// the logits of the last sequence's last rows.
-std::vector<float> last_of(const Config& config, const Weights<Weight>& w, int batch, int piece,
-                           int threads) {
-  Threads pool(threads);
-  const Native native{config, w, pool};
-  std::vector<Sequence> sequences;
-  std::vector<Sequence*> pointers;
-  for (int i = 0; i < batch; ++i) sequences.emplace_back(config);
-  for (Sequence& sequence : sequences) pointers.push_back(&sequence);
-  std::vector<float> values;
-  const int length = 37, end = length + 3;
-  for (int at = 0; at < end;) {
-    const int rows = at < length ? std::min(piece, length - at) : 1;
-    Step step;
-    Ids ids;
-    for (int s = 0; s < batch; ++s) {
-      step.add(s, at, rows, at < length ? length : at + 1, at < length);
-      for (int i = at; i < at + rows; ++i) ids.push_back((i * 7 + (batch - 1 - s) * 3) % 49);
-    }
-    const Tensor last = last_rows(native, forward(native, step, pointers, ids), step);
-    at += rows;
-    if (at < length) continue;
-    const Tensor y = logits(native, last);
-    values.insert(values.end(), y.row(batch - 1), y.row(batch - 1) + y.row_size());
-  }
-  return values;
-}
-
-bool same_bits(const std::vector<float>& a, const std::vector<float>& b) {
-  return a.size() == b.size() && std::memcmp(a.data(), b.data(), a.size() * sizeof(float)) == 0;
-}
-
 TEST(Formats, BatchPiecesAndThreadsChangeNoBit) {
   Threads threads(2);
   for (const RandomShape& shape : shapes) {
@@ -80,13 +32,7 @@ TEST(Formats, BatchPiecesAndThreadsChangeNoBit) {
     for (const FormatInfo& f : formats()) {
       if (!is_quantised(f.format)) continue;
       const Weights<Weight> w = in_format(plain, f.format, threads);
-      const std::vector<float> one = last_of(config, w, 1, 37, 1);
-      for (const int batch : {2, 3, 8, 16})
-        EXPECT_TRUE(same_bits(last_of(config, w, batch, 37, 2), one)) << f.name << " x " << batch;
-      for (const int piece : {1, 7, 36})
-        EXPECT_TRUE(same_bits(last_of(config, w, 1, piece, 2), one)) << f.name << " by " << piece;
-      for (const int count : {2, 3, 4})
-        EXPECT_TRUE(same_bits(last_of(config, w, 1, 37, count), one)) << f.name << " t " << count;
+      expect_the_same_bits(config, w, f.name, 37, {2, 3, 8, 16}, {1, 7, 36}, {2, 3, 4});
     }
   }
 }
