@@ -127,14 +127,14 @@ void bench_row(const Kernels& table, Buffers& b, Format format, size_t rows, siz
 constexpr const char* names[] = {"f32", "f16", "bf16", "q8_0"};
 
 // Blocks that lie side by side.
-std::vector<const void*> blocks_of(const std::byte* first, size_t keys, size_t d, CacheType type) {
+std::vector<const void*> blocks_of(const std::byte* first, size_t keys, size_t d, Format type) {
   std::vector<const void*> blocks;
   for (size_t j = 0; j < keys; j += key_block)
     blocks.push_back(first + j / key_block * block_bytes(type, d));
   return blocks;
 }
 
-std::vector<std::byte> remembered(const float* rows, size_t keys, size_t d, CacheType type,
+std::vector<std::byte> remembered(const float* rows, size_t keys, size_t d, Format type,
                                   BlockOf of) {
   std::vector<std::byte> bytes((keys + key_block - 1) / key_block * block_bytes(type, d));
   for (size_t r = 0; r < keys; ++r)
@@ -144,7 +144,7 @@ std::vector<std::byte> remembered(const float* rows, size_t keys, size_t d, Cach
 }
 
 void bench_attend(const Kernels& table, Buffers& b, size_t queries, size_t keys, bool causal,
-                  bool ghosts, CacheType type) {
+                  bool ghosts, Format type) {
   const size_t d = 64;
   std::vector<int> counts(queries, int(keys));
   std::vector<const float*> q(queries);
@@ -174,7 +174,7 @@ void bench_attend(const Kernels& table, Buffers& b, size_t queries, size_t keys,
 }
 
 // Decoding: a few queries of one row over caches that no cache holds.
-void bench_decode(const Kernels& table, Buffers& b, size_t queries, size_t keys, CacheType type) {
+void bench_decode(const Kernels& table, Buffers& b, size_t queries, size_t keys, Format type) {
   const size_t d = 64, head = (keys + key_block - 1) / key_block * block_bytes(type, d),
                heads = beyond_caches / (2 * head);
   const std::vector<int> counts(queries, int(keys));
@@ -240,11 +240,11 @@ void bench(const Kernels& table, Buffers& b) {
     bench_row(table, b, f.format, 1, 4096);
   }
   for (bool ghosts : {false, true}) {
-    bench_attend(table, b, 1025, 1025, false, ghosts, CacheType::f32);
-    for (const CacheType type : {CacheType::f32, CacheType::f16, CacheType::q8_0})
+    bench_attend(table, b, 1025, 1025, false, ghosts, Format::f32);
+    for (const Format type : {Format::f32, Format::f16, Format::q8_0})
       bench_attend(table, b, 1024, 1024, true, ghosts, type);
   }
-  for (const CacheType type : {CacheType::f32, CacheType::f16, CacheType::q8_0})
+  for (const Format type : {Format::f32, Format::f16, Format::q8_0})
     for (const size_t queries : {1, 7}) bench_decode(table, b, queries, 8192, type);
   bench_rows(table, b);
 }

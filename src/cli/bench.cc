@@ -3,6 +3,7 @@
 #include <cmath>
 #include <cstdio>
 #include <functional>
+#include <map>
 #include <nlohmann/json.hpp>
 
 #include "base/clock.h"
@@ -11,6 +12,7 @@
 #include "cli/commands.h"
 #include "cli/options.h"
 #include "cli/rows.h"
+#include "engine/sampling.h"
 #include "engine/session.h"
 #include "kernels/limits.h"
 
@@ -42,7 +44,8 @@ double median(std::vector<double> values) {
   return values[values.size() / 2];
 }
 
-// What the products of one token cost. Of the output, and of the last layer what follows its keys
+// What the products of one token cost; a prompt's token passes through a TroL's layers more than
+// once, a generated one's bytes do not. Of the output, and of the last layer what follows its keys
 // and values, only the bytes: a prompt needs one row of them.
 struct Cost {
   double operations = 0, bytes = 0;
@@ -54,7 +57,7 @@ struct Cost {
   }
 };
 
-Cost cost_of(const Weights<Weight>& w, bool traverses) {
+Cost cost_of(const Weights<Weight>& w, int passes) {
   Cost cost;
   for (const LayerWeights<Weight>& l : w.layers) {
     for (const Linear<Weight>* linear : {&l.attention.q, &l.attention.k, &l.attention.v})
@@ -62,8 +65,9 @@ Cost cost_of(const Weights<Weight>& w, bool traverses) {
     const double before = cost.operations;
     for (const Linear<Weight>* linear : {&l.attention.o, &l.mlp.gate, &l.mlp.up, &l.mlp.down})
       cost.add(linear->weight);
-    if (&l == &w.layers.back() && !traverses) cost.operations = before;
+    if (&l == &w.layers.back() && passes == 1) cost.operations = before;
   }
+  cost.operations *= passes;
   cost.bytes += double(w.output.weight.packed.bytes());
   cost.input = w.layers.front().mlp.up.weight.packed.view(0, 1).input();
   return cost;
@@ -100,27 +104,40 @@ class Bench {
         seconds([&] { model_ = std::make_unique<Model>(args.model.directory, options); });
     threads_ = std::make_unique<Threads>(threads);
     limits_ = measure_limits(kernels(), *threads_);
-    cost_ = cost_of(model_->native().weights, model_->config().trol.streams() > 1);
+    cost_ = cost_of(model_->native().weights, model_->config().trol.streams());
     add("load", 1, {loading}, 1, "models/s", 0);
   }
 
   json rows() {
-    for (const int count : args_.prompts) prompt(count);
+    for (const int count : args_.prompts) {
+      prompt(count, 0);
+      for (const int depth : args_.depths)
+        if (depth != usual_depth) prompt(count, depth);
+    }
     for (const int steps : args_.steps)
       for (const int depth : args_.depths)
         for (const int batch : args_.batches) generate(steps, depth, batch);
-    if (!args_.no_tower && model_->config().vision.kind != Tower::none) tower();
+    sample();
+    if (!args_.no_tower && model_->config().vision.kind != Tower::none) {
+      tower();
+      if (model_->image_token() >= 0) question();
+    }
     return rows_;
   }
 
  private:
-  void prompt(int count) {
-    const std::vector<int> ids = ids_for(*model_, count);
+  // The end of a prompt whose first `depth` tokens are cached.
+  void prompt(int count, int depth) {
+    const std::vector<int> ids = ids_for(*model_, depth + count);
+    const std::span<const int> all = ids, before = all.first(size_t(depth));
     std::vector<double> times;
-    for (int r = 0; r < args_.repetitions; ++r)
-      times.push_back(seconds([&] { Session(*model_).feed(ids); }));
+    for (int r = 0; r < args_.repetitions; ++r) {
+      Session session(*model_);
+      if (depth > 0) session.feed(before, {}, depth + count);
+      times.push_back(seconds([&] { session.feed(all.subspan(before.size())); }));
+    }
     const double least = cost_.operations * count / peak(cost_.input);
-    add("pp" + std::to_string(count), 1, times, count, "tokens/s", least);
+    add(behind("pp" + std::to_string(count), depth), 1, times, count, "tokens/s", least);
   }
 
   void generate(int steps, int depth, int batch) {
@@ -139,9 +156,63 @@ class Bench {
     }
     const double cache = double(model_->pages()->shape().token_bytes());
     const double bytes = steps * (cost_.bytes + batch * cache * (depth + steps / 2.0));
-    const std::string name = "tg" + std::to_string(steps);
-    add(depth == usual_depth ? name : name + "@d" + std::to_string(depth), batch, times,
+    add(behind("tg" + std::to_string(steps), depth == usual_depth ? 0 : depth), batch, times,
         double(steps) * batch, "tokens/s", bytes / limits_.read);
+  }
+
+  static std::string behind(const std::string& test, int depth) {
+    return depth == 0 ? test : test + "@d" + std::to_string(depth);
+  }
+
+  // The slowest of some settings, of likely and of equal tokens.
+  void sample() {
+    Random random(1);
+    std::vector<float> likely(size_t(model_->config().vocab)), equal(likely);
+    for (float& x : likely) x = 3 * float(random.normal());
+    std::vector<int> seen;
+    for (int i = 0; i < 200; ++i) seen.push_back(int(random.below(likely.size())));
+    const Sampling settings[] = {{.repetition_penalty = 1.1},
+                                 {.temperature = 1},
+                                 {.temperature = 1, .top_k = 40},
+                                 {.temperature = 1, .top_p = 0.95},
+                                 {.temperature = 1, .min_p = 0.05},
+                                 {.repetition_penalty = 1.1,
+                                  .temperature = 0.7,
+                                  .top_k = int(likely.size() / 2),
+                                  .top_p = 0.95,
+                                  .min_p = 1e-6}};
+    std::vector<double> slowest;
+    for (const Sampling& one : settings)
+      for (const auto* logits : {&likely, &equal}) {
+        std::vector<double> times;
+        for (int r = 0; r < std::max(5, args_.repetitions); ++r)
+          times.push_back(seconds([&] { pick(one, *logits, seen, random); }));
+        if (slowest.empty() || median(times) > median(slowest)) slowest = times;
+      }
+    add("sample", 1, slowest, 1, "tokens/s", 0);
+  }
+
+  // One tile, some words, and an answer: until its first token is there, and to its end.
+  void question() {
+    const int side = model_->config().vision.image;
+    const Image picture = blank_image(side, side, 128);
+    std::vector<int> ids(size_t(model_->config().tokens_per_tile()), model_->image_token());
+    const std::vector<int> words = ids_for(*model_, 24);
+    ids.insert(ids.end(), words.begin(), words.end());
+    const int most = std::ranges::max(args_.steps);
+    std::map<int, std::vector<double>> times;  // until so many tokens are there
+    for (int r = 0; r < args_.repetitions; ++r) {
+      const Stopwatch watch;
+      Session session(*model_);
+      session.feed(ids, model_->encode_tiles({&picture, 1}));
+      for (int tokens = 1; tokens <= most; ++tokens) {
+        if (tokens > 1) session.step(words[0]);
+        times[tokens].push_back(watch.seconds());
+      }
+    }
+    add("ttft", 1, times[1], 1, "answers/s", 0);
+    for (const int steps : args_.steps)
+      add("question" + std::to_string(steps), 1, times[steps], steps, "tokens/s", 0);
   }
 
   void tower() {
@@ -226,7 +297,8 @@ void add_bench(CLI::App& app) {
   numbers("-t,--threads", args->threads, 0, "each of these; 0: as many as the machine has");
   numbers("-p,--prompt", args->prompts, 1, "lengths of prompts; words, where a server is asked");
   numbers("-n,--predict", args->steps, 1, "tokens to generate");
-  numbers("-d,--depth", args->depths, 1, "tokens that stand before those that are generated");
+  numbers("-d,--depth", args->depths, 1,
+          "tokens that stand before those that are generated, or before a prompt's last ones");
   numbers("-b,--batch", args->batches, 1, "sequences that generate at once");
   command
       ->add_option("-r,--repetitions", args->repetitions,
@@ -242,7 +314,11 @@ void add_bench(CLI::App& app) {
   command->footer(
       "Rows: load, pp512 (a prompt of 512 tokens), tg64 (64 generated), tg64@d2048 (behind 2,048 "
       "others),\n"
-      "tower (one tile).\n"
+      "pp24@d282 (the last 24 of a prompt), sample (a token drawn, under the slowest settings), "
+      "tower\n"
+      "(one tile), ttft (a question of one tile and 24 words, to its first token), question64 (to "
+      "its\n"
+      "64th).\n"
       "fraction_of_limit is measured in the same run: of a prompt or tile its products' "
       "operations\n"
       "over the peak of the instructions they use, of generated tokens the bytes of weights and\n"

@@ -144,10 +144,10 @@ json memory_json(const Network& network, const json& files) {
   const CacheTypes types = network.cache_types();
   const int64_t cache = 1000 * int64_t(PageShape(c, types).token_bytes());
   json memory = {{"weights", weights},
-                 {"cache_type", name_of(types.all)},
+                 {"cache_type", cache_name(types.all)},
                  {"cache_per_1000_tokens", cache},
                  {"cache_per_1000_prompt_tokens", cache * c.trol.streams()}};
-  if (c.phantom.on) memory["cache_type_of_value_ghosts"] = name_of(types.ghost_v);
+  if (c.phantom.on) memory["cache_type_of_value_ghosts"] = cache_name(types.ghost_v);
   return memory;
 }
 

@@ -56,13 +56,15 @@ void add_model_options(CLI::App& command, ModelArgs& args, bool threads) {
   command
       .add_option("--config-set", args.options.settings, "key=value over config.json; may repeat")
       ->allow_extra_args(false);
-  std::map<std::string, CacheType> types;
-  for (const CacheType type : cache_types) types[name_of(type)] = type;
-  std::optional<CacheType>& type = args.options.cache_type;
+  std::map<std::string, Format> types;
+  for (const Format type : cache_formats) types[cache_name(type)] = type;
+  std::optional<Format>& type = args.options.cache_type;
   command
       .add_option_function<std::string>(
           "--cache-type", [&type, types](const std::string& name) { type = types.at(name); },
-          "of cached keys and values; without it f16, but f32 under f32 weights")
+          "of cached keys and values; without it f16, but f32 under f32 weights. Phantom's ghosts "
+          "of\n"
+          "values take q8_0 where that cannot be told (inspect says which)")
       ->check(CLI::IsMember(types));
   size_t& memory = args.options.cache_memory;
   command

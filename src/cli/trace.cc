@@ -9,7 +9,7 @@ namespace {
 
 std::unique_ptr<Traced> open_native(const Path& directory, const TraceOptions& options) {
   return std::make_unique<NativeTraced>(
-      std::make_unique<Model>(directory, ModelOptions{options.settings, 0, CacheType::f32}));
+      std::make_unique<Model>(directory, ModelOptions{options.settings, 0, Format::f32}));
 }
 
 }  // namespace

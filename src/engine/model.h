@@ -19,7 +19,7 @@ namespace revenant {
 struct ModelOptions {
   std::vector<std::string> settings = {};    // "key=value" over config.json
   int threads = 0;                           // 0: as many as the machine runs at once
-  std::optional<CacheType> cache_type = {};  // of keys and values; none: Network::cache_types
+  std::optional<Format> cache_type = {};     // of keys and values; none: Network::cache_types
   size_t cache_memory = 0;                   // bytes of all sequences' caches; 0: no limit
   std::optional<QuantizeType> weights = {};  // quantised when read; none: as they are stored
 };

@@ -1,47 +1,57 @@
 #include "engine/sampling.h"
 
 #include <algorithm>
+#include <bit>
 #include <cmath>
+#include <numeric>
 #include <string>
 #include <vector>
 
 #include "base/error.h"
+#include "kernels/kernels.h"
 
 namespace revenant {
 namespace {
 
-struct Candidate {
-  int id;
-  double score;  // logit, then probability relative to the likeliest token's
-};
-using Candidates = std::vector<Candidate>;
+// In the order of ids.
+struct Candidates {
+  std::vector<int> ids;
+  std::vector<float> scores;  // logits, then probabilities relative to the likeliest token's
 
-void check_logit(std::span<const float> logits, size_t i) {
-  if (!std::isfinite(logits[i]))
-    throw Error("sampling", "logit of token " + std::to_string(i), "a finite number",
-                std::to_string(logits[i]));
+  size_t size() const { return ids.size(); }
+  template <class F>
+  void keep(const F& stays) {
+    size_t kept = 0;
+    for (size_t i = 0; i < size(); ++i) {
+      const bool one = stays(i);
+      ids[kept] = ids[i], scores[kept] = scores[i];
+      kept += one;
+    }
+    ids.resize(kept), scores.resize(kept);
+  }
+};
+
+void check_logits(std::span<const float> logits) {
+  uint32_t most = 0;
+  for (const float x : logits) most = std::max(most, std::bit_cast<uint32_t>(x) & 0x7fffffffu);
+  if (most < 0x7f800000u) return;
+  const auto bad = std::ranges::find_if_not(logits, [](float x) { return std::isfinite(x); });
+  throw Error("sampling", "logit of token " + std::to_string(bad - logits.begin()),
+              "a finite number", std::to_string(*bad));
 }
 
 Candidates candidates(std::span<const float> logits) {
-  Candidates all(logits.size());
-  for (size_t i = 0; i < logits.size(); ++i) {
-    check_logit(logits, i);
-    all[i] = {int(i), double(logits[i])};
-  }
+  check_logits(logits);
+  Candidates all{std::vector<int>(logits.size()), {logits.begin(), logits.end()}};
+  std::iota(all.ids.begin(), all.ids.end(), 0);
   return all;
 }
 
+// These two are asked before any candidate is gone.
 void add_bias(Candidates& all, std::span<const std::pair<int, double>> bias) {
   for (const auto& [id, more] : bias)
-    if (size_t(id) < all.size()) all[size_t(id)].score += more;
-}
-
-void keep_allowed(Candidates& all, std::span<const uint8_t> allowed) {
-  if (allowed.empty()) return;
-  std::erase_if(all, [&](const Candidate& c) {
-    return size_t(c.id) >= allowed.size() || !allowed[size_t(c.id)];
-  });
-  if (all.empty()) throw Error("sampling", "tokens", "one that is allowed", "none");
+    if (size_t(id) < all.size())
+      all.scores[size_t(id)] = float(double(all.scores[size_t(id)]) + more);
 }
 
 void penalise(Candidates& all, std::span<const int> seen, double penalty) {
@@ -49,54 +59,86 @@ void penalise(Candidates& all, std::span<const int> seen, double penalty) {
   std::sort(once.begin(), once.end());
   once.erase(std::unique(once.begin(), once.end()), once.end());
   for (const int id : once) {
-    double& score = all[size_t(id)].score;
-    score = score > 0 ? score / penalty : score * penalty;
+    float& score = all.scores[size_t(id)];
+    score = float(score > 0 ? double(score) / penalty : double(score) * penalty);
   }
 }
 
-// Largest first, the lowest id among equals.
-bool before(const Candidate& a, const Candidate& b) {
-  return a.score != b.score ? a.score > b.score : a.id < b.id;
+void keep_allowed(Candidates& all, std::span<const uint8_t> allowed) {
+  if (allowed.empty()) return;
+  all.keep(
+      [&](size_t i) { return size_t(all.ids[i]) < allowed.size() && allowed[size_t(all.ids[i])]; });
+  if (all.ids.empty()) throw Error("sampling", "tokens", "one that is allowed", "none");
 }
-bool by_id(const Candidate& a, const Candidate& b) { return a.id < b.id; }
 
 double total(const Candidates& some) {
-  double sum = 0;
-  for (const Candidate& c : some) sum += c.score;
-  return sum;
+  return std::accumulate(some.scores.begin(), some.scores.end(), 0.0);
 }
 
-// The k likeliest. This and the next two keep the order of ids.
+// A whole number in the order of x.
+uint32_t key_of(float x) {
+  const uint32_t bits = std::bit_cast<uint32_t>(x + 0.0f);  // -0 is 0
+  return bits >> 31 ? ~bits : bits | 1u << 31;
+}
+
+// The likeliest whose weights reach `target` together, one at least; of equals the lowest ids.
+// Nothing is sorted: the key of those at the edge is found part by part, each from the weights of
+// all that share the parts before it.
+template <class Weight>
+void keep_likeliest(Candidates& all, double target, Weight weight) {
+  std::vector<uint32_t> keys(all.size());
+  uint32_t highest = 0, lowest = ~0u, edge = 0;  // edge: its parts so far
+  for (size_t i = 0; i < all.size(); ++i) {
+    keys[i] = key_of(all.scores[i]);
+    highest = std::max(highest, keys[i]), lowest = std::min(lowest, keys[i]);
+  }
+  if (lowest == highest) edge = highest;
+  double sum = 0;  // of those above the edge
+  for (int rest = 32; const int width : {11, 11, 10}) {
+    if (lowest == highest) break;  // it is known
+    std::vector<double> weights(size_t(1) << width);
+    rest -= width;
+    const uint32_t before = uint32_t(uint64_t(edge) << width), mask = (1u << width) - 1;
+    uint32_t last = mask;
+    double of_highest = 0;  // most of them, where few tokens are likely: not through memory
+    for (size_t i = 0; i < all.size(); ++i) {
+      const uint32_t part = (keys[i] >> rest) - before;
+      if (part > mask) continue;
+      last = std::min(last, part);
+      if (keys[i] == highest)
+        of_highest += weight(i);
+      else
+        weights[part] += weight(i);
+    }
+    if ((highest >> rest) - before <= mask) weights[(highest >> rest) - before] += of_highest;
+    uint32_t part = mask;
+    for (; part > last && sum + weights[part] < target; --part) sum += weights[part];
+    edge = before | part;
+  }
+  all.keep([&](size_t i) {
+    if (keys[i] != edge) return keys[i] > edge;
+    const bool stays = sum < target;
+    sum += weight(i);
+    return stays;
+  });
+}
+
+// The k likeliest.
 void keep_top_k(Candidates& all, size_t k) {
-  if (k == 0 || k >= all.size()) return;
-  std::nth_element(all.begin(), all.begin() + std::ptrdiff_t(k), all.end(), before);
-  all.resize(k);
-  std::sort(all.begin(), all.end(), by_id);
+  if (k > 0 && k < all.size()) keep_likeliest(all, double(k), [](size_t) { return 1.0; });
 }
 
 void to_shares(Candidates& all, double temperature) {
-  const double top = std::min_element(all.begin(), all.end(), before)->score;
-  for (Candidate& c : all) c.score = std::exp((c.score - top) / temperature);
-}
-
-// The likeliest that reach `mass` together. Sorts no more of them than that takes, and some.
-void keep_mass(Candidates& all, double mass) {
-  size_t sorted = 0, keep = 0;
-  for (double sum = 0; keep < all.size() && (keep == 0 || sum < mass); sum += all[keep++].score) {
-    if (keep < sorted) continue;
-    sorted = std::min(all.size(), 4 * sorted + 64);
-    std::partial_sort(all.begin() + std::ptrdiff_t(keep), all.begin() + std::ptrdiff_t(sorted),
-                      all.end(), before);
-  }
-  all.resize(keep);
-  std::sort(all.begin(), all.end(), by_id);
+  constexpr double most = 1e30;  // of what a difference is multiplied by
+  kernels().exponentials(all.scores.data(), all.size(), float(std::min(most, 1 / temperature)),
+                         all.scores.data());
 }
 
 int draw(const Candidates& all, Random& random) {
   double left = random.uniform() * total(all);
-  for (const Candidate& c : all)
-    if ((left -= c.score) < 0) return c.id;
-  return all.back().id;
+  for (size_t i = 0; i < all.size(); ++i)
+    if ((left -= double(all.scores[i])) < 0) return all.ids[i];
+  return all.ids.back();
 }
 
 }  // namespace
@@ -122,33 +164,40 @@ int pick(const Sampling& s, std::span<const float> logits, std::span<const int> 
   add_bias(all, s.bias);
   if (s.repetition_penalty != 1) penalise(all, seen, s.repetition_penalty);
   keep_allowed(all, allowed);
-  if (s.temperature == 0) return std::min_element(all.begin(), all.end(), before)->id;
+  if (s.temperature == 0)
+    return all.ids[size_t(std::ranges::max_element(all.scores) - all.scores.begin())];
   keep_top_k(all, size_t(s.top_k));
   to_shares(all, s.temperature);
-  const double mass = s.top_p * total(all);
-  std::erase_if(all, [&](const Candidate& c) { return c.score < s.min_p; });
-  if (s.top_p < 1) keep_mass(all, mass);
+  const double mass = s.top_p < 1 ? s.top_p * total(all) : 0;
+  if (s.min_p > 0) all.keep([&](size_t i) { return double(all.scores[i]) >= s.min_p; });
+  if (s.top_p < 1) keep_likeliest(all, mass, [&](size_t i) { return double(all.scores[i]); });
   return draw(all, random);
 }
 
 double log_sum_exp(std::span<const float> logits) {
+  check_logits(logits);
   const double most = double(*std::max_element(logits.begin(), logits.end()));
   double sum = 0;
-  for (size_t i = 0; i < logits.size(); ++i) {
-    check_logit(logits, i);
-    sum += std::exp(double(logits[i]) - most);
-  }
+  for (const float x : logits) sum += std::exp(double(x) - most);
   return most + std::log(sum);
 }
 
 std::vector<TokenLogprob> logprobs(std::span<const float> logits, int id, int top) {
   CHECK(id >= 0 && size_t(id) < logits.size());
   const double whole = log_sum_exp(logits);
-  Candidates all = candidates(logits);
-  std::vector<TokenLogprob> made = {{id, double(logits[size_t(id)]) - whole}};
-  const size_t count = std::min(all.size(), size_t(std::max(top, 0)));
-  std::partial_sort(all.begin(), all.begin() + std::ptrdiff_t(count), all.end(), before);
-  for (size_t i = 0; i < count; ++i) made.push_back({all[i].id, all[i].score - whole});
+  std::vector<int> ids(logits.size());
+  std::iota(ids.begin(), ids.end(), 0);
+  const size_t count = std::min(ids.size(), size_t(std::max(top, 0)));
+  std::partial_sort(ids.begin(), ids.begin() + std::ptrdiff_t(count), ids.end(), [&](int a, int b) {
+    const float x = logits[size_t(a)], y = logits[size_t(b)];
+    return x != y ? x > y : a < b;
+  });
+  std::vector<TokenLogprob> made;
+  const auto add = [&](int token) {
+    made.push_back({token, double(logits[size_t(token)]) - whole});
+  };
+  add(id);
+  for (size_t i = 0; i < count; ++i) add(ids[i]);
   return made;
 }
 

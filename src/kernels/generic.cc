@@ -21,7 +21,6 @@ float sum_of(float (&a)[lanes]) {
 }
 
 float widen(float x) { return x; }
-float widen(int8_t x) { return x; }
 float widen(Brain x) { return to_float_bf16(x.bits); }
 // Without branches: the exponent is rebased by a multiplication, which is exact.
 float widen(Half x) {
@@ -168,10 +167,12 @@ void tanh(const float* x, size_t n, float* out) noexcept {
 void sigmoid(const float* x, size_t n, float* out) noexcept {
   for (size_t i = 0; i < n; ++i) out[i] = sigmoid_of(x[i]);
 }
+float weight_of(float x) { return x < least_weight ? 0.0f : std::exp(x); }
+
 float exponentials(const float* x, size_t n, float scale, float* out) noexcept {
   const float most = *std::max_element(x, x + n);
   float sum = 0;
-  for (size_t i = 0; i < n; ++i) sum += out[i] = std::exp(scale * (x[i] - most));
+  for (size_t i = 0; i < n; ++i) sum += out[i] = weight_of(scale * (x[i] - most));
   return sum;
 }
 void swiglu(const float* gate, const float* up, size_t n, float* out) noexcept {
@@ -190,36 +191,14 @@ void rope(const float* x, size_t rows, size_t heads, size_t d, const float* cos,
       }
 }
 
-// A number of a block of d columns of keys or of rows of values.
-template <class T>
-float number(const T* block, size_t d, BlockOf of, size_t row, size_t i) {
-  const float x = widen(block[of == BlockOf::keys ? i * key_block + row : row * d + i]);
-  if constexpr (sizeof(T) > 1) return x;
-  const auto* scales = reinterpret_cast<const uint16_t*>(block + key_block * d);
-  return x * to_float_f16(scales[i / scale_run * key_block + row]);
-}
-
-// Calls f with the block in the type's numbers.
-template <class F>
-void with_numbers(CacheType type, const void* block, F f) {
-  if (type == CacheType::f32) f(static_cast<const float*>(block));
-  if (type == CacheType::f16) f(static_cast<const Half*>(block));
-  if (type == CacheType::bf16) f(static_cast<const Brain*>(block));
-  if (type == CacheType::q8_0) f(static_cast<const int8_t*>(block));
-}
-
-float score(const float* q, CacheType type, const void* block, size_t row, size_t d) {
+float score(const float* q, Format type, const void* block, size_t row, size_t d) {
   float sum = 0;
-  with_numbers(type, block, [&](const auto* keys) {
-    for (size_t i = 0; i < d; ++i) sum += q[i] * number(keys, d, BlockOf::keys, row, i);
-  });
+  for (size_t i = 0; i < d; ++i) sum += q[i] * number_in(block, type, d, BlockOf::keys, row, i);
   return sum;
 }
 
-void mix(float p, CacheType type, const void* block, size_t row, size_t d, float* sum) {
-  with_numbers(type, block, [&](const auto* values) {
-    for (size_t l = 0; l < d; ++l) sum[l] += p * number(values, d, BlockOf::values, row, l);
-  });
+void mix(float p, Format type, const void* block, size_t row, size_t d, float* sum) {
+  for (size_t l = 0; l < d; ++l) sum[l] += p * number_in(block, type, d, BlockOf::values, row, l);
 }
 
 // Online softmax.
@@ -238,12 +217,12 @@ void take(const AttendArgs& a, int i, size_t first, size_t end, AttendSums& sums
     scores[j] = a.scale * s;
     largest = std::max(largest, scores[j]);
   }
-  const float shrink = std::exp(sums.largest - largest);
+  const float shrink = weight_of(sums.largest - largest);
   sums.largest = largest;
   sums.total *= shrink;
   for (size_t l = 0; l < d; ++l) sums.plain[l] *= shrink, sums.ghost[l] *= shrink;
   for (size_t j = 0; j < end - first; ++j) {
-    const float p = std::exp(scores[j] - largest);
+    const float p = weight_of(scores[j] - largest);
     sums.total += p;
     mix(p, a.type, a.v[b], j, d, sums.plain);
     if (a.gv) mix(p, a.ghost_type, a.gv[b], j, d, sums.ghost);
@@ -252,7 +231,7 @@ void take(const AttendArgs& a, int i, size_t first, size_t end, AttendSums& sums
 
 void join(const AttendSums& part, size_t d, AttendSums& sums) {
   const float largest = std::max(sums.largest, part.largest),
-              keep = std::exp(sums.largest - largest), add = std::exp(part.largest - largest);
+              keep = weight_of(sums.largest - largest), add = weight_of(part.largest - largest);
   sums.largest = largest;
   sums.total = sums.total * keep + part.total * add;
   for (size_t l = 0; l < d; ++l) {
@@ -308,17 +287,16 @@ void attend(const AttendArgs& a) noexcept {
     });
 }
 
-float remember(const float* x, size_t d, CacheType type, BlockOf of, size_t at,
-               void* block) noexcept {
+float remember(const float* x, size_t d, Format type, BlockOf of, size_t at, void* block) noexcept {
   float top = 0;
   for (size_t i = 0; i < d; ++i) {
     const size_t to = of == BlockOf::keys ? i * key_block + at : at * d + i;
-    if (type == CacheType::f32) static_cast<float*>(block)[to] = x[i];
-    if (type == CacheType::f16) static_cast<uint16_t*>(block)[to] = to_f16(x[i]);
-    if (type == CacheType::bf16) static_cast<uint16_t*>(block)[to] = to_bf16(x[i]);
+    if (type == Format::f32) static_cast<float*>(block)[to] = x[i];
+    if (type == Format::f16) static_cast<uint16_t*>(block)[to] = to_f16(x[i]);
+    if (type == Format::bf16) static_cast<uint16_t*>(block)[to] = to_bf16(x[i]);
     top = std::max(top, std::fabs(x[i]));
   }
-  if (type != CacheType::q8_0) return top;
+  if (type != Format::q8_0) return top;
   auto* numbers = static_cast<int8_t*>(block);
   auto* scales = reinterpret_cast<uint16_t*>(numbers + key_block * d);
   for (size_t i = 0; i < d; i += scale_run) {
@@ -344,7 +322,7 @@ void attend_heads(const float* q, size_t n, const float* k, const float* v, size
     for (size_t at = 0; at < m; at += key_block) {
       const size_t seen = std::min(key_block, m - at);
       for (size_t r = 0; r < seen; ++r)
-        remember(k + (at + r) * d, d, CacheType::f32, BlockOf::keys, r, turned);
+        remember(k + (at + r) * d, d, Format::f32, BlockOf::keys, r, turned);
       value = v + at * d;
       take(a, 0, 0, seen, sums);
     }

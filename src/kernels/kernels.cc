@@ -7,6 +7,7 @@
 #include <sys/auxv.h>
 #endif
 #include <cstdlib>
+#include <cstring>
 #include <string>
 #include <string_view>
 
@@ -66,6 +67,21 @@ const Kernels* kernels_for(const char* isa) {
 size_t prepared_bytes(const Kernels& kernels, Input input, size_t k) {
   if (input == Input::int8) return k / unit_k * sizeof(Int8Block);
   return k * (input == Input::bf16 ? kernels.brain_bytes : sizeof(float));
+}
+
+float number_in(const void* block, Format type, size_t d, BlockOf of, size_t row, size_t i) {
+  const auto* bytes = static_cast<const std::byte*>(block);
+  const size_t at = of == BlockOf::keys ? i * key_block + row : row * d + i;
+  const auto half = [bytes](size_t byte) {
+    uint16_t bits;
+    std::memcpy(&bits, bytes + byte, sizeof bits);
+    return bits;
+  };
+  if (type == Format::f32) return static_cast<const float*>(block)[at];
+  if (type == Format::f16) return to_float_f16(half(2 * at));
+  if (type == Format::bf16) return to_float_bf16(half(2 * at));
+  const size_t scale = i / scale_run * key_block + row;
+  return float(int8_t(bytes[at])) * to_float_f16(half(key_block * d + 2 * scale));
 }
 
 const Kernels& kernels() {

@@ -3,8 +3,9 @@
 // noexcept, allocates nothing, single-threaded: callers split work over outputs, never over a sum.
 //
 // One order of summation (design.md, section 4): an output has one (vector) accumulator over K
-// ascending and one fixed reduction tree, whatever the number of rows computed with it. So a row's
-// result never depends on the batch, the chunk or the thread count.
+// ascending and one fixed reduction tree, a score one for each run of 32 numbers, added in their
+// order, whatever the number of rows computed with it. So a row's result never depends on the
+// batch, the piece of a prompt or the thread count.
 #pragma once
 
 #include <cstddef>
@@ -14,18 +15,18 @@
 
 namespace revenant {
 
-// What keys and values are cached as. q8_0: whole numbers of 8 bits, 32 of a row by a scale in f16.
-enum class CacheType { f32, f16, bf16, q8_0 };
+// What keys and values are cached as: in q8_0, whose runs are of scale_run numbers, head_dim is a
+// multiple of that.
+constexpr Format cache_formats[] = {Format::f32, Format::f16, Format::bf16, Format::q8_0};
 
-// Rows of one head, key_block of them together. Keys lie column by column, [d][64], so that scores
-// are summed with a key a lane; values row by row, [64][d]. In q8_0, where d is a multiple of
-// scale_run, the scales follow, [d / 32][64] of both.
+// Rows of one head of d numbers, key_block of them together. Keys lie column by column, [d][64], so
+// that scores are summed with a key a lane; values row by row, [64][d]. In q8_0 the scales of the
+// runs follow in f16, [d / 32][64] of both. A block of keys is read to its end, whatever its rows.
 constexpr size_t key_block = 64, scale_run = 32;
 enum class BlockOf { keys, values };
-inline size_t block_bytes(CacheType type, size_t d) {
-  if (type == CacheType::q8_0) return key_block * (d + d / scale_run * 2);
-  return key_block * d * (type == CacheType::f32 ? 4 : 2);
-}
+inline size_t block_bytes(Format type, size_t d) { return key_block * row_bytes(type, d); }
+// Number i of a row of a block.
+float number_in(const void* block, Format type, size_t d, BlockOf of, size_t row, size_t i);
 
 // Attention of `queries` query rows over keys of one key/value head. Row i sees keys [0,
 // counts[i]); what blocks hold behind them counts nothing. A row that sees none gets zeros.
@@ -42,8 +43,8 @@ struct AttendArgs {
   const float* const* gq = nullptr;  // [queries] -> [head_dim], or null
   // [blocks], as many as the largest count needs
   const void *const *k = nullptr, *const *v = nullptr, *const *gk = nullptr, *const *gv = nullptr;
-  CacheType type = CacheType::f32;        // of k, v and gk
-  CacheType ghost_type = CacheType::f32;  // of gv
+  Format type = Format::f32;        // of k, v and gk
+  Format ghost_type = Format::f32;  // of gv
   float scale = 1, eta = 0;
   float* const* plain = nullptr;  // [queries] -> [head_dim]
   float* const* ghost = nullptr;  // [queries] -> [head_dim], or null
@@ -93,7 +94,9 @@ struct Kernels {
   void (*tanh)(const float* x, size_t n, float* out) noexcept;
   void (*sigmoid)(const float* x, size_t n, float* out) noexcept;
   void (*swiglu)(const float* gate, const float* up, size_t n, float* out) noexcept;  // silu(g) u
-  // exp(scale (x - the greatest x)), n > 0, scale > 0; returns their sum. Of NaNs it says nothing.
+  // exp(scale (x - the greatest x)), n > 0, scale > 0; returns their sum. What would be below e^-87
+  // is 0, in attention too: numbers below the normal ones take some machines a hundred times as
+  // long. Of NaNs it says nothing.
   float (*exponentials)(const float* x, size_t n, float scale, float* out) noexcept;
   // Half-split rotation of [rows, heads, d] by cos, sin [rows, d / 2].
   void (*rope)(const float* x, size_t rows, size_t heads, size_t d, const float* cos,
@@ -105,9 +108,9 @@ struct Kernels {
   void (*attend_join)(const AttendArgs& args, const AttendSums* sums) noexcept;
   // x [d] becomes row `at` of a block, rounded to nearest even; returns the greatest magnitude of x
   // (of NaNs it says nothing).
-  float (*remember)(const float* x, size_t d, CacheType type, BlockOf of, size_t at,
+  float (*remember)(const float* x, size_t d, Format type, BlockOf of, size_t at,
                     void* block) noexcept;
-  // Softmax over the m <= 1024 heads of k: out = softmax(q k^T / sqrt(d)) v; q [n, d], k, v [m, d].
+  // Softmax over the m heads of k: out = softmax(q k^T / sqrt(d)) v; q [n, d], k, v [m, d].
   void (*attend_heads)(const float* q, size_t n, const float* k, const float* v, size_t m, size_t d,
                        float* out) noexcept;
 };

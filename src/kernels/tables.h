@@ -13,6 +13,9 @@ struct Brain {
   uint16_t bits;
 };
 
+// Whose exponential is still a normal number.
+constexpr float least_weight = -87.0f;
+
 extern const Kernels generic_kernels, avx2_kernels, avx512_kernels, avx512vnni_kernels,
     avx512bf16_kernels, neon_kernels, neondot_kernels;
 

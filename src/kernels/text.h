@@ -7,6 +7,7 @@
 #include <type_traits>
 
 #include "kernels/text_attend.h"
+#include "kernels/text_cache.h"
 #include "kernels/text_linear.h"
 #include "kernels/text_panels.h"
 #include "kernels/text_rows.h"

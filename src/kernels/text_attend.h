@@ -1,20 +1,27 @@
 // Attention with an online softmax. Up to group_queries queries go together through blocks of 64
-// keys, three at a time through the sums; every query's own sums run as if it were alone. Both sums
-// have their lanes along memory: scores along the keys of a block, mixtures along the numbers of a
-// value; so neither ends in a tree, and a number of the cache, widened once, meets three queries.
-// Registers: 3 x 4 sums, what they meet, and a query's number.
+// keys, score_queries at a time through the sums; every query's own sums run as if it were alone.
+// Both sums have their lanes along memory: scores along the keys of a block, mixtures along the
+// numbers of a value; so neither ends in a tree, and a number of the cache, widened once, meets
+// score_queries queries.
+//
+// Three loops, from the outside:
+//   groups of queries, whose sums and scores stay in the first cache:
+//     14 queries x (2 to 3 x d + 64) x 4 bytes <= 24 KB at d = 128, 14 = 2 x 7;
+//   blocks of keys: k and v of one, 64 x d x 2 x 2 bytes = 32 KB in f16 at d = 128, are read from
+//   memory by the first queries of the group and stay in the second cache for the others;
+//   tiles of score_queries x 4 vectors of keys or of numbers, whose sums are in registers: with one
+//   vector that they meet and what they are multiplied by, at most all registers (vec_*.h).
 #pragma once
 
 #include <type_traits>
 
-#include "kernels/text_panels.h"
+#include "kernels/text_cache.h"
 #include "kernels/text_rows.h"
 
 namespace revenant {
 namespace {
 
 constexpr size_t group_queries = 14;
-static_assert(scale_run == unit_k);
 
 // A query, what its chunk of keys came to so far, and what its last block made of that.
 struct Query {
@@ -37,28 +44,12 @@ inline void by_groups(Query* const* queries, size_t n, F f) {
     by_groups<(W > 3 ? 3 : W - 1), ask>(queries, n, f);
   }
 }
-// Few queries are bound by reading.
+// Few queries, of one row of a model that shares its keys, are bound by reading.
+constexpr size_t few_queries = 7;
 template <class F>
 inline void by_groups(Query* const* queries, size_t n, F f) {
-  if (n <= 7) return by_groups<score_queries, true>(queries, n, f);
+  if (n <= few_queries) return by_groups<score_queries, true>(queries, n, f);
   by_groups<score_queries, false>(queries, n, f);
-}
-
-// Calls f with a null pointer to the type's numbers.
-template <class F>
-inline void with_numbers(CacheType type, F f) {
-  if (type == CacheType::f32) f(static_cast<const float*>(nullptr));
-  if (type == CacheType::f16) f(static_cast<const Half*>(nullptr));
-  if (type == CacheType::bf16) f(static_cast<const Brain*>(nullptr));
-  if (type == CacheType::q8_0) f(static_cast<const int8_t*>(nullptr));
-}
-inline Vec load(const int8_t* p) { return from_signed_bytes(reinterpret_cast<const uint8_t*>(p)); }
-template <class T>
-constexpr bool scaled = sizeof(T) == 1;
-// [64], of the run that numbers i of the block's rows are in.
-inline size_t scales_at(size_t d, size_t i) { return key_block * (d + i / scale_run * 2); }
-inline const Half* scales(const int8_t* block, size_t d, size_t i) {
-  return reinterpret_cast<const Half*>(block + scales_at(d, i));
 }
 
 // A block of keys or values, and the one after it, which is asked of memory meanwhile; the last
@@ -158,8 +149,7 @@ void normalise(Query& query, float scale) {
   sums.total = sums.total * query.shrink + sum(total);
 }
 
-// Columns [0, C * lanes) of sum and v, or their first `width` < lanes (then C = 1):
-// sum = shrink sum + p v.
+// Columns [0, C * lanes) of sum and v, or as many of C = 1 as `get` loads: sum = shrink sum + p v.
 template <bool ask, size_t M, size_t C, class T, class Load>
 inline void mix_columns(Query* const (&queries)[M], const float* const (&weights)[M], const T* v,
                         const T* next, size_t d, float* const (&sum)[M], Load get) {
@@ -352,21 +342,22 @@ inline void turn(const float* x, size_t n, size_t d, float* block) {
 void attend_heads(const float* q, size_t n, const float* k, const float* v, size_t m, size_t d,
                   float* out) noexcept {
   alignas(64) float turned[most_head_dim * key_block];
-  const void *key = turned, *value = v;
   size_t held = m;  // the first of the keys in `turned`
+  AttendSums sums[group_queries];
+  Query queries[group_queries];
+  Query* all_queries[group_queries];
+  const float* rows[group_queries];
+  float* outs[group_queries];
+  int counts[group_queries];
+  const void *key = turned, *value;
   AttendArgs a;
-  a.head_dim = int(d), a.k = &key, a.v = &value;
+  a.head_dim = int(d), a.counts = counts, a.q = rows, a.k = &key, a.v = &value, a.plain = outs;
   a.scale = 1.0f / __builtin_sqrtf(float(d));
-  const int count = int(m);
   for (size_t i = 0; i < n; i += group_queries) {
     const size_t group = lesser(group_queries, n - i);
-    AttendSums sums[group_queries];
-    Query queries[group_queries];
-    Query* all_queries[group_queries];
     for (size_t l = 0; l < group; ++l) {
-      const float* row = q + (i + l) * d;
-      a.q = &row;
-      start(a, 0, sums[l], queries[l]);
+      rows[l] = q + (i + l) * d, outs[l] = out + (i + l) * d, counts[l] = int(m);
+      start(a, l, sums[l], queries[l]);
       all_queries[l] = &queries[l];
     }
     for (size_t at = 0; at < m; at += key_block) {
@@ -376,43 +367,8 @@ void attend_heads(const float* q, size_t n, const float* k, const float* v, size
       for (size_t l = 0; l < group; ++l) queries[l].seen = seen;
       take_block<float>(a, 0, true, all_queries, group);
     }
-    a.counts = &count;
-    for (size_t l = 0; l < group; ++l) {
-      float* row = out + (i + l) * d;
-      a.plain = &row;
-      finish(a, 0, sums[l]);
-    }
+    for (size_t l = 0; l < group; ++l) finish(a, l, sums[l]);
   }
-}
-
-template <class T>
-inline float remember_as(const float* x, size_t d, BlockOf of, size_t at, T* block) {
-  if (of == BlockOf::values) return narrow_to(x, d, block + at * d);
-  T row[most_head_dim];
-  const float top = narrow_to(x, d, row);
-  for (size_t i = 0; i < d; ++i) block[i * key_block + at] = row[i];
-  return top;
-}
-
-inline float remember_scaled(const float* x, size_t d, BlockOf of, size_t at, int8_t* block) {
-  float top = 0;
-  for (size_t i = 0; i < d; i += scale_run) {
-    Int8Block run;
-    quantise_32(x + i, run);
-    for (size_t l = 0; l < scale_run; ++l)
-      block[of == BlockOf::values ? at * d + i + l : (i + l) * key_block + at] = run.q[l];
-    store_some(reinterpret_cast<Half*>(block + scales_at(d, i)) + at, 1, all(run.scale));
-    top = run.scale > top ? run.scale : top;
-  }
-  return top * 127.0f;
-}
-
-float remember(const float* x, size_t d, CacheType type, BlockOf of, size_t at,
-               void* block) noexcept {
-  if (type == CacheType::f32) return remember_as(x, d, of, at, static_cast<float*>(block));
-  if (type == CacheType::f16) return remember_as(x, d, of, at, static_cast<Half*>(block));
-  if (type == CacheType::bf16) return remember_as(x, d, of, at, static_cast<Brain*>(block));
-  return remember_scaled(x, d, of, at, static_cast<int8_t*>(block));
 }
 
 }  // namespace

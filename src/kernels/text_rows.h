@@ -27,11 +27,9 @@ inline Vec exp_of(Vec x) {
   return times_power_of_two(e, n);
 }
 
-// exp(x), x <= 0, and 0 where that would be below the normal numbers, whose making takes x86 a
-// hundred times as long.
+// exp(x), x <= 0, and 0 below least_weight.
 inline Vec weight_of(Vec x) {
-  constexpr float least_normal = -87.0f;
-  return if_less(x, all(least_normal), zero(), exp_of(greatest(all(least_normal), x)));
+  return if_less(x, all(least_weight), zero(), exp_of(greatest(all(least_weight), x)));
 }
 
 inline Vec sigmoid_of(Vec x) { return all(1.0f) / (all(1.0f) + exp_of(zero() - x)); }

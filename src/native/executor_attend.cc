@@ -90,7 +90,7 @@ bool uneven(size_t pieces, size_t threads) {
   return 2 * turns * threads >= 3 * pieces;
 }
 
-// A long context of few heads: by chunks of its keys, so that every thread has some.
+// A long context of few rows and heads: by chunks of its keys, so that every thread has some.
 void attend_by_chunks(const Kernels& kernels, Threads& threads, const std::vector<Call>& calls) {
   std::vector<std::pair<size_t, size_t>> jobs;      // call, chunk
   std::vector<std::unique_ptr<AttendSums[]>> sums;  // [call][chunks][queries]
@@ -122,12 +122,12 @@ float longest(const Tensor& x, int row) {
   return most;
 }
 
-// A key or value, or the scale of some, that f16 cannot hold would be an infinity from here on.
-float most_held(CacheType type) {
+// A number, or the scale of some, that f16 cannot hold would be an infinity from here on.
+float most_held(Format type) {
   constexpr float f16 = 65504;
-  return type == CacheType::f16    ? f16
-         : type == CacheType::q8_0 ? 127 * f16
-                                   : std::numeric_limits<float>::infinity();
+  return type == Format::f16    ? f16
+         : type == Format::q8_0 ? 127 * f16
+                                : std::numeric_limits<float>::infinity();
 }
 
 }  // namespace
@@ -257,15 +257,15 @@ Tensor Executor::attend_own_heads(const Tensor& q, const Tensor& k, const Tensor
   return out;
 }
 
-// New rows go into the cache before anything reads it, so a row sees the rows of its own chunk the
+// New rows go into the cache before anything reads it, so a row sees the rows of its own piece the
 // way later rows will.
 void Executor::remember(Site site, const Tensor& x, const Span& span, CachePart part) {
   const Sequence& sequence = sequence_of(span);
-  const CacheType type = sequence.shape().types.of(part);
+  const Format type = sequence.shape().types.of(part);
   const size_t d = size_t(x.width);
   float top = 0;
-  for (int r = span.start; r < span.start + span.rows; ++r)
-    for (int head = 0; head < x.heads; ++head) {
+  for (int head = 0; head < x.heads; ++head)  // whose block stays in the first cache
+    for (int r = span.start; r < span.start + span.rows; ++r) {
       const float* row = x.row(span.first_row + r - span.start) + size_t(head) * d;
       top = std::max(top, k_.remember(row, d, type, block_of(part), size_t(r % page_rows),
                                       sequence.block(site.pass, site.layer, part, head, r)));
@@ -273,9 +273,11 @@ void Executor::remember(Site site, const Tensor& x, const Span& span, CachePart 
   const float most = most_held(type);
   if (top <= most) return;
   failures_.resize(sequences_.size());
+  const bool ghosts = part == CachePart::ghost_k || part == CachePart::ghost_v;
   failures_[size_t(span.sequence)] =
-      Error("cache", std::string("keys and values in ") + name_of(type),
-            "at most " + std::to_string(int(most)) + " (--cache-type bf16 or f32 holds more)",
+      Error("cache", (ghosts ? "ghosts in " : "keys and values in ") + cache_name(type),
+            "at most " + std::to_string(int(most)) + " (--cache-type " +
+                (ghosts ? "f32" : "bf16 or f32") + " holds more)",
             std::to_string(top));
 }
 
@@ -323,7 +325,8 @@ Halves<Tensor> Executor::attend(Site site, const Haunted<Tensor>& a, const Step&
   };
   const bool long_context = std::ranges::any_of(
       step.spans, [](const Span& span) { return size_t(span.start + span.rows) > key_chunk; });
-  if (long_context && uneven(pieces.size(), size_t(threads_.count()))) {
+  if (long_context && rows.size() <= size_t(rows_a_call) &&
+      uneven(pieces.size(), size_t(threads_.count()))) {
     std::vector<Call> calls;
     for (const Piece& piece : pieces) calls.push_back(call_of(piece));
     attend_by_chunks(k_, threads_, calls);

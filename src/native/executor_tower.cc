@@ -42,7 +42,7 @@ void attend_floats(const Kernels& kernels, const TileHead& h, float scale) {
     q.push_back(h.q + r * h.stride), plain.push_back(h.out + r * h.stride);
     float* to = &keys[r / key_block * block];
     if (r % key_block == 0) k.push_back(to), v.push_back(&h.v[r * h.d]);
-    kernels.remember(&h.k[r * h.d], h.d, CacheType::f32, BlockOf::keys, r % key_block, to);
+    kernels.remember(&h.k[r * h.d], h.d, Format::f32, BlockOf::keys, r % key_block, to);
   }
   AttendArgs args;
   args.queries = int(h.tokens);

@@ -26,35 +26,17 @@ Network Network::open(const Path& path, const std::vector<std::string>& settings
   return network;
 }
 
-namespace {
-
-// Of numbers near 1, at most.
-double rounding(CacheType type) {
-  switch (type) {
-    case CacheType::f16:
-      return 0x1p-11;
-    case CacheType::bf16:
-      return 0x1p-8;
-    case CacheType::q8_0:
-      return 0.5 / 127;
-    case CacheType::f32:
-      break;
-  }
-  return 0x1p-24;
-}
-
-}  // namespace
-
 // A ghost is at most |W_o| |W_v| times the longest value that its mixer looks at (Executor's
-// keep_anchors), so eta y, rounded to 8 bits, is off by eta |W_o| |W_v| rounding(q8_0) of that
-// value, which the cache itself has off by rounding(all) of it.
-CacheTypes Network::cache_types(std::optional<CacheType> wanted) const {
+// keep_anchors), so eta y is off by at most eta |W_o| |W_v| of what 8 bits are off by, of that
+// value, of which the cache itself is off by what its own format is. The one is of the largest of
+// 32 numbers, the other of each: hence much less, not less.
+CacheTypes Network::cache_types(std::optional<Format> wanted) const {
   constexpr double much_less = 1.0 / 16;
   const bool f32 = weights.layers.front().mlp.up.weight.packed.format == Format::f32;
-  const CacheType all = wanted.value_or(f32 ? CacheType::f32 : CacheType::f16);
+  const Format all = wanted.value_or(f32 ? Format::f32 : Format::f16);
   const PhantomConfig& phantom = config.phantom;
   if (!phantom.on || phantom.anchor == AnchorOf::learned ||
-      size_t(config.head_dim) % scale_run != 0)
+      size_t(config.head_dim) % info(Format::q8_0).block != 0)
     return all;
   double most = 0;
   for (const auto& layer : weights.layers) {
@@ -62,8 +44,8 @@ CacheTypes Network::cache_types(std::optional<CacheType> wanted) const {
     const double eta = w.eta ? double(w.eta.vector.data()[0]) : phantom.eta;
     most = std::max(most, std::abs(eta) * w.mix_v.o.weight.norm * w.mix_v.v.weight.norm);
   }
-  const bool few_bits = most * rounding(CacheType::q8_0) <= much_less * rounding(all);
-  return {all, few_bits ? CacheType::q8_0 : all};
+  const bool few_bits = most * info(Format::q8_0).error < much_less * info(all).error;
+  return {all, few_bits ? Format::q8_0 : all};
 }
 
 }  // namespace revenant

@@ -16,7 +16,7 @@ struct Network {
   // What keys and values are cached in: `wanted`, else f16 under 16-bit and quantised weights, f32
   // under f32 weights. Ghosts of values take 8 bits where that cannot be told from the rounding of
   // what they are made of, the anchor's values (docs/phantom.md).
-  CacheTypes cache_types(std::optional<CacheType> wanted = {}) const;
+  CacheTypes cache_types(std::optional<Format> wanted = {}) const;
 
   // A directory or a GGUF file. `settings` are "key=value" over config.json; `wanted` is
   // load_weights'. Throws Error.

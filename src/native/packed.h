@@ -50,7 +50,8 @@ struct Vector {
 struct Weight {
   Packed packed;
   Vector vector;
-  // |W x| <= norm |x|; known of what mixers make of values and end with (weights.h).
+  // |W x| <= norm |x|; known of what Phantom's mixers end with, and the values' make of them
+  // (weights.h).
   float norm = std::numeric_limits<float>::infinity();
 
   explicit operator bool() const { return packed.data || vector.values; }

@@ -4,15 +4,12 @@
 #include <cstring>
 #include <new>
 
-#include "base/dtype.h"
+#include "base/ascii.h"
 #include "base/error.h"
 
 namespace revenant {
 
-const char* name_of(CacheType type) {
-  constexpr const char* names[] = {"f32", "f16", "bf16", "q8_0"};
-  return names[size_t(type)];
-}
+std::string cache_name(Format type) { return lower_ascii(info(type).name); }
 
 PageShape::PageShape(const Config& c, CacheTypes types)
     : types(types),
@@ -20,8 +17,11 @@ PageShape::PageShape(const Config& c, CacheTypes types)
       parts(c.phantom.on ? 4 : 2),
       heads(size_t(c.kv_heads)),
       head_dim(size_t(c.head_dim)) {
-  if (types.all == CacheType::q8_0 && head_dim % scale_run != 0)
-    throw Error("cache", "q8_0", "heads of a multiple of 32 numbers", std::to_string(head_dim));
+  for (const Format type : {types.all, types.ghost_v})
+    if (const size_t block = info(type).block; head_dim % block != 0)
+      throw Error("cache", cache_name(type),
+                  "heads of a multiple of " + std::to_string(block) + " numbers",
+                  std::to_string(head_dim));
 }
 
 size_t PageShape::layer_bytes() const {
@@ -34,28 +34,6 @@ size_t PageShape::at(int layer, CachePart part, int head) const {
   // Only the last part may differ in size.
   return size_t(layer) * layer_bytes() + size_t(part) * heads * bytes_of(CachePart::k) +
          size_t(head) * bytes_of(part);
-}
-
-float PageShape::number(const std::byte* block, CachePart part, int row, int i) const {
-  const size_t at = block_of(part) == BlockOf::keys ? size_t(i) * key_block + size_t(row)
-                                                    : size_t(row) * head_dim + size_t(i);
-  const auto half = [](const std::byte* numbers, size_t n) {
-    uint16_t bits;
-    std::memcpy(&bits, numbers + 2 * n, sizeof bits);
-    return bits;
-  };
-  switch (types.of(part)) {
-    case CacheType::f32:
-      return reinterpret_cast<const float*>(block)[at];
-    case CacheType::f16:
-      return to_float_f16(half(block, at));
-    case CacheType::bf16:
-      return to_float_bf16(half(block, at));
-    case CacheType::q8_0:
-      break;
-  }
-  const size_t scale = size_t(i) / scale_run * key_block + size_t(row);
-  return float(int8_t(block[at])) * to_float_f16(half(block + key_block * head_dim, scale));
 }
 
 Page::~Page() {

@@ -8,6 +8,7 @@
 #include <functional>
 #include <memory>
 #include <mutex>
+#include <string>
 #include <utility>
 
 #include "kernels/kernels.h"
@@ -19,18 +20,20 @@ constexpr int page_rows = int(key_block);
 
 enum class CachePart { k, v, ghost_k, ghost_v };  // ghosts with Phantom only
 
+inline BlockOf block_of(CachePart part) {
+  return part == CachePart::k || part == CachePart::ghost_k ? BlockOf::keys : BlockOf::values;
+}
+
 // What keys, values and the ghosts of keys are cached as, and what the ghosts of values are, which
 // may need fewer bits.
 struct CacheTypes {
-  CacheTypes(CacheType type) : all(type), ghost_v(type) {}
-  CacheTypes(CacheType type, CacheType ghost_v) : all(type), ghost_v(ghost_v) {}
-  CacheType of(CachePart part) const { return part == CachePart::ghost_v ? ghost_v : all; }
-  CacheType all, ghost_v;
+  CacheTypes(Format type) : all(type), ghost_v(type) {}
+  CacheTypes(Format type, Format ghost_v) : all(type), ghost_v(ghost_v) {}
+  Format of(CachePart part) const { return part == CachePart::ghost_v ? ghost_v : all; }
+  Format all, ghost_v;
 };
 
-constexpr CacheType cache_types[] = {CacheType::f32, CacheType::f16, CacheType::bf16,
-                                     CacheType::q8_0};
-const char* name_of(CacheType type);
+std::string cache_name(Format type);  // "f16", "q8_0": as the command line has it
 
 // A page's bytes are [layer][part][kv_head] blocks of the kernels (BlockOf).
 struct PageShape {
@@ -47,12 +50,10 @@ struct PageShape {
   size_t token_bytes() const { return bytes() / key_block; }
   size_t at(int layer, CachePart part, int head) const;
   // Number i of a row of a block.
-  float number(const std::byte* block, CachePart part, int row, int i) const;
+  float number(const std::byte* block, CachePart part, int row, int i) const {
+    return number_in(block, types.of(part), head_dim, block_of(part), size_t(row), size_t(i));
+  }
 };
-
-inline BlockOf block_of(CachePart part) {
-  return part == CachePart::k || part == CachePart::ghost_k ? BlockOf::keys : BlockOf::values;
-}
 
 class Pages;
 

@@ -37,7 +37,7 @@ struct SharedPage {
 class Sequence {
  public:
   // `types` are what keys and values are rounded to once, before anything reads them.
-  explicit Sequence(const Config& config, CacheTypes types = CacheType::f32)
+  explicit Sequence(const Config& config, CacheTypes types = Format::f32)
       : Sequence(config, std::make_shared<Pages>(config, types)) {}
   Sequence(const Config& config, std::shared_ptr<Pages> pages)
       : pages_(std::move(pages)), layers_(config.layers), tables_(size_t(config.trol.streams())) {}

@@ -125,13 +125,14 @@ class Loader {
 }  // namespace
 
 float norm_bound(const Packed& matrix) {
-  const size_t n = size_t(matrix.columns);
-  std::vector<float> row(n), squares(n * n);
-  for (int r = 0; r < matrix.rows; ++r) {
-    matrix.unpack_row(r, row.data());
-    for (size_t i = 0; i < n; ++i)
-      for (size_t j = 0; j < n; ++j) squares[i * n + j] += row[i] * row[j];
+  const size_t n = size_t(matrix.columns), rows = size_t(matrix.rows);
+  std::vector<float> row(n), turned(n * rows), squares(n * n);
+  for (size_t r = 0; r < rows; ++r) {
+    matrix.unpack_row(int(r), row.data());
+    for (size_t i = 0; i < n; ++i) turned[i * rows + r] = row[i];
   }
+  kernels().product({Format::f32, turned.data(), n, rows}, turned.data(), n, nullptr,
+                    squares.data(), n);
   double sum = 0;
   for (const float x : squares) sum += double(x) * x;
   return float(std::pow(sum, 0.25) * 1.001);  // and what rounding took
@@ -143,10 +144,10 @@ Weights<Weight> load_weights(const ModelFiles& files, const std::optional<Quanti
       bind<Weight>(files.config(), [&](const TensorSpec& spec) { return loader.get(spec); });
   if (files.config().phantom.on)
     for (auto& layer : weights.layers)
-      for (Mixer<Weight>* mixer : {&layer.attention.phantom.mix_q, &layer.attention.phantom.mix_k,
-                                   &layer.attention.phantom.mix_v})
-        for (Linear<Weight>* linear : {&mixer->o, &mixer->v})
-          linear->weight.norm = norm_bound(linear->weight.packed);
+      for (auto& phantom = layer.attention.phantom;
+           Linear<Weight> * linear :
+           {&phantom.mix_q.o, &phantom.mix_k.o, &phantom.mix_v.o, &phantom.mix_v.v})
+        linear->weight.norm = norm_bound(linear->weight.packed);
   return weights;
 }
 

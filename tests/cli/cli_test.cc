@@ -182,6 +182,30 @@ TEST_F(Cli, AMechanismIsSwitchedOffOverACheckpointThatHasItAndNotOnOverOneThatHa
   EXPECT_NE(missing.err.find("trol_gating"), std::string::npos) << missing.err;
 }
 
+TEST_F(Cli, BenchMeasuresEachPart) {
+  const std::string nano = (Path(REVENANT_SOURCE_DIR) / "models/phantom-nano").string();
+  const Outcome got =
+      run({"bench", "-m", nano, "-p", "3", "-n", "1,2", "-d", "16,40", "-r", "1", "-o", "json"});
+  ASSERT_EQ(got.code, 0) << got.err;
+  std::vector<std::string> tests, limited;
+  std::map<std::string, double> seconds;
+  for (const json& row : json::parse(got.out)) {
+    tests.push_back(row["test"]);
+    EXPECT_GT(row["median"].get<double>(), 0) << row;
+    seconds[row["test"]] = row["seconds"];
+    if (row["fraction_of_limit"].is_null()) continue;
+    limited.push_back(row["test"]);
+    EXPECT_GT(row["fraction_of_limit"].get<double>(), 0) << row;
+  }
+  EXPECT_EQ(tests,
+            (std::vector<std::string>{"load", "pp3", "pp3@d40", "tg1", "tg1@d40", "tg2", "tg2@d40",
+                                      "sample", "tower", "ttft", "question1", "question2"}));
+  EXPECT_EQ(limited, (std::vector<std::string>{"pp3", "pp3@d40", "tg1", "tg1@d40", "tg2", "tg2@d40",
+                                               "tower"}));
+  EXPECT_EQ(seconds["ttft"], seconds["question1"]);
+  EXPECT_LT(seconds["ttft"], seconds["question2"]);
+}
+
 TEST_F(Cli, SixteenBitWeightsHaveASixteenBitCache) {
   const std::string nano = (Path(REVENANT_SOURCE_DIR) / "models/phantom-nano").string();
   const Outcome got = run({"inspect", "-m", nano, "--json"});

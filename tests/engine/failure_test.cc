@@ -51,8 +51,7 @@ class Failure : public testing::Test {
     auto& model = models[name];
     if (model) return *model;
     write_random_phantom(place.path / name, 3, change);
-    return *(model =
-                 std::make_unique<Model>(place.path / name, ModelOptions{{}, 2, CacheType::f16}));
+    return *(model = std::make_unique<Model>(place.path / name, ModelOptions{{}, 2, Format::f16}));
   }
   const Model& sound_ = open("sound", quiet);
   const Model& model_ = open("loud", loud);

@@ -11,7 +11,7 @@ enum class Caches { follow, stay };
 // cache.
 double score_misfit(const Case& c, const std::string& group, int beams, Caches caches) {
   const Model model(golden::conformance_root() / c.name,
-                    {golden_settings(c.notes), 1, CacheType::f32});
+                    {golden_settings(c.notes), 1, Format::f32});
   Session first(model);
   const auto& ends = c.config().eos_tokens;
   const int length = int(c.golden.shape(group + "tokens")[1]);

@@ -12,7 +12,7 @@ const Model& model_of(const Case& c) {
   auto& model = open[c.name];
   if (!model)
     model = std::make_unique<Model>(golden::conformance_root() / c.name,
-                                    ModelOptions{golden_settings(c.notes), 2, CacheType::f32});
+                                    ModelOptions{golden_settings(c.notes), 2, Format::f32});
   return *model;
 }
 
@@ -58,7 +58,7 @@ TEST(GoldenGeneration, UnderSixteenBitCaches) {
     double largest = 0;
     for (const float x : expected) largest = std::max(largest, std::abs(double(x)));
     for (const auto& [type, u] :
-         {std::pair{CacheType::f16, 0x1p-11}, std::pair{CacheType::bf16, 0x1p-8}}) {
+         {std::pair{Format::f16, 0x1p-11}, std::pair{Format::bf16, 0x1p-8}}) {
       const Model model(golden::conformance_root() / c.name, {golden_settings(c.notes), 2, type});
       Session session(model);
       Tensor logits = session.feed(c.ids("prefill/input_ids"), features_of(c, "vision"));
@@ -70,7 +70,7 @@ TEST(GoldenGeneration, UnderSixteenBitCaches) {
         if (t + 1 < told.size()) logits = session.step(told[t]);
       }
       EXPECT_LE(worst / largest, 12 * u) << c.name << " " << worst / largest / u;
-      RecordProperty(c.name + (type == CacheType::f16 ? " f16" : " bf16"),
+      RecordProperty(c.name + (type == Format::f16 ? " f16" : " bf16"),
                      std::to_string(worst / largest / u));
     }
   });

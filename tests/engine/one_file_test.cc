@@ -42,7 +42,7 @@ Arrays goldens_of(const Path& directory) {
 }
 
 Arrays traced(const Path& model, const std::vector<std::string>& settings, const Arrays& inputs) {
-  NativeTraced native(std::make_unique<Model>(model, ModelOptions{settings, 2, CacheType::f32}));
+  NativeTraced native(std::make_unique<Model>(model, ModelOptions{settings, 2, Format::f32}));
   return trace(native, inputs);
 }
 
@@ -224,7 +224,7 @@ TEST(OneFile, AnswersAsItsDirectory) {
   quantize(place.path / "m", place.path / "m.gguf", quantize_type("F32"), {.threads = 2});
   const Model directory(place.path / "m", {.threads = 2}),
       file(place.path / "m.gguf", {.threads = 2});
-  EXPECT_EQ(file.cache_types().all, CacheType::f32);
+  EXPECT_EQ(file.cache_types().all, Format::f32);
   EXPECT_EQ(file.speech().stop_ids, directory.speech().stop_ids);
   const Image picture = blank_image(56, 56, 99);
   const auto options = [] {

@@ -24,8 +24,8 @@ const Model& model(const std::string& name) {
   static std::map<std::string, std::unique_ptr<Model>> open;
   auto& m = open[name];
   if (m) return *m;
-  static const std::map<std::string, CacheType> types = {
-      {"f32", CacheType::f32}, {"f16", CacheType::f16}, {"bf16", CacheType::bf16}};
+  static const std::map<std::string, Format> types = {
+      {"f32", Format::f32}, {"f16", Format::f16}, {"bf16", Format::bf16}};
   const size_t end = name.find(' ');
   m = std::make_unique<Model>(data / name.substr(0, end),
                               ModelOptions{{}, 2, types.at(name.substr(end + 1))});

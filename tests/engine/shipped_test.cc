@@ -18,13 +18,13 @@ const Asked known[] = {
     {"bag.png", "what kind of clothing is this?", "bag"},
 };
 
-class Shipped : public testing::TestWithParam<CacheType> {};
+class Shipped : public testing::TestWithParam<Format> {};
 
 TEST_P(Shipped, AnswersItsExamples) {
   const Path directory = Path(REVENANT_SOURCE_DIR) / "models/phantom-nano";
   const Model model(directory, {{}, 2, GetParam()});
   const Model as_it_comes(directory, {{}, 2});
-  EXPECT_EQ(as_it_comes.cache_types().all, CacheType::f16);
+  EXPECT_EQ(as_it_comes.cache_types().all, Format::f16);
   for (const Asked& asked : known) {
     const Image picture = read_image(directory / "examples" / asked.picture);
     EXPECT_EQ(answer(model, std::span(&picture, 1), asked.question).text, asked.answer)
@@ -32,22 +32,23 @@ TEST_P(Shipped, AnswersItsExamples) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(, Shipped, testing::ValuesIn(cache_types),
-                         [](const auto& one) { return name_of(one.param); });
+INSTANTIATE_TEST_SUITE_P(, Shipped, testing::ValuesIn(cache_formats),
+                         [](const auto& one) { return cache_name(one.param); });
 
 // By what eta makes of the anchor's values; an f32 cache is one of exact numbers.
 TEST(ShippedCache, HasGhostsOfValuesInEightBitsWhereTheyAreQuiet) {
   const Path directory = Path(REVENANT_SOURCE_DIR) / "models/phantom-nano";
-  const auto ghosts = [&](const char* eta, std::optional<CacheType> wanted) {
+  const auto ghosts = [&](const char* eta, std::optional<Format> wanted) {
     return Network::open(directory, {std::string("revenant.phantom_eta=") + eta})
         .cache_types(wanted)
         .ghost_v;
   };
-  EXPECT_EQ(ghosts("1", {}), CacheType::f16);
-  EXPECT_EQ(ghosts("1e-4", {}), CacheType::q8_0);
-  EXPECT_EQ(ghosts("1e-4", CacheType::bf16), CacheType::q8_0);
-  EXPECT_EQ(ghosts("1e-4", CacheType::f32), CacheType::f32);
-  EXPECT_EQ(ghosts("1", CacheType::q8_0), CacheType::q8_0);
+  EXPECT_EQ(ghosts("1", {}), Format::f16);
+  EXPECT_EQ(ghosts("1e-4", {}), Format::q8_0);
+  EXPECT_EQ(ghosts("1e-4", Format::bf16), Format::q8_0);
+  EXPECT_EQ(ghosts("1e-4", Format::f32), Format::f32);
+  EXPECT_EQ(ghosts("0", Format::f32), Format::f32);
+  EXPECT_EQ(ghosts("1", Format::q8_0), Format::q8_0);
 }
 
 }  // namespace

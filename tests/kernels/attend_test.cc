@@ -1,5 +1,6 @@
 #include <algorithm>
 #include <numeric>
+#include <tuple>
 
 #include "kernels/guarded.h"
 
@@ -32,7 +33,7 @@ Scene make_scene(size_t queries, size_t keys, size_t d, std::vector<int> counts)
 // How a scene is attended.
 struct Way {
   bool ghosts = true, quiet = false, chunks = false;
-  CacheType type = CacheType::f32, ghost_type = CacheType::f32;
+  Format type = Format::f32, ghost_type = Format::f32;
 };
 
 // The numbers that a cache of these types holds.
@@ -156,7 +157,7 @@ TEST_P(Attend, EveryCountAlone) {
 
 // 16-bit keys and values are read as the floats they stand for; the arithmetic is the same.
 TEST_P(Attend, SixteenBitCacheEqualsItsFloats) {
-  for (CacheType type : {CacheType::f16, CacheType::bf16})
+  for (Format type : {Format::f16, Format::bf16})
     for (size_t d : {7, 48, 64, 96, 128})
       for (bool ghosts : {false, true}) {
         const Scene s = make_scene(9, 200, d, around_blocks);
@@ -170,27 +171,26 @@ TEST_P(Attend, SixteenBitCacheEqualsItsFloats) {
 TEST_P(Attend, EightBitCacheIsNearItsFloats) {
   for (size_t d : {32, 64, 96, 128, 256})
     for (bool ghosts : {false, true})
-      expect_near_double(
-          *table, make_scene(9, 200, d, around_blocks),
-          {.ghosts = ghosts, .type = CacheType::q8_0, .ghost_type = CacheType::q8_0});
+      expect_near_double(*table, make_scene(9, 200, d, around_blocks),
+                         {.ghosts = ghosts, .type = Format::q8_0, .ghost_type = Format::q8_0});
 }
 
 TEST_P(Attend, GhostsMayHaveFewerBits) {
-  for (const CacheType type : {CacheType::f32, CacheType::f16, CacheType::bf16})
+  for (const Format type : {Format::f32, Format::f16, Format::bf16})
     expect_near_double(*table, make_scene(9, 200, 64, around_blocks),
-                       {.type = type, .ghost_type = CacheType::q8_0});
+                       {.type = type, .ghost_type = Format::q8_0});
 }
 
 // Chunks that are computed apart, at the ends of a chunk and within it.
 TEST_P(Attend, ChunksApartAreTheSameBits) {
-  for (const CacheType type : each_cache_type)
+  for (const Format type : cache_formats)
     for (const bool ghosts : {false, true}) {
       const Scene s = make_scene(7, 2500, 32, {0, 1, 1023, 1024, 1025, 2048, 2500});
       const Way way{.ghosts = ghosts, .type = type, .ghost_type = type};
       Way apart = way;
       apart.chunks = true;
       EXPECT_TRUE(equal(run(*table, s, everyone(7), way), run(*table, s, everyone(7), apart)));
-      if (table->isa != std::string("generic") || type == CacheType::f32)
+      if (table->isa != std::string("generic") || type == Format::f32)
         expect_near_double(*table, s, apart);
     }
 }
@@ -207,7 +207,7 @@ TEST_P(Attend, QuietGhostsAreThoseOfZeros) {
 
 // Sees nothing, says nothing; and what follows the last visible key counts nothing.
 TEST_P(Attend, OnlyWhatIsSeenCounts) {
-  for (const CacheType type : each_cache_type)
+  for (const Format type : cache_formats)
     for (int count : {0, 1, 15, 64, 70}) {
       Scene s = make_scene(2, 200, 64, {count, count});
       for (Guarded<float>* part : {&s.k, &s.v, &s.gk, &s.gv})
@@ -223,16 +223,19 @@ TEST_P(Attend, QueryIsTheSameInAnyCompany) {
   for (int& count : counts) count = int(random.below(201));
   counts[0] = 0, counts[1] = 64, counts[2] = 65, counts[3] = 63, counts[4] = 128, counts[5] = 200;
 
-  for (auto [d, type] : {std::pair<size_t, CacheType>{16, CacheType::f32},
-                         {48, CacheType::f32},
-                         {64, CacheType::f16},
-                         {64, CacheType::q8_0},
-                         {80, CacheType::f32},
-                         {96, CacheType::q8_0},
-                         {128, CacheType::f32}})
+  using F = Format;
+  for (auto [d, type, ghost_type] : {std::tuple<size_t, F, F>{7, F::bf16, F::f32},
+                                     {16, F::f32, F::f32},
+                                     {48, F::f32, F::f32},
+                                     {64, F::f16, F::q8_0},
+                                     {64, F::q8_0, F::q8_0},
+                                     {80, F::f32, F::f32},
+                                     {96, F::q8_0, F::f16},
+                                     {128, F::f32, F::f32},
+                                     {256, F::f16, F::f16}})
     for (bool ghosts : {false, true}) {
       const Scene s = make_scene(60, 200, d, counts);
-      const Way way{.ghosts = ghosts, .type = type, .ghost_type = type};
+      const Way way{.ghosts = ghosts, .type = type, .ghost_type = ghost_type};
       std::vector<Result> alone;
       for (size_t i = 0; i < 60; ++i) alone.push_back(run(*table, s, {i}, way));
       for (int round = 0; round < 8; ++round) {
@@ -261,15 +264,18 @@ TEST_P(Attend, CompanionsKeysDoNotLeak) {
 EACH_TABLE(AttendHeads);
 
 TEST_P(AttendHeads, EqualsDoubleAndIsAttend) {
-  for (size_t d : {16, 48, 64, 80, 128})
+  for (size_t d : {2, 16, 48, 64, 80, 128, 256})
     for (auto [n, m] : {std::pair<size_t, size_t>{1, 1}, {14, 2}, {14, 14}, {40, 70}}) {
       const Scene s = make_scene(n, m, d, std::vector<int>(n, int(m)));
-      Guarded<float> k(m * d), v(m * d), out(n * d);
-      std::copy_n(s.k.data(), m * d, k.data()), std::copy_n(s.v.data(), m * d, v.data());
-      table->attend_heads(s.q.data(), n, k.data(), v.data(), m, d, out.data());
+      Guarded<float> out(n * d), alone(d);
+      table->attend_heads(s.q.data(), n, s.k.data(), s.v.data(), m, d, out.data());
+      const Result attended = run(*table, s, everyone(n), {.ghosts = false});
+      EXPECT_TRUE(same(out.data(), attended.plain.data(), n * d)) << table->isa << d;
       for (size_t i = 0; i < n; ++i) {
         const auto expected = truth(s, i, false).first;
         for (size_t l = 0; l < d; ++l) ASSERT_NEAR(out[i * d + l], expected[l], 3e-6);
+        table->attend_heads(s.q.data() + i * d, 1, s.k.data(), s.v.data(), m, d, alone.data());
+        EXPECT_TRUE(same(out.data() + i * d, alone.data(), d)) << table->isa << i;
       }
     }
 }

@@ -72,7 +72,7 @@ Guarded<float> rope(const Kernels& table) {
   return out;
 }
 
-Guarded<float> attend(const Kernels& table, CacheType type) {
+Guarded<float> attend(const Kernels& table, Format type) {
   constexpr size_t n = 4, keys = 150, d = 32;
   const auto q = normals(n * d, 1), gq = normals(n * d, 2);
   Guarded<float> out(2 * n * d);
@@ -105,7 +105,7 @@ Guarded<float> attend_heads(const Kernels& table) {
 }
 
 // A row of keys and one of values as a cache gives them back, then the greatest magnitudes.
-Guarded<float> remember(const Kernels& table, CacheType type) {
+Guarded<float> remember(const Kernels& table, Format type) {
   constexpr size_t d = 64;
   auto x = normals(d, 6);
   x[20] = -9;
@@ -114,7 +114,7 @@ Guarded<float> remember(const Kernels& table, CacheType type) {
     const size_t at = of == BlockOf::keys ? 0 : d;
     Guarded<uint8_t> block(block_bytes(type, d));
     out[2 * d + at / d] = table.remember(x.data(), d, type, of, 37, block.data());
-    for (size_t i = 0; i < d; ++i) out[at + i] = number_in(block.data(), d, type, of, 37, i);
+    for (size_t i = 0; i < d; ++i) out[at + i] = held_number(block.data(), d, type, of, 37, i);
   }
   return out;
 }
@@ -122,7 +122,7 @@ Guarded<float> remember(const Kernels& table, CacheType type) {
 template <class F>
 std::vector<Call> by_type(F call) {
   std::vector<Call> calls;
-  for (const CacheType type : each_cache_type)
+  for (const Format type : cache_formats)
     calls.push_back([=](const Kernels& table) { return call(table, type); });
   return calls;
 }
@@ -300,21 +300,21 @@ TEST(KernelFaults, OfRemembering) {
     expect_noticed(what, by_type(remember), [harm](Kernels& k) { k.remember = harm; });
   };
   harmed("cut off, not rounded",
-         [](const float* x, size_t d, CacheType type, BlockOf of, size_t at, void* block) noexcept {
+         [](const float* x, size_t d, Format type, BlockOf of, size_t at, void* block) noexcept {
            std::vector<float> cut(x, x + d);
            for (float& one : cut) one = std::bit_cast<float>(bits(one) & 0xffff0000u);
            return twin().remember(cut.data(), d, type, of, at, block);
          });
   harmed("another row",
-         [](const float* x, size_t d, CacheType type, BlockOf of, size_t at, void* block) noexcept {
+         [](const float* x, size_t d, Format type, BlockOf of, size_t at, void* block) noexcept {
            return twin().remember(x, d, type, of, at - 1, block);
          });
   harmed("values by columns",
-         [](const float* x, size_t d, CacheType type, BlockOf, size_t at, void* block) noexcept {
+         [](const float* x, size_t d, Format type, BlockOf, size_t at, void* block) noexcept {
            return twin().remember(x, d, type, BlockOf::keys, at, block);
          });
   harmed("the greatest, not the greatest magnitude",
-         [](const float* x, size_t d, CacheType type, BlockOf of, size_t at, void* block) noexcept {
+         [](const float* x, size_t d, Format type, BlockOf of, size_t at, void* block) noexcept {
            twin().remember(x, d, type, of, at, block);
            return *std::max_element(x, x + d);
          });

@@ -94,7 +94,7 @@ inline Guarded<float> product_of(const Kernels& table, const WeightView& w, cons
 // Rows [n, d] of keys or values in blocks, as the plain twin enters them; what no row fills is
 // `rest`. The last block ends where it must.
 struct Blocks {
-  Blocks(const float* rows, size_t n, size_t d, CacheType type, BlockOf of, uint8_t rest = 0xff)
+  Blocks(const float* rows, size_t n, size_t d, Format type, BlockOf of, uint8_t rest = 0xff)
       : bytes((n + key_block - 1) / key_block * block_bytes(type, d), rest) {
     for (size_t at = 0; at < bytes.size(); at += block_bytes(type, d))
       pointers.push_back(bytes.data() + at);
@@ -106,31 +106,28 @@ struct Blocks {
   std::vector<const void*> pointers;
 };
 
-constexpr CacheType each_cache_type[] = {CacheType::f32, CacheType::f16, CacheType::bf16,
-                                         CacheType::q8_0};
-
-// Number i of row `at` of a block.
-inline float number_in(const uint8_t* block, size_t d, CacheType type, BlockOf of, size_t at,
-                       size_t i) {
+// Number i of row `at` of a block, by hand.
+inline float held_number(const uint8_t* block, size_t d, Format type, BlockOf of, size_t at,
+                         size_t i) {
   const size_t n = of == BlockOf::keys ? i * key_block + at : at * d + i;
   const auto read = [&]<class T>(T value, size_t byte) {
     std::memcpy(&value, block + byte, sizeof value);
     return value;
   };
   const auto half = [&](size_t byte) { return read(uint16_t(), byte); };
-  if (type == CacheType::f32) return read(float(), 4 * n);
-  if (type == CacheType::f16) return to_float_f16(half(2 * n));
-  if (type == CacheType::bf16) return to_float_bf16(half(2 * n));
+  if (type == Format::f32) return read(float(), 4 * n);
+  if (type == Format::f16) return to_float_f16(half(2 * n));
+  if (type == Format::bf16) return to_float_bf16(half(2 * n));
   return float(int8_t(block[n])) * to_float_f16(half(key_block * d + 2 * (i / 32 * 64 + at)));
 }
 
 // A row of d numbers as a cache of the type gives it back.
-inline std::vector<float> rounded(const float* x, size_t d, CacheType type) {
+inline std::vector<float> rounded(const float* x, size_t d, Format type) {
   std::vector<float> out(x, x + d);
   for (size_t i = 0; i < d; ++i) {
-    if (type == CacheType::f16) out[i] = to_float_f16(to_f16(x[i]));
-    if (type == CacheType::bf16) out[i] = to_float_bf16(to_bf16(x[i]));
-    if (type != CacheType::q8_0) continue;
+    if (type == Format::f16) out[i] = to_float_f16(to_f16(x[i]));
+    if (type == Format::bf16) out[i] = to_float_bf16(to_bf16(x[i]));
+    if (type != Format::q8_0) continue;
     float most = 0;
     for (size_t l = i / 32 * 32; l < i / 32 * 32 + 32; ++l) most = std::max(most, std::fabs(x[l]));
     const float scale = to_float_f16(to_f16(most / 127));

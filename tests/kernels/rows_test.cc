@@ -193,6 +193,23 @@ TEST_P(Norms, RowAloneAndInPlace) {
   }
 }
 
+EACH_TABLE(Weights);
+
+// Nothing below the normal numbers is made.
+TEST_P(Weights, AreNormalNumbersOrNone) {
+  std::vector<float> x;
+  for (int i = 0; i < 4000; ++i) x.push_back(-float(i) / 32);  // 0 to -125
+  std::vector<float> out(x.size());
+  table->exponentials(x.data(), x.size(), 1, out.data());
+  int none = 0;
+  for (size_t i = 0; i < x.size(); ++i) {
+    none += out[i] == 0;
+    ASSERT_TRUE(out[i] == 0 || std::isnormal(out[i])) << table->isa << " " << x[i];
+    ASSERT_NEAR(out[i], x[i] < -87 ? 0 : std::exp(double(x[i])), 4e-7 * out[i]) << table->isa;
+  }
+  EXPECT_GT(none, 1000);
+}
+
 EACH_TABLE(Remember);
 
 // Every exponent, both signs, ties, subnormals, infinities and NaNs, at every length's tail.
@@ -205,14 +222,14 @@ TEST_P(Remember, RoundsAsTheScalarConversionDoes) {
       hard.push_back(std::bit_cast<float>(exponent << 23 | low | uint32_t(random.below(2)) << 31));
 
   for (size_t n : {1, 5, 16, 31, 256})
-    for (CacheType type : {CacheType::f32, CacheType::f16, CacheType::bf16})
+    for (Format type : {Format::f32, Format::f16, Format::bf16})
       for (BlockOf of : {BlockOf::keys, BlockOf::values})
         for (size_t first = 0; first + n <= hard.size(); first += n) {
           Guarded<uint8_t> block(block_bytes(type, n));
           table->remember(&hard[first], n, type, of, 63, block.data());
           const std::vector<float> wanted = rounded(&hard[first], n, type);
           for (size_t i = 0; i < n; ++i) {
-            const float held = number_in(block.data(), n, type, of, 63, i);
+            const float held = held_number(block.data(), n, type, of, 63, i);
             if (std::isnan(wanted[i]))
               ASSERT_TRUE(std::isnan(held)) << table->isa;
             else
@@ -228,23 +245,23 @@ TEST_P(Remember, EightBits) {
     for (const BlockOf of : {BlockOf::keys, BlockOf::values}) {
       auto x = normals(d, d);
       for (size_t i = 0; i < d; ++i) x[i] *= std::pow(10.0f, float(i / 32) - 4);
-      Guarded<uint8_t> block(block_bytes(CacheType::q8_0, d));
+      Guarded<uint8_t> block(block_bytes(Format::q8_0, d));
       for (const size_t at : {0, 37, 63}) {
-        table->remember(x.data(), d, CacheType::q8_0, of, at, block.data());
-        const std::vector<float> wanted = rounded(x.data(), d, CacheType::q8_0);
+        table->remember(x.data(), d, Format::q8_0, of, at, block.data());
+        const std::vector<float> wanted = rounded(x.data(), d, Format::q8_0);
         for (size_t i = 0; i < d; ++i)
-          ASSERT_EQ(number_in(block.data(), d, CacheType::q8_0, of, at, i), wanted[i])
+          ASSERT_EQ(held_number(block.data(), d, Format::q8_0, of, at, i), wanted[i])
               << table->isa << " " << i;
       }
       std::fill_n(x.data(), 32, 0.0f), x[d - 1] = NAN;
-      table->remember(x.data(), d, CacheType::q8_0, of, 5, block.data());
-      EXPECT_TRUE(std::isnan(number_in(block.data(), d, CacheType::q8_0, of, 5, d - 32)));
-      EXPECT_EQ(std::isnan(number_in(block.data(), d, CacheType::q8_0, of, 5, 0)), d == 32);
+      table->remember(x.data(), d, Format::q8_0, of, 5, block.data());
+      EXPECT_TRUE(std::isnan(held_number(block.data(), d, Format::q8_0, of, 5, d - 32)));
+      EXPECT_EQ(std::isnan(held_number(block.data(), d, Format::q8_0, of, 5, 0)), d == 32);
     }
 }
 
 TEST_P(Remember, TouchesItsRowOnly) {
-  for (const CacheType type : each_cache_type)
+  for (const Format type : cache_formats)
     for (const BlockOf of : {BlockOf::keys, BlockOf::values}) {
       const auto x = normals(64, 1);
       Guarded<uint8_t> block(block_bytes(type, 64), 0x55);
@@ -252,14 +269,14 @@ TEST_P(Remember, TouchesItsRowOnly) {
       const Guarded<uint8_t> before(block.size(), 0x55);
       for (size_t row = 0; row < key_block; ++row)
         for (size_t i = 0; i < 64 && row != 9; ++i)
-          ASSERT_EQ(number_in(block.data(), 64, type, of, row, i),
-                    number_in(before.data(), 64, type, of, row, i))
+          ASSERT_EQ(held_number(block.data(), 64, type, of, row, i),
+                    held_number(before.data(), 64, type, of, row, i))
               << table->isa << " " << int(type) << " " << row;
     }
 }
 
 TEST_P(Remember, TellsTheGreatestMagnitude) {
-  for (const CacheType type : each_cache_type)
+  for (const Format type : cache_formats)
     for (size_t n : {32, 64}) {
       const auto x = normals(n, n);
       x[n - 1] = -70000;

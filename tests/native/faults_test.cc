@@ -128,7 +128,7 @@ struct GhostsNotCached : Executor {
       for (const CachePart part : {CachePart::ghost_k, CachePart::ghost_v})
         for (int h = 0; h < a.plain.k.heads; ++h)
           for (int r = 0; r < span.start; ++r)
-            kernels().remember(zeros.data(), zeros.size(), CacheType::f32, block_of(part),
+            kernels().remember(zeros.data(), zeros.size(), Format::f32, block_of(part),
                                size_t(r % page_rows),
                                sequence_of(span).block(site.pass, site.layer, part, h, r));
     }

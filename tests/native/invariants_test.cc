@@ -100,8 +100,8 @@ TEST(Invariants, PiecesOfAPromptEqualTheWhole) {
 TEST(Invariants, LongContextsAreTheSameBitsAtAnyThreadCount) {
   const Model m({.layers = 1, .heads = 4, .kv_heads = 2, .head_dim = 32, .phantom = true});
   const Ids ids = prompt(3, int(key_chunk) + 70, m.config.vocab);
-  for (const CacheTypes types : {CacheTypes(CacheType::f32), CacheTypes(CacheType::q8_0),
-                                 CacheTypes(CacheType::f16, CacheType::q8_0)}) {
+  for (const CacheTypes types :
+       {CacheTypes(Format::f32), CacheTypes(Format::q8_0), CacheTypes(Format::f16, Format::q8_0)}) {
     const auto fed = [&](int threads, int piece) {
       Threads pool(threads);
       Sequence sequence(m.config, types);
@@ -111,6 +111,38 @@ TEST(Invariants, LongContextsAreTheSameBitsAtAnyThreadCount) {
     for (const int threads : {1, 2, 3, 4, 8})
       for (const int piece : {1, 500, int(ids.size()) - 3}) EXPECT_EQ(fed(threads, piece), whole);
   }
+}
+
+// A step of a long and a short sequence, whose calls have chunks of their own numbers.
+TEST(Invariants, LongAndShortContextsInOneStep) {
+  const Model m({.layers = 1, .heads = 4, .kv_heads = 2, .head_dim = 32, .phantom = true});
+  const Ids texts[] = {prompt(4, 20, m.config.vocab),
+                       prompt(3, int(key_chunk) + 70, m.config.vocab)};
+  const auto last = [&](int threads, bool together) {
+    Threads pool(threads);
+    const Native native{m.config, m.weights, pool};
+    std::deque<Sequence> sequences;
+    std::vector<Sequence*> pointers;
+    for (const Ids& ids : texts) {
+      pointers.push_back(&sequences.emplace_back(m.config));
+      feed(m, native, sequences.back(), ids, 2000);
+    }
+    Bits bits;
+    Step both;
+    for (int s = 0; s < 2; ++s) {
+      Step step;
+      const int at = int(texts[s].size());
+      (together ? both : step).add(s, at, 1, at + 1, false);
+      if (together) continue;
+      const Tensor y = logits(native, forward(native, step, pointers, Ids{7}));
+      const Bits more = bits_of(y, 0, 1);
+      bits.insert(bits.end(), more.begin(), more.end());
+    }
+    return together ? bits_of(logits(native, forward(native, both, pointers, Ids{7, 7})), 0, 2)
+                    : bits;
+  };
+  const Bits alone = last(1, false);
+  for (const int threads : {1, 2, 3, 8}) EXPECT_EQ(last(threads, true), alone) << threads;
 }
 
 // Who looks on sees all rows computed, whatever their gates.
@@ -182,7 +214,7 @@ TEST(Invariants, ACacheThatCannotHoldAKeySaysSo) {
   Config config;
   config.layers = config.heads = config.kv_heads = 1;
   config.head_dim = 32;
-  const auto holds = [&](CacheType type, float number) {
+  const auto holds = [&](Format type, float number) {
     Threads pool(1);
     Sequence sequence(config, type);
     Sequence* const sequences[] = {&sequence};
@@ -196,15 +228,16 @@ TEST(Invariants, ACacheThatCannotHoldAKeySaysSo) {
     const Tensor out = e.attend({0, 1}, {{x, k, x}, {}, false}, step, 0).plain;
     const auto failure = e.failure_of(step.spans[0]);
     EXPECT_TRUE(failure || std::abs(out.data()[3] - 4) < 0.01f);
-    EXPECT_TRUE(!failure || std::string(failure->what()).find(name_of(type)) != std::string::npos);
+    EXPECT_TRUE(!failure ||
+                std::string(failure->what()).find(cache_name(type)) != std::string::npos);
     return !failure;
   };
-  for (const auto& [type, most] : {std::pair{CacheType::f16, 6e4f},
-                                   {CacheType::q8_0, 8e6f},
-                                   {CacheType::bf16, 1e30f},
-                                   {CacheType::f32, 1e30f}}) {
-    EXPECT_TRUE(holds(type, most)) << name_of(type);
-    EXPECT_EQ(holds(type, 2 * most), most > 1e7f) << name_of(type);
+  for (const auto& [type, most] : {std::pair{Format::f16, 6e4f},
+                                   {Format::q8_0, 8e6f},
+                                   {Format::bf16, 1e30f},
+                                   {Format::f32, 1e30f}}) {
+    EXPECT_TRUE(holds(type, most)) << cache_name(type);
+    EXPECT_EQ(holds(type, 2 * most), most > 1e7f) << cache_name(type);
   }
 }
 

@@ -17,11 +17,11 @@ using Ids = std::vector<int>;
 const Config config = random_config({.phantom = true, .trol = true});
 
 TEST(Pages, AreCountedToTheByte) {
-  const size_t page = PageShape(config, CacheType::f16).bytes();
+  const size_t page = PageShape(config, Format::f16).bytes();
   EXPECT_EQ(page, size_t(64 * 2 * 4 * 2 * 12 * 2));  // rows, layers, parts, heads, head_dim, bytes
-  EXPECT_EQ(page, 64 * PageShape(config, CacheType::f16).token_bytes());
+  EXPECT_EQ(page, 64 * PageShape(config, Format::f16).token_bytes());
   for (const size_t slack : {size_t(0), size_t(1), page - 1}) {
-    const auto pages = std::make_shared<Pages>(config, CacheType::f16, 3 * page + slack);
+    const auto pages = std::make_shared<Pages>(config, Format::f16, 3 * page + slack);
     std::vector<Page> held;
     for (size_t i = 0; i < 3; ++i) {
       EXPECT_EQ(pages->held(), i * page);
@@ -40,8 +40,8 @@ TEST(Pages, AreCountedToTheByte) {
 }
 
 TEST(Pages, RoomIsMadeBeforeTheLimitIsAnError) {
-  const size_t page = PageShape(config, CacheType::f32).bytes();
-  const auto pages = std::make_shared<Pages>(config, CacheType::f32, 2 * page);
+  const size_t page = PageShape(config, Format::f32).bytes();
+  const auto pages = std::make_shared<Pages>(config, Format::f32, 2 * page);
   std::vector<Page> spare = {pages->get(), pages->get()};
   pages->make_room([&] {
     if (spare.empty()) return false;
@@ -55,8 +55,8 @@ TEST(Pages, RoomIsMadeBeforeTheLimitIsAnError) {
 }
 
 TEST(Pages, TheLimitHoldsForManyThreads) {
-  const size_t page = PageShape(config, CacheType::f32).bytes();
-  const auto pages = std::make_shared<Pages>(config, CacheType::f32, 5 * page);
+  const size_t page = PageShape(config, Format::f32).bytes();
+  const auto pages = std::make_shared<Pages>(config, Format::f32, 5 * page);
   std::atomic<int> refused = 0;
   const auto work = [&] {
     for (int round = 0; round < 300; ++round) {
@@ -94,8 +94,8 @@ bool all_rows(int begin, int end, int mark, const F& f) {
 void fill(Sequence& s, int begin, int end, int mark) {
   all_rows(begin, end, mark, [&](int layer, CachePart part, int head, int r, float value) {
     const std::vector<float> row(size_t(config.head_dim), value);
-    kernels().remember(row.data(), row.size(), CacheType::f32, block_of(part),
-                       size_t(r % page_rows), s.block(1, layer, part, head, r));
+    kernels().remember(row.data(), row.size(), Format::f32, block_of(part), size_t(r % page_rows),
+                       s.block(1, layer, part, head, r));
     return true;
   });
 }
@@ -112,8 +112,8 @@ bool filled(const Sequence& s, int begin, int end, int mark) {
 // written.
 TEST(Pages, PartsMayHaveTypesOfTheirOwn) {
   const Config wide = random_config({.head_dim = 64, .phantom = true});
-  for (const CacheType all : cache_types)
-    for (const CacheType ghost_v : {all, CacheType::q8_0}) {
+  for (const Format all : cache_formats)
+    for (const Format ghost_v : {all, Format::q8_0}) {
       const auto pages = std::make_shared<Pages>(wide, CacheTypes(all, ghost_v));
       Sequence s(wide, pages);
       s.reserve(1, 0, 64);
@@ -126,13 +126,16 @@ TEST(Pages, PartsMayHaveTypesOfTheirOwn) {
             for (int head = 0; head < wide.kv_heads; ++head)
               for (int r = 0; r < 64; ++r) {
                 const auto p = CachePart(part);
-                const std::vector<float> row(64, value(layer, part, head, r));
+                std::vector<float> row(64, value(layer, part, head, r));
+                for (size_t i = 32; i < 64; ++i) row[i] *= 4;  // a run of another scale
                 std::byte* block = s.block(1, layer, p, head, r);
                 if (write)
                   kernels().remember(row.data(), 64, s.shape().types.of(p), block_of(p), size_t(r),
                                      block);
                 else
-                  ASSERT_NEAR(s.shape().number(block, p, r, 63), row[0], 0.02);
+                  for (const int i : {0, 31, 32, 63})
+                    ASSERT_NEAR(s.shape().number(block, p, r, i), row[size_t(i)],
+                                0.004 * row[size_t(i)]);
               }
       const size_t rows = 64 * size_t(wide.layers * wide.kv_heads);
       EXPECT_EQ(s.bytes(), rows / 64 * (3 * block_bytes(all, 64) + block_bytes(ghost_v, 64)));
@@ -140,11 +143,12 @@ TEST(Pages, PartsMayHaveTypesOfTheirOwn) {
 }
 
 TEST(Pages, EightBitsNeedRunsOf32) {
-  EXPECT_THROW(PageShape(config, CacheType::q8_0), Error);  // heads of 12 numbers
+  EXPECT_THROW(PageShape(config, Format::q8_0), Error);  // heads of 12 numbers
+  EXPECT_THROW(PageShape(config, {Format::f16, Format::q8_0}), Error);
 }
 
 TEST(Pages, ASharedOneIsCopiedBeforeItIsWritten) {
-  const auto pages = std::make_shared<Pages>(config, CacheType::f32);
+  const auto pages = std::make_shared<Pages>(config, Format::f32);
   const size_t page = pages->shape().bytes();
   Sequence a(config, pages);
   a.reserve(1, 0, 150);
@@ -176,8 +180,8 @@ TEST(Pages, ASharedOneIsCopiedBeforeItIsWritten) {
 }
 
 TEST(Pages, NoRoomChangesNoRow) {
-  const size_t page = PageShape(config, CacheType::f32).bytes();
-  const auto pages = std::make_shared<Pages>(config, CacheType::f32, 3 * page);
+  const size_t page = PageShape(config, Format::f32).bytes();
+  const auto pages = std::make_shared<Pages>(config, Format::f32, 3 * page);
   Sequence a(config, pages), b(config, pages);
   a.reserve(1, 0, 100);
   fill(a, 0, 100, 1);

@@ -165,7 +165,7 @@ TEST(Quiet, GhostsThatCannotCountAreNotComputed) {
 // sees real ghosts in the cache, else there are zeros.
 TEST(Quiet, PiecesAndStepsChangeNoBit) {
   const Made m(1e-7);
-  for (const CacheType type : {CacheType::f32, CacheType::f16, CacheType::bf16}) {
+  for (const Format type : {Format::f32, Format::f16, Format::bf16}) {
     const auto fed = [&](int piece, Observer* observer) {
       Sequence sequence(m.config, type);
       Sequence* const sequences[] = {&sequence};

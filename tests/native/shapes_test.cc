@@ -20,9 +20,9 @@ TEST_P(Shapes, BatchPiecesAndThreadsChangeNoBit) {
   Threads threads(2);
   for (const Format format :
        {Format::f32, Format::bf16, Format::q8_0, Format::q5_0, Format::q4_0}) {
-    const CacheType cache = format == Format::f32 ? CacheType::f32 : CacheType::f16;
+    const Format cache = format == Format::f32 ? Format::f32 : Format::f16;
     const Weights<Weight> w = format == Format::f32 ? plain : in_format(plain, format, threads);
-    for (const CacheType ghosts : {cache, CacheType::q8_0})
+    for (const Format ghosts : {cache, Format::q8_0})
       if (!trol || ghosts == cache)
         expect_the_same_bits(config, w, info(format).name, 70, {2, 3, 8, 16}, {1, 7, 64}, {2, 3, 4},
                              {cache, ghosts});

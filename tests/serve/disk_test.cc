@@ -31,10 +31,10 @@ Kind kind(const std::string& name) {
     write_random_phantom(path, 3);
     json config = read_json(path / "config.json");
     config["llm_config"]["hidden_size"] = 64;  // heads of 32
-    config["revenant"] = {{"phantom", true}, {"phantom_eta", quiet ? 1e-7 : 0.5}, {"trol", !quiet}};
+    config["revenant"] = {{"phantom", true}, {"phantom_eta", quiet ? 1e-5 : 0.5}, {"trol", !quiet}};
     write_random_checkpoint(path, config, 5);
   }
-  return {name, path, {.threads = 2, .cache_type = CacheType::f16}};
+  return {name, path, {.threads = 2, .cache_type = Format::f16}};
 }
 
 class OnDisk : public testing::TestWithParam<const char*> {

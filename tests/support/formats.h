@@ -28,7 +28,7 @@ inline Weights<Weight> in_format(Weights<Weight> w, Format format, Threads& thre
 // sequence's last rows.
 inline std::vector<float> last_of(const Config& config, const Weights<Weight>& w, int batch,
                                   int piece, int threads, int length = 37,
-                                  CacheTypes types = CacheType::f32) {
+                                  CacheTypes types = Format::f32) {
   Threads pool(threads);
   const Native native{config, w, pool};
   std::vector<Sequence> sequences;
@@ -62,7 +62,7 @@ inline bool same_bits(const std::vector<float>& a, const std::vector<float>& b) 
 inline void expect_the_same_bits(const Config& config, const Weights<Weight>& w, const char* name,
                                  int length, const std::vector<int>& batches,
                                  const std::vector<int>& pieces, const std::vector<int>& threads,
-                                 CacheTypes types = CacheType::f32) {
+                                 CacheTypes types = Format::f32) {
   const auto made = [&](int batch, int piece, int count) {
     return last_of(config, w, batch, piece, count, length, types);
   };

@@ -11,7 +11,7 @@ const Model& model_of(const Case& c) {
   auto& model = open[c.name];
   if (!model)
     model = std::make_unique<Model>(golden::conformance_root() / c.name,
-                                    ModelOptions{golden_settings(c.notes), 2, CacheType::f32});
+                                    ModelOptions{golden_settings(c.notes), 2, Format::f32});
   return *model;
 }
 
