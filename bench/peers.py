@@ -120,8 +120,9 @@ def comparisons(work, programs):
                      lambda t=type: {"tg64": ours(work, t, OFF, "-p", 32, "-n", 64, "-b", 8, "--no-tower")[("tg64", 8)]},
                      lambda t=type: {"tg": llama_batched(work, programs, t, 8)}, (("tg64", "tg"),)))
     def phantom(*settings):
-        found = ours(work, "Q8_0", settings, "-p", "512,1792", "-n", 64, "-d", 2048, "--no-tower")
-        return {k[0]: v for k, v in found.items()}
+        prompts = ours(work, "Q8_0", settings, "-p", "512,1792", "-n", 1, "--no-tower")
+        answers = ours(work, "Q8_0", settings, "-p", 1, "-n", 64, "-d", 2048, "--no-tower")
+        return {k[0]: v for k, v in (prompts | answers).items()}
     rows.append(("phantom", "Phantom off", phantom, lambda: {k: v["median"] for k, v in phantom(*OFF).items()},
                  tuple((test, test) for test in ("pp512", "pp1792", "tg64@d2048"))))
     for kind in ("torch-bf16", "torch-f32", "onnxruntime-int8"):

@@ -49,6 +49,11 @@ if [ "$mode" = test ] && ! ls -d .venv/lib/python3*/site-packages/tensorboard >/
   echo "installing tensorboard into .venv"
   .venv/bin/pip install -q tensorboard==2.21.0
 fi
+# Reads one-file models in a test.
+if [ "$mode" = test ] && ! ls -d .venv/lib/python3*/site-packages/gguf >/dev/null 2>&1; then
+  echo "installing gguf into .venv"
+  .venv/bin/pip install -q gguf==0.19.0
+fi
 
 # Speaks to the server in a test.
 if [ "$mode" = test ] && ! ls -d .venv/lib/python3*/site-packages/openai >/dev/null 2>&1; then

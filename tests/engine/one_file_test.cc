@@ -5,11 +5,13 @@
 
 #include "base/error.h"
 #include "base/json.h"
+#include "base/sha256.h"
 #include "engine/generate.h"
 #include "engine/quantize.h"
 #include "engine/traced.h"
 #include "io/gguf.h"
 #include "support/distance.h"
+#include "support/program.h"
 #include "support/random_checkpoint.h"
 #include "support/temporary.h"
 #include "trace/conformance.h"
@@ -107,6 +109,47 @@ Path wide_model(const Path& directory, uint64_t seed = 1) {
   json["vision_config"].update({{"hidden_size", 32}, {"intermediate_size", 64}});
   write_random_checkpoint(directory, json, seed);
   return directory;
+}
+
+// Its architecture, names, shapes and, but for panels, every number, by the bit.
+TEST(OneFile, PyPisGgufReadsAlike) {
+  if (output_of(venv_python + " -c 'import gguf' 2>&1").second != 0)
+    GTEST_SKIP() << "no package gguf in .venv (tools/install.sh test)";
+  const Temporary place;
+  const Path model = wide_model(place.path / "model"), file = place.path / "m.gguf";
+  for (const char* type :
+       {"F32", "F16", "BF16", "Q8_0", "Q6_K", "Q5_K_M", "Q5_1", "Q5_0", "Q4_K_M", "Q4_1", "Q4_0"})
+    for (const bool portable : {false, true}) {
+      SCOPED_TRACE(std::string(type) + (portable ? " portable" : ""));
+      quantize(model, file, quantize_type(type), {.portable = portable, .threads = 2});
+      const auto [text, status] = output_of(
+          venv_python + " " REVENANT_SOURCE_DIR "/tests/engine/read_gguf.py " + file.string());
+      ASSERT_EQ(status, 0) << text;
+      const auto found = nlohmann::json::parse(text);
+      EXPECT_EQ(found["architecture"], "phantom");
+      const Gguf ours(file);
+      ASSERT_EQ(found["tensors"].size(), ours.tensors().size());
+      size_t compared = 0;
+      for (const auto& [name, tensor] : ours.tensors()) {
+        const auto& theirs = found["tensors"][name];
+        EXPECT_EQ(theirs["shape"], nlohmann::json(tensor.shape)) << name;
+        if (!tensor.format) {
+          EXPECT_TRUE(!portable && theirs["digest"].is_null()) << name;
+          continue;
+        }
+        const size_t columns = size_t(tensor.shape.back()),
+                     bytes = row_bytes(*tensor.format, columns);
+        std::vector<float> numbers(tensor.data.size() / bytes * columns);
+        for (size_t r = 0; r * bytes < tensor.data.size(); ++r)
+          unpack_row(*tensor.format, tensor.data.data() + r * bytes,
+                     {numbers.data() + r * columns, columns});
+        EXPECT_EQ(theirs["digest"],
+                  sha256_of({reinterpret_cast<const char*>(numbers.data()), 4 * numbers.size()}))
+            << name;
+        ++compared;
+      }
+      EXPECT_GT(compared, 10u);
+    }
 }
 
 std::vector<const Packed*> matrices_of(const Weights<Weight>& w) {
