@@ -30,10 +30,12 @@ TEST(Formats, BatchPiecesAndThreadsChangeNoBit) {
     const Config config = random_config(shape);
     const Weights<Weight> plain = random_weights(config, 7);
     for (const FormatInfo& f : formats()) {
-      if (!is_quantised(f.format)) continue;
       const Weights<Weight> w = in_format(plain, f.format, threads);
       expect_the_same_bits(config, w, f.name, 37, {2, 3, 8, 16}, {1, 7, 36}, {2, 3, 4});
     }
+    const Weights<Weight> rounded =
+        changed(in_format(plain, Format::bf16, threads), [](Packed& p) { p.brain_inputs = true; });
+    expect_the_same_bits(config, rounded, "BF16 x bf16", 37, {2, 3, 8, 16}, {1, 7, 36}, {2, 3, 4});
   }
 }
 

@@ -11,17 +11,23 @@
 
 namespace revenant {
 
-// The linear layers of the language model in another format.
-inline Weights<Weight> in_format(Weights<Weight> w, Format format, Threads& threads) {
+// The linear layers of the language model, changed by f.
+template <class F>
+Weights<Weight> changed(Weights<Weight> w, const F& f) {
   for (LayerWeights<Weight>& l : w.layers)
     for (Linear<Weight>* linear : {&l.attention.q, &l.attention.k, &l.attention.v, &l.attention.o,
-                                   &l.mlp.gate, &l.mlp.up, &l.mlp.down}) {
-      const Packed plain = linear->weight.packed;
-      linear->weight.packed =
-          packed_floats(format, plain.rows, plain.columns, threads,
-                        [&](int row, float* out) { plain.unpack_row(row, out); });
-    }
+                                   &l.mlp.gate, &l.mlp.up, &l.mlp.down})
+      f(linear->weight.packed);
   return w;
+}
+
+// In another format, or in what rows that are no whole blocks of it fall back to.
+inline Weights<Weight> in_format(const Weights<Weight>& w, Format format, Threads& threads) {
+  return changed(w, [&](Packed& packed) {
+    const Packed plain = packed;
+    packed = packed_floats(format_for(format, size_t(plain.columns)), plain.rows, plain.columns,
+                           threads, [&](int row, float* out) { plain.unpack_row(row, out); });
+  });
 }
 
 // `batch` sequences of one prompt each, fed in pieces, and three steps more; the logits of the last
