@@ -124,8 +124,6 @@ void bench_row(const Kernels& table, Buffers& b, Format format, size_t rows, siz
   print_bytes(b, table.isa, name, double(n / 16 * sixteen), took);
 }
 
-constexpr const char* names[] = {"f32", "f16", "bf16", "q8_0"};
-
 // Blocks that lie side by side.
 std::vector<const void*> blocks_of(const std::byte* first, size_t keys, size_t d, Format type) {
   std::vector<const void*> blocks;
@@ -168,7 +166,7 @@ void bench_attend(const Kernels& table, Buffers& b, size_t queries, size_t keys,
   if (ghosts) a.gq = q.data(), a.gk = a.k, a.gv = a.v, a.ghost = ghost.data();
   const double took = seconds([&] { table.attend(a); });
   char name[80];
-  snprintf(name, sizeof name, "attend %zu x %zu x 64 %s%s%s", queries, keys, names[size_t(type)],
+  snprintf(name, sizeof name, "attend %zu x %zu x 64 %s%s%s", queries, keys, info(type).name,
            causal ? " causal" : "", ghosts ? " ghosts" : "");
   print_flops(b, table.isa, name, (ghosts ? 8 : 4) * seen * double(d), took);
 }
@@ -197,7 +195,7 @@ void bench_decode(const Kernels& table, Buffers& b, size_t queries, size_t keys,
   });
   char name[80];
   snprintf(name, sizeof name, "attend %zu x %zu x 64, 256 MB of %s", queries, keys,
-           names[size_t(type)]);
+           info(type).name);
   print_bytes(b, table.isa, name, double(heads * 2 * head), took);
 }
 

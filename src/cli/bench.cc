@@ -156,12 +156,12 @@ class Bench {
     }
     const double cache = double(model_->pages()->shape().token_bytes());
     const double bytes = steps * (cost_.bytes + batch * cache * (depth + steps / 2.0));
-    add(behind("tg" + std::to_string(steps), depth == usual_depth ? 0 : depth), batch, times,
-        double(steps) * batch, "tokens/s", bytes / limits_.read);
+    add(behind("tg" + std::to_string(steps), depth), batch, times, double(steps) * batch,
+        "tokens/s", bytes / limits_.read);
   }
 
   static std::string behind(const std::string& test, int depth) {
-    return depth == 0 ? test : test + "@d" + std::to_string(depth);
+    return depth == 0 || depth == usual_depth ? test : test + "@d" + std::to_string(depth);
   }
 
   // The slowest of some settings, of likely and of equal tokens.

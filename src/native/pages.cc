@@ -22,18 +22,9 @@ PageShape::PageShape(const Config& c, CacheTypes types)
       throw Error("cache", cache_name(type),
                   "heads of a multiple of " + std::to_string(block) + " numbers",
                   std::to_string(head_dim));
-}
-
-size_t PageShape::layer_bytes() const {
-  size_t bytes = 0;
-  for (size_t part = 0; part < parts; ++part) bytes += heads * bytes_of(CachePart(part));
-  return bytes;
-}
-
-size_t PageShape::at(int layer, CachePart part, int head) const {
-  // Only the last part may differ in size.
-  return size_t(layer) * layer_bytes() + size_t(part) * heads * bytes_of(CachePart::k) +
-         size_t(head) * bytes_of(part);
+  block = block_bytes(types.all, head_dim);
+  ghost_v_block = block_bytes(types.ghost_v, head_dim);
+  layer_bytes = heads * (c.phantom.on ? 3 * block + ghost_v_block : 2 * block);
 }
 
 Page::~Page() {

@@ -41,14 +41,20 @@ struct PageShape {
   PageShape(const Config& config, CacheTypes types);
   CacheTypes types;
   size_t layers, parts, heads, head_dim;
+  size_t block, ghost_v_block, layer_bytes;  // bytes; a block's of all parts but the values' ghosts
 
-  size_t bytes_of(CachePart part) const { return block_bytes(types.of(part), head_dim); }
-  size_t layer_bytes() const;
-  size_t bytes() const { return layers * layer_bytes(); }
+  size_t bytes_of(CachePart part) const {
+    return part == CachePart::ghost_v ? ghost_v_block : block;
+  }
+  size_t bytes() const { return layers * layer_bytes; }
   // Of one token's keys and values in all layers, with Phantom their ghosts: of one pass. A prompt
   // that may go on has Config::trol.streams() of them.
   size_t token_bytes() const { return bytes() / key_block; }
-  size_t at(int layer, CachePart part, int head) const;
+  // Of one head's block. Only the last part may differ in size.
+  size_t at(int layer, CachePart part, int head) const {
+    return size_t(layer) * layer_bytes + size_t(part) * heads * block +
+           size_t(head) * bytes_of(part);
+  }
   // Number i of a row of a block.
   float number(const std::byte* block, CachePart part, int row, int i) const {
     return number_in(block, types.of(part), head_dim, block_of(part), size_t(row), size_t(i));

@@ -143,11 +143,11 @@ Weights<Weight> load_weights(const ModelFiles& files, const std::optional<Quanti
   Weights<Weight> weights =
       bind<Weight>(files.config(), [&](const TensorSpec& spec) { return loader.get(spec); });
   if (files.config().phantom.on)
-    for (auto& layer : weights.layers)
-      for (auto& phantom = layer.attention.phantom;
-           Linear<Weight> * linear :
-           {&phantom.mix_q.o, &phantom.mix_k.o, &phantom.mix_v.o, &phantom.mix_v.v})
+    for (auto& layer : weights.layers) {
+      PhantomWeights<Weight>& w = layer.attention.phantom;
+      for (auto* linear : {&w.mix_q.o, &w.mix_k.o, &w.mix_v.o, &w.mix_v.v})
         linear->weight.norm = norm_bound(linear->weight.packed);
+    }
   return weights;
 }
 

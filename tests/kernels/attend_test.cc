@@ -190,8 +190,7 @@ TEST_P(Attend, ChunksApartAreTheSameBits) {
       Way apart = way;
       apart.chunks = true;
       EXPECT_TRUE(equal(run(*table, s, everyone(7), way), run(*table, s, everyone(7), apart)));
-      if (table->isa != std::string("generic") || type == Format::f32)
-        expect_near_double(*table, s, apart);
+      expect_near_double(*table, s, apart);
     }
 }
 

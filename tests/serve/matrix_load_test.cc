@@ -70,12 +70,10 @@ void expect_nothing_leaked(const Resources& before, const Resources& after) {
 #ifndef REVENANT_SANITIZED  // a sanitizer keeps what was freed
   EXPECT_LT(after.used, before.used + 0.01 * before.resident);
 #endif
-  std::printf(
-      "%d files, %d threads; %.2f MiB in use before, %.2f after, beside %.2f and %.2f kept; "
-      "resident "
-      "%.1f, %.1f\n",
-      after.files, after.threads, before.used, after.used, before.kept, after.kept, before.resident,
-      after.resident);
+  std::printf("%d files, %d threads; MiB: %.2f in use before, %.2f after, ", after.files,
+              after.threads, before.used, after.used);
+  std::printf("beside %.2f and %.2f kept; resident %.1f, %.1f\n", before.kept, after.kept,
+              before.resident, after.resident);
 }
 
 // `clients` ask `requests` times all together; each gets what it would get alone, once.
