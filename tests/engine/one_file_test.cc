@@ -11,6 +11,7 @@
 #include "engine/traced.h"
 #include "io/gguf.h"
 #include "support/distance.h"
+#include "support/plain_model.h"
 #include "support/program.h"
 #include "support/random_checkpoint.h"
 #include "support/temporary.h"
@@ -370,6 +371,36 @@ TEST(OneFile, MutationsNeverCrash) {
   }
   EXPECT_GT(opened, 10);
   EXPECT_GT(refused, 100);
+}
+
+// Of both layouts and of other writers' files: keys, the tensors' table, and what they promise of
+// the data behind. The reader is built with ASan and UBSan in every preset.
+TEST(OneFile, ThousandsOfMutatedHeadsUnderAsan) {
+  const Temporary place;
+  write_random_phantom(place.path / "m", 5);
+  std::string files;
+  const auto add = [&](const std::string& name, const auto& write) {
+    write(place.path / name);
+    files += " " + (place.path / name).string();
+  };
+  for (const bool portable : {false, true})
+    for (const char* type : {"Q4_0", "BF16"})
+      add(std::string(type) + (portable ? ".portable" : ".panels"), [&](const Path& file) {
+        quantize(place.path / "m", file, quantize_type(type), {.portable = portable, .threads = 1});
+      });
+  for (const char* type : {"llama", "qwen2", "internlm2", "phi3"})
+    add(type, [&](const Path& file) {
+      const Plain plain = plain_of(
+          write_plain_model(place.path / (std::string("of-") + type), type, false), Format::q8_0);
+      write_gguf(file, plain.keys, plain.tensors);
+    });
+  const auto [text, status] = output_of(REVENANT_BIN_DIR "/open_gguf 6000 1" + files + " 2>&1");
+  ASSERT_EQ(status, 0) << text;
+  int opened = 0, refused = 0;
+  ASSERT_EQ(std::sscanf(text.c_str(), "%d %d", &opened, &refused), 2) << text;
+  EXPECT_EQ(opened + refused, 6000);
+  EXPECT_GT(opened, 50);
+  EXPECT_GT(refused, 500);
 }
 
 TEST(OneFile, EachDisagreementIsNamed) {

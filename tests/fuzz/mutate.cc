@@ -8,7 +8,7 @@
 namespace revenant::fuzz {
 namespace {
 
-constexpr size_t most_bytes = 16384, longest_word = 40;
+constexpr size_t longest_word = 40;
 
 bool is_digit(char c) { return c >= '0' && c <= '9'; }
 bool is_word(char c) {
@@ -28,8 +28,8 @@ void add_words(const std::string& text, std::set<std::string>& words) {
 
 }  // namespace
 
-Mutator::Mutator(std::vector<std::string> files, uint64_t seed)
-    : files_(std::move(files)), random_(seed) {
+Mutator::Mutator(std::vector<std::string> files, uint64_t seed, size_t most)
+    : files_(std::move(files)), most_(most), random_(seed) {
   CHECK(!files_.empty());
   std::set<std::string> words = {"\r\n", "\"", "\\u0000", "[", "{", "]", "}", ",", ":", "\n"};
   for (const std::string& file : files_) add_words(file, words);
@@ -39,7 +39,7 @@ Mutator::Mutator(std::vector<std::string> files, uint64_t seed)
 std::string Mutator::next() {
   std::string text = any(files_);
   for (uint64_t changes = 1 + random_.below(4); changes > 0; --changes) change(text);
-  text.resize(std::min(text.size(), most_bytes));
+  text.resize(std::min(text.size(), most_));
   return text;
 }
 
@@ -77,7 +77,7 @@ void Mutator::repeat(std::string& text) {
   const std::string part = text.substr(from, length);
   std::string more;
   for (uint64_t times = 1 + random_.below(random_.below(8) ? 3 : 300); times > 0; --times)
-    if (more.size() + part.size() <= most_bytes) more += part;
+    if (more.size() + part.size() <= most_) more += part;
   text.insert(from, more);
 }
 

@@ -11,10 +11,10 @@ namespace revenant::fuzz {
 
 class Mutator {
  public:
-  // Words of the files become a dictionary.
-  Mutator(std::vector<std::string> files, uint64_t seed);
+  // Words of the files become a dictionary. What it makes has at most `most` bytes.
+  Mutator(std::vector<std::string> files, uint64_t seed, size_t most = 16384);
 
-  // One of the files after one to four changes; at most 16 KiB.
+  // One of the files after one to four changes.
   std::string next();
 
  private:
@@ -35,6 +35,7 @@ class Mutator {
   }
 
   const std::vector<std::string> files_;
+  const size_t most_;
   std::vector<std::string> words_;
   Random random_;
 };

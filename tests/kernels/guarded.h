@@ -19,6 +19,7 @@
 #include "base/dtype.h"
 #include "base/random.h"
 #include "kernels/kernels.h"
+#include "support/each_table.h"
 
 namespace revenant {
 
@@ -60,24 +61,6 @@ inline Guarded<float> normals(size_t size, uint64_t seed) {
   for (size_t i = 0; i < size; ++i) out[i] = float(random.normal());
   return out;
 }
-
-// A test of every table there may be; one that the machine or the build lacks is skipped by name.
-class EachTable : public testing::TestWithParam<const char*> {
- protected:
-  void SetUp() override {
-    table = kernels_for(GetParam());
-    if (!table) GTEST_SKIP() << "this machine or build has no " << GetParam();
-  }
-  const Kernels* table = nullptr;
-};
-
-inline const char* const isas[] = {
-#ifdef __aarch64__
-    "generic", "neon", "neondot"
-#else
-    "generic", "avx2", "avx512", "avx512vnni", "avx512bf16"
-#endif
-};
 
 // A product as the executor makes it: x prepared in memory that ends where it must.
 inline Guarded<float> product_of(const Kernels& table, const WeightView& w, const float* x,
@@ -135,11 +118,6 @@ inline std::vector<float> rounded(const float* x, size_t d, Format type) {
   }
   return out;
 }
-
-#define EACH_TABLE(suite)                                    \
-  struct suite : EachTable {};                               \
-  INSTANTIATE_TEST_SUITE_P(, suite, testing::ValuesIn(isas), \
-                           [](const auto& one) { return std::string(one.param); })
 
 inline uint32_t bits(float x) { return std::bit_cast<uint32_t>(x); }
 

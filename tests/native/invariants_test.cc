@@ -318,40 +318,6 @@ TEST(Invariants, CompanyChangesNothing) {
   }
 }
 
-class InstructionSet : public testing::TestWithParam<const char*> {};
-
-TEST_P(InstructionSet, StaysNearGeneric) {
-  const Kernels* table = kernels_for(GetParam());
-  if (!table) GTEST_SKIP() << "this machine or build has no " << GetParam();
-  for (const RandomShape& shape : shapes) {
-    const Model m(shape);
-    const Ids ids = prompt(5, 40, m.config.vocab - 1);
-    const auto run = [&](const Kernels* k) {
-      Threads pool(2);
-      Sequence sequence(m.config);
-      Sequence* const sequences[] = {&sequence};
-      const Native native{m.config, m.weights, pool, nullptr, k};
-      Step step;
-      step.add(0, 0, 40, 40, true);
-      return logits(native, forward(native, step, sequences, ids));
-    };
-    const Tensor expected = run(kernels_for("generic")), y = run(table);
-    float largest = 0;
-    for (size_t i = 0; i < expected.size(); ++i)
-      largest = std::max(largest, std::abs(expected.data()[i]));
-    for (size_t i = 0; i < y.size(); ++i)
-      ASSERT_NEAR(y.data()[i], expected.data()[i], 1e-4 * largest);
-  }
-}
-
-#ifdef __aarch64__
-#define WIDE_SETS "neon", "neondot"
-#else
-#define WIDE_SETS "avx2", "avx512"
-#endif
-INSTANTIATE_TEST_SUITE_P(, InstructionSet, testing::Values(WIDE_SETS),
-                         [](const auto& one) { return std::string(one.param); });
-
 // What native does not do it refuses: teacher forcing without a cache is training's.
 TEST(Invariants, RowsGeneratedWithoutACacheAreAMistake) {
   const Model m(shapes[0]);

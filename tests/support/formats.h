@@ -34,9 +34,9 @@ inline Weights<Weight> in_format(const Weights<Weight>& w, Format format, Thread
 // sequence's last rows.
 inline std::vector<float> last_of(const Config& config, const Weights<Weight>& w, int batch,
                                   int piece, int threads, int length = 37,
-                                  CacheTypes types = Format::f32) {
+                                  CacheTypes types = Format::f32, const Kernels* table = nullptr) {
   Threads pool(threads);
-  const Native native{config, w, pool};
+  const Native native{config, w, pool, nullptr, table};
   std::vector<Sequence> sequences;
   std::vector<Sequence*> pointers;
   for (int i = 0; i < batch; ++i) sequences.emplace_back(config, types);
