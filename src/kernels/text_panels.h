@@ -6,19 +6,21 @@
 // ascending, the same for any number of rows: a result's bits depend on its own row and output
 // only, and every instruction set gives the same ones.
 //
-// Three loops, from the outside:
-//   chunks of `depth` along K: the rows' chunk is read by every panel and stays in the second
+// Four loops, from the outside:
+//   strips of rows and pieces of K: their inputs are read by every panel and stay in the second
 //   cache,
-//     rows x depth x 1.5 bytes <= 768 KB, which `strip` sees to;
-//   panels, two vectors of outputs at a time: their chunk, unpacked to a byte a number with f32
-//     scales, is read by every row and stays in the first cache,
+//     rows x piece x 1.5 bytes <= 768 KB, all rows and all of K where that holds; else
+//     a strip reads all weights, a piece reads and writes all sums, 1 / rows + 8 / piece bytes a
+//     multiply-add, which under that limit is least at 256 rows of 2,048 -> pieces of 4 chunks;
+//   panels, two vectors of outputs at a time;
+//   chunks of `depth` along K: a panel's, unpacked to a byte a number with f32 scales, is read by
+//   every row and stays in the first cache,
 //     32 outputs x depth (1 + 1/4) bytes + tile_rows x depth x 1.5 bytes <= 24 KB -> depth = 512;
 //   tiles of tile_rows x two vectors, whose sums are in registers:
 //     2 tile_rows int32 sums, as many f32, two weights, two scales and one x <= all registers.
 // Between chunks the f32 sums wait in `out`, which does not change them.
-// Few rows are bound by reading weights: then a panel is read from end to end before the next one,
-// and for no more than `straight_rows` its numbers are unpacked in registers, into the dots: there
-// is nothing to keep them for.
+// Up to `straight_rows` rows are bound by reading weights: a panel's numbers are unpacked in
+// registers, into the dots: there is nothing to keep them for.
 #pragma once
 
 #include "kernels/panels.h"
@@ -27,8 +29,8 @@
 namespace revenant {
 namespace {
 
-constexpr size_t depth = 512, depth_units = depth / unit_k, strip = 1024, few_rows_of_int8 = 16,
-                 straight_rows = 4;
+constexpr size_t depth = 512, depth_units = depth / unit_k, piece_units = 4 * depth_units,
+                 second_cache = 768 << 10, straight_rows = 4;
 constexpr size_t tile_outputs = 2 * lanes, tile_panels = tile_outputs / panel_outputs;
 static_assert(tile_outputs % panel_outputs == 0);
 
@@ -390,16 +392,15 @@ template <int bits, size_t runs, bool mins>
 void product_of(const Int8Product& p) {
   const size_t units = p.w.k / unit_k;
   if (p.rows <= straight_rows) return straight_of<bits, runs, mins>(p);
-  if (p.rows <= few_rows_of_int8) {
-    for (size_t j = 0; j < p.w.n; j += tile_outputs)
-      for (size_t first = 0; first < units; first += depth_units)
-        chunk_of_panels<bits, runs, mins>(p, 0, p.rows, j, first);
-    return;
-  }
+  const bool fits = p.rows * units * sizeof(Int8Block) <= second_cache;
+  const size_t deep = fits ? units : lesser(units, piece_units),
+               room = second_cache / (deep * sizeof(Int8Block)) / tile_rows * tile_rows,
+               strip = fits ? p.rows : room;
   for (size_t r = 0; r < p.rows; r += strip)
-    for (size_t first = 0; first < units; first += depth_units)
+    for (size_t piece = 0; piece < units; piece += deep)
       for (size_t j = 0; j < p.w.n; j += tile_outputs)
-        chunk_of_panels<bits, runs, mins>(p, r, lesser(strip, p.rows - r), j, first);
+        for (size_t first = piece; first < lesser(piece + deep, units); first += depth_units)
+          chunk_of_panels<bits, runs, mins>(p, r, lesser(strip, p.rows - r), j, first);
 }
 
 void product_of_panels(const WeightView& w, const void* x, size_t rows, const float* bias,

@@ -165,6 +165,21 @@ TEST_P(Int8, RowIsTheSameInAnyCompany) {
   }
 }
 
+// More rows and K than a strip and a piece hold.
+TEST_P(Int8, RowIsTheSameInAnyStripAndPiece) {
+  const size_t n = 17;
+  for (const Format format : quantised)
+    for (const auto& [rows, k] : {std::pair<size_t, size_t>{300, 4608}, {1026, 1280}}) {
+      const Weights w = make(format, n, k, 6);
+      const auto x = normals(rows * k, 7);
+      const auto all = product_of(*table, w.view(), x.data(), rows);
+      for (size_t r = 0; r < rows; r += r % 6 == 0 ? 5 : 1)
+        ASSERT_TRUE(
+            same(product_of(*table, w.view(), x.data() + r * k, 1).data(), all.data() + r * n, n))
+            << table->isa << " " << info(format).name << " row " << r << " of " << rows;
+    }
+}
+
 TEST_P(Int8, OutputIsTheSameInAnySplit) {
   const size_t n = 70, k = 256, rows = 9;
   for (const Format format : quantised) {
