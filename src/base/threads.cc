@@ -97,10 +97,14 @@ uint32_t Threads::await_change(uint32_t seen) const {
 
 void Threads::take_pieces() {
   for (;;) {
-    const size_t begin = next_.fetch_add(job_.piece, std::memory_order_relaxed);
-    if (begin >= job_.items) return;
+    size_t begin = next_.load(std::memory_order_relaxed), end = 0;
+    do {
+      if (begin >= job_.items) return;
+      const size_t left = job_.items - begin, share = left / (4 * size_t(count()));
+      end = begin + std::min(left, std::max(job_.grain, share));
+    } while (!next_.compare_exchange_weak(begin, end, std::memory_order_relaxed));
     try {
-      job_.call(job_.fn, begin, std::min(begin + job_.piece, job_.items));
+      job_.call(job_.fn, begin, end);
     } catch (...) {
       const std::lock_guard lock(failing_);
       if (!failure_) failure_ = std::current_exception();

@@ -29,9 +29,10 @@ class Threads {
 
   int count() const { return int(workers_.size()) + 1; }
 
-  // Calls fn(begin, end) on pieces that cover [0, items), none shorter than `grain` but the last.
-  // The caller works too and takes whatever no other thread has begun, so a thread that the system
-  // does not run holds nobody up. Callers at the same time take turns, a loop each, first come
+  // Calls fn(begin, end) on pieces that cover [0, items), none shorter than `grain` but the last,
+  // each a share of what is left: long ones first, short ones so that all end together. The caller
+  // works too and takes whatever no other thread has begun, so a thread that the system does not
+  // run holds nobody up. Callers at the same time take turns, a loop each, first come
   // first served. Calls from inside fn run on their own thread. What fn throws on any thread
   // reaches the caller, the first of several; pieces that nobody has begun by then are left out.
   template <class F>
@@ -39,7 +40,7 @@ class Threads {
     if (items == 0) return;
     if (workers_.empty() || items <= grain) return fn(size_t(0), items);
     run({[](const void* f, size_t begin, size_t end) { (*static_cast<const F*>(f))(begin, end); },
-         &fn, items, std::max({grain, size_t(1), items / (8 * size_t(count()))})});
+         &fn, items, std::max(grain, size_t(1))});
   }
 
   // While one of these lives, loops follow each other closely: the threads wait for the next one
@@ -67,7 +68,7 @@ class Threads {
   struct Job {
     void (*call)(const void*, size_t, size_t) = nullptr;
     const void* fn = nullptr;
-    size_t items = 0, piece = 1;
+    size_t items = 0, grain = 1;
   };
   void run(const Job& job);
   void work();

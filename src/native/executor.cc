@@ -9,28 +9,6 @@
 namespace revenant {
 namespace {
 
-// A product that is one of several in a job: outputs [first, end) of the job are its.
-struct Term {
-  const Packed& w;
-  const float* bias;
-  const void* x;  // as the format's product reads it
-  size_t x_row;   // its bytes a row
-  float* out;
-  size_t first, end;
-};
-
-// Rows [r, r + rows) of outputs [begin, end); rows of a fused weight stand in blocks.
-void columns(const Kernels& kernels, const Term& p, size_t r, size_t rows, size_t begin,
-             size_t end) {
-  const size_t n = size_t(p.w.rows);
-  const auto* x = static_cast<const std::byte*>(p.x) + r * p.x_row;
-  while (begin < end) {
-    const WeightView view = p.w.view(begin, end);
-    kernels.product(view, x, rows, p.bias ? p.bias + begin : nullptr, p.out + r * n + begin, n);
-    begin += view.n;
-  }
-}
-
 // Outputs that one thread computes at a time: whole tiles of every instruction set's kernels.
 constexpr size_t outputs_together = 32;
 
@@ -42,7 +20,41 @@ bool same_shape(const Tensor& x, const Tensor& y) {
   return x.rows == y.rows && x.heads == y.heads && x.width == y.width;
 }
 
+Input input_of(const Linear<Weight>& w) { return w.weight.packed.view(0, 1).input(); }
+
 }  // namespace
+
+// A product that is one of several in a job: outputs [first, end) of the job are its.
+struct Executor::Term {
+  const Packed& w;
+  const float* bias;
+  const void* x;  // as the format's product reads it
+  size_t x_row;   // its bytes a row
+  float* out = nullptr;
+  size_t first = 0, end = 0;
+
+  Term(const Kernels& kernels, const Linear<Weight>& linear, const void* prepared)
+      : w(linear.weight.packed),
+        bias(linear.bias.vector.data()),
+        x(prepared),
+        x_row(prepared_bytes(kernels, input_of(linear), size_t(w.columns))) {}
+
+  // Rows [r, r + rows) of outputs [at, stop), the first of them to `to`; rows of a fused weight
+  // stand in blocks.
+  void columns(const Kernels& kernels, size_t r, size_t rows, size_t at, size_t stop, float* to,
+               size_t stride) const {
+    while (at < stop) {
+      const WeightView view = w.view(at, stop);
+      kernels.product(view, static_cast<const std::byte*>(x) + r * x_row, rows,
+                      bias ? bias + at : nullptr, to, stride);
+      at += view.n, to += view.n;
+    }
+  }
+  void columns(const Kernels& kernels, size_t r, size_t rows, size_t at, size_t stop) const {
+    const size_t n = size_t(w.rows);
+    columns(kernels, r, rows, at, stop, out + r * n + at, n);
+  }
+};
 
 Tensor Executor::embed(const Weight& table, std::span<const int> ids) {
   Tensor out(int(ids.size()), 1, table.packed.columns);
@@ -67,7 +79,9 @@ Tensor Executor::place(const Tensor& x, const Tensor& features, const Step& step
   return out;
 }
 
+// Where a product begins, and who no longer wants it is heeded.
 Tensor Executor::prepared(Input input, const Tensor& x) {
+  stop_unless(go_on_);
   if (input == Input::f32) return x;
   const size_t rows = size_t(x.rows) * size_t(x.heads), k = size_t(x.width);
   const size_t row = prepared_bytes(k_, input, k);
@@ -81,55 +95,55 @@ Tensor Executor::prepared(Input input, const Tensor& x) {
 
 // The product of a few rows, on the thread that asks.
 void Executor::alone(const Linear<Weight>& w, const float* x, size_t rows, float* out) const {
-  const Packed& weight = w.weight.packed;
-  const size_t n = size_t(weight.rows), k = size_t(weight.columns);
-  const Input input = weight.view(0, 1).input();
-  const size_t x_row = prepared_bytes(k_, input, k);
+  const size_t n = size_t(w.weight.packed.rows), k = size_t(w.weight.packed.columns);
+  const Input input = input_of(w);
   std::vector<std::byte> ready;
   if (input != Input::f32) {
-    ready.resize(rows * x_row);
+    ready.resize(rows * prepared_bytes(k_, input, k));
     k_.prepare(input, x, rows, k, ready.data());
   }
   const void* const read = ready.empty() ? static_cast<const void*>(x) : ready.data();
-  columns(k_, {weight, w.bias.vector.data(), read, x_row, out, 0, n}, 0, rows, 0, n);
+  Term(k_, w, read).columns(k_, 0, rows, 0, n, out, n);
 }
 
-// One x through several weights: prepared once for each way that they read it, then one job over
-// the outputs of all.
+// One job over the outputs of all.
+void Executor::products(std::span<const Term> terms, size_t rows) {
+  const size_t k = size_t(terms[0].w.columns), tile = outputs_together;
+  in_parts(terms.back().end / tile, tile * rows * k, [&](size_t b, size_t e) {
+    for (const Term& p : terms) {
+      const size_t begin = std::max(b * tile, p.first), end = std::min(e * tile, p.end);
+      if (begin < end)
+        p.columns(k_, 0, rows, begin - p.first, std::min(end - p.first, size_t(p.w.rows)));
+    }
+  });
+}
+
+// One x through several weights: prepared once for each way that they read it.
 void Executor::linears(std::span<const Linear<Weight>* const> w, const Tensor& x, const Step* step,
                        std::span<Tensor> out) {
-  stop_unless(go_on_);
   const size_t rows = size_t(x.rows) * size_t(x.heads), k = size_t(x.width);
   std::map<Input, Tensor> inputs;
-  std::vector<Term> parts;
+  std::vector<Term> terms;
   size_t outputs = 0;
   for (size_t i = 0; i < w.size(); ++i) {
     const Packed& weight = w[i]->weight.packed;
     CHECK(x.width == weight.columns);
     if (observer_) observer_->product(weight, x);
-    const Input input = weight.view(0, 1).input();
+    const Input input = input_of(*w[i]);
     if (!inputs.contains(input)) inputs[input] = prepared(input, x);
     out[i] = Tensor(x.rows, x.heads, weight.rows);
-    parts.push_back({weight, w[i]->bias.vector.data(), inputs[input].data(),
-                     prepared_bytes(k_, input, k), out[i].data(), outputs,
-                     outputs + padded(weight.rows)});
-    outputs = parts.back().end;
+    Term& term = terms.emplace_back(k_, *w[i], inputs[input].data());
+    term.out = out[i].data();
+    term.first = outputs, term.end = outputs += padded(weight.rows);
   }
   if (rows == 0) return;
   if (w.size() == 1 && rows >= 4 * size_t(out[0].width)) {
     // Many short rows: the mixers, which all heads share.
     threads_.parallel_for(rows, grain_for(outputs * k), [&](size_t begin, size_t end) {
-      columns(k_, parts[0], begin, end - begin, 0, size_t(out[0].width));
+      terms[0].columns(k_, begin, end - begin, 0, size_t(out[0].width));
     });
   } else {
-    const size_t tile = outputs_together;
-    in_parts(outputs / tile, tile * rows * k, [&](size_t b, size_t e) {
-      for (const Term& p : parts) {
-        const size_t begin = std::max(b * tile, p.first), end = std::min(e * tile, p.end);
-        if (begin < end)
-          columns(k_, p, 0, rows, begin - p.first, std::min(end - p.first, size_t(p.w.rows)));
-      }
-    });
+    products(terms, rows);
   }
   for (size_t i = 0; i < w.size(); ++i)
     if (step && w[i]->lora_a) add_picture_branch(*w[i], x, *step, out[i]);
@@ -154,6 +168,15 @@ void Executor::add_picture_branch(const Linear<Weight>& w, const Tensor& x, cons
 }
 
 Tensor Executor::swiglu(const MlpWeights<Weight>& w, const Tensor& x, const Step& step) {
+  if (!observer_ && !w.gate.lora_a && !w.up.lora_a && !w.down.lora_a) {
+    Tensor out(x.rows, 1, w.down.weight.packed.rows);
+    if (x.rows == 0) return out;
+    const Tensor between = gated(w, x);
+    Term down(k_, w.down, between.data());
+    down.out = out.data(), down.end = padded(out.width);
+    products({&down, 1}, size_t(x.rows));
+    return out;
+  }
   const auto both = linears<2>({&w.gate, &w.up}, x, &step);
   const Tensor &gate = both[0], &up = both[1];
   Tensor product(gate.rows, 1, gate.width);
@@ -164,6 +187,40 @@ Tensor Executor::swiglu(const MlpWeights<Weight>& w, const Tensor& x, const Step
                                     (end - begin) * gate.row_size(), product.data() + at);
                         });
   return linear(w.down, product, &step);
+}
+
+// silu(gate x) up x as `down` reads it. Some rows and outputs at a time, so that gate and up stay
+// in a thread's second cache: 2 x 512 x 128 floats are 512 KB.
+Tensor Executor::gated(const MlpWeights<Weight>& w, const Tensor& x) {
+  constexpr size_t most_rows = 512, most_numbers = most_rows * 4 * outputs_together;
+  const size_t rows = size_t(x.rows), k = size_t(x.width), n = size_t(w.up.weight.packed.rows);
+  CHECK(x.width == w.gate.weight.packed.columns && x.width == w.up.weight.packed.columns);
+  const Input input = input_of(w.gate), other = input_of(w.up), next = input_of(w.down);
+  const Tensor read = prepared(input, x), also = other == input ? read : prepared(other, x);
+  const Term gate(k_, w.gate, read.data()), up(k_, w.up, also.data());
+  const size_t row = prepared_bytes(k_, next, n), high = std::min(rows, most_rows),
+               wide = most_numbers / high / outputs_together * outputs_together;
+  Tensor out(x.rows, 1, int((row + sizeof(float) - 1) / sizeof(float)));
+  auto* const bytes = reinterpret_cast<std::byte*>(out.data());
+  const auto some = [&](size_t r, size_t count, size_t at, size_t stop, float* g, float* u) {
+    const size_t width = stop - at;
+    gate.columns(k_, r, count, at, stop, g, width);
+    up.columns(k_, r, count, at, stop, u, width);
+    for (size_t i = 0; i < count; ++i, g += width, u += width) {
+      std::byte* const to = bytes + (r + i) * row + prepared_bytes(k_, next, at);
+      k_.swiglu(g, u, width, next == Input::f32 ? reinterpret_cast<float*>(to) : g);
+      if (next != Input::f32) k_.prepare(next, g, 1, width, to);
+    }
+  };
+  const size_t tile = outputs_together;
+  in_parts(padded(int(n)) / tile, 2 * tile * rows * k, [&](size_t b, size_t e) {
+    const size_t end = std::min(e * tile, n);
+    Tensor room(2, 1, int(high * std::min(wide, end - b * tile)));
+    for (size_t r = 0; r < rows; r += high)
+      for (size_t at = b * tile; at < end; at += wide)
+        some(r, std::min(high, rows - r), at, std::min(at + wide, end), room.row(0), room.row(1));
+  });
+  return out;
 }
 
 Tensor Executor::rms_norm(const Tensor& x, const Norm<Weight>& norm) {

@@ -185,6 +185,9 @@ class Executor : public Verbs<Executor> {
   }
   void linears(std::span<const Linear<Weight>* const> w, const Tensor& x, const Step* step,
                std::span<Tensor> out);
+  struct Term;
+  void products(std::span<const Term> terms, size_t rows);
+  Tensor gated(const MlpWeights<Weight>& w, const Tensor& x);
   Tensor prepared(Input input, const Tensor& x);
   void add_picture_branch(const Linear<Weight>& w, const Tensor& x, const Step& step, Tensor& out);
   void alone(const Linear<Weight>& w, const float* x, size_t rows, float* out) const;

@@ -39,6 +39,35 @@ TEST(Formats, BatchPiecesAndThreadsChangeNoBit) {
   }
 }
 
+struct Watching : Observer {
+  void note(Site /*site*/, Note /*name*/, const Tensor& /*value*/) override {}
+};
+
+// Who watches has gate, up and down computed one after the other.
+TEST(Formats, WhatIsWatchedIsWhatIsComputed) {
+  for (const RandomShape& shape : shapes) {
+    const Config config = random_config(shape);
+    Threads threads(2);
+    const Weights<Weight> plain = random_weights(config, 7);
+    std::vector<int> ids;
+    for (int i = 0; i < 37; ++i) ids.push_back(i * 7 % 49);
+    for (const FormatInfo& f : formats()) {
+      const Weights<Weight> w = in_format(plain, f.format, threads);
+      const auto run = [&](Observer* observer) {
+        Sequence sequence(config, Format::f32);
+        Sequence* const sequences[] = {&sequence};
+        Step step;
+        step.add(0, 0, 37, 37, true);
+        const Native native{config, w, threads, observer};
+        const Tensor y = logits(native, forward(native, step, sequences, ids));
+        return std::vector<float>(y.data(), y.data() + y.size());
+      };
+      Watching observer;
+      EXPECT_EQ(run(nullptr), run(&observer)) << f.name;
+    }
+  }
+}
+
 // Of the logits against f32, relative, the middle one of five models: more bits, less of it.
 TEST(Formats, LogitsStayNearThoseOfF32) {
   Threads threads(2);
