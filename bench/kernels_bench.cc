@@ -1,16 +1,15 @@
 // bench_kernels [isa...]: each hot loop on one core beside what the machine can do, measured in the
-// same run: the peak of fused multiply-adds, and reading memory that no cache holds.
+// same run: the peak of the instruction that multiplies, and reading memory that no cache holds.
 #include <algorithm>
 #include <cmath>
 #include <cstdio>
 #include <ctime>
+#include <span>
 #include <vector>
 
 #include "kernels/kernels.h"
+#include "kernels/limits.h"
 #include "kernels/panels.h"
-#ifdef __x86_64__
-#include <immintrin.h>
-#endif
 
 namespace revenant {
 namespace {
@@ -37,79 +36,47 @@ double seconds(F f, double budget = 0.5) {
   return best;
 }
 
-#ifdef __x86_64__
-constexpr long peak_rounds = 1 << 20;
-
-__attribute__((target("avx512f"))) double flops_avx512() {
-  __m512 s[16] = {};
-  for (long i = 0; i < peak_rounds; ++i)
-#pragma GCC unroll 16
-    for (auto& x : s) asm volatile("vfmadd231ps %0, %0, %0" : "+v"(x));
-  return double(peak_rounds) * 16 * 32;
-}
-__attribute__((target("avx2,fma"))) double flops_avx2() {
-  __m256 s[12] = {};
-  for (long i = 0; i < peak_rounds; ++i)
-#pragma GCC unroll 12
-    for (auto& x : s) asm volatile("vfmadd231ps %0, %0, %0" : "+x"(x));
-  return double(peak_rounds) * 12 * 16;
-}
-__attribute__((target("avx2"))) void read_all(const char* data, size_t size) {
-  for (size_t i = 0; i < size; i += 256)
-#pragma GCC unroll 8
-    for (size_t l = 0; l < 256; l += 32) {
-      const __m256i x = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(data + i + l));
-      asm volatile("" ::"x"(x));
-    }
-}
-double measure_peak() {
-  double done = 0;
-  const bool wide = __builtin_cpu_supports("avx512f");
-  const double took = seconds([&] { done = wide ? flops_avx512() : flops_avx2(); });
-  return done / took;
-}
-#else
-#error "bench_kernels knows the limits of x86-64 only"
-#endif
-
-struct Limits {
-  double flops, bytes;
-};
-
 struct Buffers {
   std::vector<float> x, y, out;  // small numbers
   std::vector<char> weights;     // beyond_caches; zero bits, but touched
-  Limits limits;
+  Limits limits;                 // of the table that is measured
 };
 
-void print_flops(const Buffers& b, const char* isa, const char* name, double flop, double took) {
-  printf("%-8s %-36s %9.3f ms %8.1f GFLOP/s %5.1f %% of FMA peak\n", isa, name, took * 1e3,
-         flop / took / 1e9, 100 * flop / took / b.limits.flops);
+void print_rate(const char* isa, const char* name, double took, double work, const char* unit,
+                double limit, const char* of) {
+  const double rate = work / took;
+  printf("%-10s %-42s %9.3f ms %8.1f %-8s %5.1f %% of %s\n", isa, name, took * 1e3, rate / 1e9,
+         unit, limit > 0 ? 100 * rate / limit : 0.0, of);
+}
+void print_flops(const Buffers& b, const char* isa, const char* name, double flop, double took,
+                 Input input = Input::f32) {
+  const char* const peak = input == Input::int8   ? "the int8 peak"
+                           : input == Input::bf16 ? "the bf16 peak"
+                                                  : "the FMA peak";
+  print_rate(isa, name, took, flop, "GFLOP/s", b.limits.of(input), peak);
 }
 void print_bytes(const Buffers& b, const char* isa, const char* name, double bytes, double took) {
-  printf("%-8s %-36s %9.3f ms %8.1f GB/s    %5.1f %% of read bandwidth\n", isa, name, took * 1e3,
-         bytes / took / 1e9, 100 * bytes / took / b.limits.bytes);
+  print_rate(isa, name, took, bytes, "GB/s", b.limits.read, "the read bandwidth");
 }
 
-// A product of some weights, prepared inputs included.
+// A product of some weights; its inputs are prepared beforehand.
 double product_seconds(const Kernels& table, Buffers& b, const WeightView& w, size_t rows) {
   const Input input = w.input();
   std::vector<std::byte> prepared(rows * prepared_bytes(table, input, w.k));
-  return seconds([&] {
-    if (input != Input::f32) table.prepare(input, b.x.data(), rows, w.k, prepared.data());
-    const void* x = input == Input::f32 ? static_cast<const void*>(b.x.data()) : prepared.data();
-    table.product(w, x, rows, nullptr, b.out.data(), w.n);
-  });
+  if (input != Input::f32) table.prepare(input, b.x.data(), rows, w.k, prepared.data());
+  const void* x = input == Input::f32 ? static_cast<const void*>(b.x.data()) : prepared.data();
+  return seconds([&] { table.product(w, x, rows, nullptr, b.out.data(), w.n); });
 }
 
 void bench_product(const Kernels& table, Buffers& b, Format format, size_t rows, size_t n, size_t k,
                    bool brains = false) {
   if (k % info(format).block != 0) return;
-  const double took = product_seconds(table, b, {format, b.weights.data(), n, k, brains}, rows);
+  const WeightView w{format, b.weights.data(), n, k, brains};
+  const double took = product_seconds(table, b, w, rows);
   char name[80];
   snprintf(name, sizeof name, "product %zu x %zu, w %zu x %zu %s%s", rows, k, n, k,
            info(format).name, brains ? " x bf16" : "");
-  print_flops(b, table.isa, name, 2.0 * double(rows * n * k), took);
+  print_flops(b, table.isa, name, 2.0 * double(rows * n * k), took, w.input());
 }
 
 // A decode step: one row through many different weights.
@@ -202,7 +169,7 @@ void bench_decode(const Kernels& table, Buffers& b, size_t queries, size_t keys,
 template <class F>
 void bench_elements(const Kernels& table, const char* name, size_t n, F f) {
   const double took = seconds(f, 0.1);
-  printf("%-8s %-36s %9.3f ms %8.3f ns an element\n", table.isa, name, took * 1e3,
+  printf("%-10s %-42s %9.3f ms %8.3f ns an element\n", table.isa, name, took * 1e3,
          took * 1e9 / double(n));
 }
 
@@ -210,6 +177,10 @@ void bench_rows(const Kernels& table, Buffers& b) {
   const size_t rows = 64, width = 896, n = rows * width;
   const float *x = b.x.data(), *y = b.y.data();
   float* out = b.out.data();
+  bench_elements(table, "inputs to int8", n,
+                 [&] { table.prepare(Input::int8, x, rows, width, out); });
+  bench_elements(table, "inputs to bf16", n,
+                 [&] { table.prepare(Input::bf16, x, rows, width, out); });
   bench_elements(table, "gelu", n, [&] { table.gelu(x, n, out); });
   bench_elements(table, "quick_gelu", n, [&] { table.quick_gelu(x, n, out); });
   bench_elements(table, "silu", n, [&] { table.silu(x, n, out); });
@@ -227,7 +198,13 @@ void bench_rows(const Kernels& table, Buffers& b) {
 }
 
 void bench(const Kernels& table, Buffers& b) {
+  Threads one(1);
+  b.limits = measure_limits(table, one);
+  printf(
+      "%-10s limits of one core: %.0f GFLOP/s of FMA, %.0f of bf16, %.0f of int8; %.1f GB/s read\n",
+      table.isa, b.limits.f32 / 1e9, b.limits.bf16 / 1e9, b.limits.int8 / 1e9, b.limits.read / 1e9);
   for (const FormatInfo& f : formats()) {
+    bench_product(table, b, f.format, 512, 32, 896);  // within the caches
     bench_product(table, b, f.format, 512, 4864, 896);
     bench_product(table, b, f.format, 512, 896, 4864);
     bench_product(table, b, f.format, 1025, 4096, 1024);
@@ -256,11 +233,6 @@ Buffers make_buffers() {
             {}};
   for (size_t i = 0; i < b.x.size(); ++i)
     b.x[i] = std::sin(float(i)), b.y[i] = std::cos(float(i) * 0.7f);
-  b.limits.flops = measure_peak();
-  const double took = seconds([&] { read_all(b.weights.data(), b.weights.size()); }, 1);
-  b.limits.bytes = double(beyond_caches) / took;
-  printf("limits of one core: %.1f GFLOP/s of FMA, %.1f GB/s read\n", b.limits.flops / 1e9,
-         b.limits.bytes / 1e9);
   return b;
 }
 
@@ -271,8 +243,9 @@ int main(int argc, char** argv) {
   using namespace revenant;
   setvbuf(stdout, nullptr, _IOLBF, 0);
   Buffers buffers = make_buffers();
-  std::vector<const char*> wanted(argv + 1, argv + argc);
-  if (wanted.empty()) wanted = {"avx512vnni", "avx512bf16", "avx512", "avx2", "generic"};
-  for (const char* isa : wanted)
+  static const char* const all[] = {"avx512vnni", "avx512bf16", "avx512", "avx2",
+                                    "neondot",    "neon",       "generic"};
+  const std::span<const char* const> wanted(argv + 1, size_t(argc - 1));
+  for (const char* isa : wanted.empty() ? std::span(all) : wanted)
     if (const Kernels* table = kernels_for(isa)) bench(*table, buffers);
 }
