@@ -79,9 +79,7 @@ Tensor Executor::place(const Tensor& x, const Tensor& features, const Step& step
   return out;
 }
 
-// Where a product begins, and who no longer wants it is heeded.
 Tensor Executor::prepared(Input input, const Tensor& x) {
-  stop_unless(go_on_);
   if (input == Input::f32) return x;
   const size_t rows = size_t(x.rows) * size_t(x.heads), k = size_t(x.width);
   const size_t row = prepared_bytes(k_, input, k);
@@ -139,7 +137,7 @@ void Executor::linears(std::span<const Linear<Weight>* const> w, const Tensor& x
   if (rows == 0) return;
   if (w.size() == 1 && rows >= 4 * size_t(out[0].width)) {
     // Many short rows: the mixers, which all heads share.
-    threads_.parallel_for(rows, grain_for(outputs * k), [&](size_t begin, size_t end) {
+    in_parts(rows, outputs * k, [&](size_t begin, size_t end) {
       terms[0].columns(k_, begin, end - begin, 0, size_t(out[0].width));
     });
   } else {

@@ -156,15 +156,16 @@ class Executor : public Verbs<Executor> {
   Sequence& sequence_of(const Span& span) const { return *sequences_[size_t(span.sequence)]; }
 
  private:
-  // Items [begin, end) of a loop, `work` multiplications each: in parts, between which `go_on` is
-  // asked, so that nobody who waits for a step of his own waits for the end of a long loop.
+  // Items [begin, end) of a loop, `work` multiplications each: in parts, before each of which
+  // `go_on` is asked, so that nobody who waits for a step of his own waits for the end of a long
+  // loop.
   template <class F>
   void in_parts(size_t items, size_t work, const F& fn) {
     constexpr size_t most_work = size_t(1) << 30;  // some 30 ms of two slow cores
     const size_t together =
         go_on_ ? std::max<size_t>(1, most_work / std::max<size_t>(1, work)) : items;
     for (size_t first = 0; first < items; first += together) {
-      if (first > 0) stop_unless(go_on_);
+      stop_unless(go_on_);
       threads_.parallel_for(std::min(together, items - first), grain_for(work),
                             [&](size_t begin, size_t end) { fn(first + begin, first + end); });
     }
