@@ -47,75 +47,12 @@ def ours(work, name, type):
     return [BIN / "revenant", "serve", "-m", model, "-t", THREADS]
 
 
-def vocabulary(source):
-    """Names of tokens by id, and merges."""
-    if (source / "tokenizer.json").exists():
-        words = json.loads((source / "tokenizer.json").read_text())
-        merges = words["model"]["merges"]
-        names = words["model"]["vocab"] | {added["content"]: added["id"] for added in words["added_tokens"]}
-    else:
-        names = json.loads((source / "vocab.json").read_text()) | json.loads((source / "added_tokens.json").read_text())
-        lines = (source / "merges.txt").read_text().splitlines()
-        merges = [line for line in lines if line and not line.startswith("#version")]
-    return sorted(names, key=names.get), merges
-
-
 def peer(work, name, type, llama):
     """A Qwen2 of the same shapes and tokenizer, as llama.cpp reads it."""
     model = work / f"qwen2-{name}-{type}.gguf"
     if not model.exists():
-        import gguf
-        import numpy
-        source = directory(work, name)
-        whole = json.loads((source / "config.json").read_text())
-        config = whole["llm_config"]
-        hidden, inner, layers = config["hidden_size"], config["intermediate_size"], config["num_hidden_layers"]
-        heads, groups = config["num_attention_heads"], config["num_key_value_heads"]
-        names, merges = vocabulary(source)
-        names += [f"<|unused{i}|>" for i in range(config["vocab_size"] - len(names))]
-        writer = gguf.GGUFWriter(model, "qwen2")
-        writer.add_context_length(config["max_position_embeddings"])
-        writer.add_embedding_length(hidden)
-        writer.add_block_count(layers)
-        writer.add_feed_forward_length(inner)
-        writer.add_head_count(heads)
-        writer.add_head_count_kv(groups)
-        writer.add_layer_norm_rms_eps(config["rms_norm_eps"])
-        writer.add_rope_freq_base(config["rope_theta"])
-        writer.add_tokenizer_model("gpt2")
-        writer.add_tokenizer_pre("qwen2")
-        writer.add_token_list(names)
-        special = [name.startswith("<|") or name.startswith("<") and name.endswith(">") for name in names]
-        writer.add_token_types([gguf.TokenType.CONTROL if s else gguf.TokenType.NORMAL for s in special])
-        writer.add_token_merges(merges)
-        writer.add_eos_token_id(config.get("eos_token_id", whole.get("eos_token_id")))
-        writer.add_chat_template("{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n"
-                                 "{% endfor %}<|im_start|>assistant\n")
-        random, kind = numpy.random.default_rng(1), gguf.GGMLQuantizationType[type]
-
-        def matrix(name, rows, columns):
-            values = random.standard_normal((rows, columns), dtype=numpy.float32) * 0.02
-            writer.add_tensor(name, gguf.quants.quantize(values, kind), raw_dtype=kind)
-
-        matrix("token_embd.weight", len(names), hidden)
-        if not config.get("tie_word_embeddings"):
-            matrix("output.weight", len(names), hidden)
-        writer.add_tensor("output_norm.weight", numpy.ones(hidden, numpy.float32))
-        size = hidden // heads * groups
-        for i in range(layers):
-            for part in "attn_norm", "ffn_norm":
-                writer.add_tensor(f"blk.{i}.{part}.weight", numpy.ones(hidden, numpy.float32))
-            for part, rows in ("q", hidden), ("k", size), ("v", size):
-                matrix(f"blk.{i}.attn_{part}.weight", rows, hidden)
-                writer.add_tensor(f"blk.{i}.attn_{part}.bias", numpy.zeros(rows, numpy.float32))
-            matrix(f"blk.{i}.attn_output.weight", hidden, hidden)
-            matrix(f"blk.{i}.ffn_gate.weight", inner, hidden)
-            matrix(f"blk.{i}.ffn_up.weight", inner, hidden)
-            matrix(f"blk.{i}.ffn_down.weight", hidden, inner)
-        writer.write_header_to_file()
-        writer.write_kv_data_to_file()
-        writer.write_tensors_to_file()
-        writer.close()
+        from peer_gguf import backbone
+        backbone(directory(work, name), type, model)
     return [llama, "-m", model, "-t", THREADS, "-np", "16", "-c", str(16 * 512)]
 
 
