@@ -14,7 +14,8 @@ help:
 	@echo "             REVENANT_PICTURE=FILE REVENANT_QUESTION=TEXT ask something else"
 	@echo "make test    build everything, libtorch included, and run all tests"
 	@echo "make bench   measure the hot loops on this machine"
-	@echo "make bench-peers   measure beside llama.cpp, torch and onnxruntime, which it installs (hours; nothing else may run)"
+	@echo "make bench-peers   measure beside llama.cpp, torch, onnxruntime and OpenVINO, which it installs (hours; nothing else may run)"
+	@echo "             PEERS=\"--rows tower,question\" only some of it, PEERS=--list what there is (bench/peers.py --help)"
 	@echo "make format  format all sources in place"
 	@echo "make lint    check the format and run clang-tidy"
 
@@ -42,7 +43,7 @@ bench-peers:
 	@tools/install.sh peers
 	@cmake --preset notorch
 	@cmake --build --preset notorch --target revenant -j $(cores)
-	@REVENANT_BIN=$(CURDIR)/build/notorch/bin python3 bench/peers.py
+	@REVENANT_BIN=$(CURDIR)/build/notorch/bin python3 bench/peers.py $(PEERS)
 
 format:
 	@tools/install.sh lint

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """GGUF files of random weights in a model's shapes, as llama.cpp reads them (bench/peers.py, bench/load.py). Needs gguf (pip install gguf).
 
-    bench/peer_gguf.py backbone|tower DIRECTORY Q8_0|Q4_0|BF16 OUT
+    bench/peer_gguf.py backbone|tower DIRECTORY Q8_0|Q4_0|Q4_K|BF16 OUT
 
 DIRECTORY has the model's config.json and, of a Qwen2, its tokenizer; InternLM2 and Phi-3 get none, which is enough for llama-bench.
 """
@@ -26,29 +26,35 @@ def vocabulary(source):
     return sorted(names, key=names.get), merges
 
 
+# Of a block: its scales, which make weights of about 0.02, and then bytes of numbers.
+BLOCKS = {"Q8_0": ((0.02 / 74,), 32), "Q4_0": ((0.02 / 4.6,), 16), "Q5_0": ((0.02 / 9.2,), 20), "Q4_K": ((0.02 / 258, 0.15 / 258), 140)}
+
+
 class Writer:
-    """Matrices of one type with weights of about 0.02. They share their numbers, which no speed depends on: 4 GB are made in seconds."""
+    """Matrices of one type, but where rows have no whole blocks of it. They share their numbers, which no speed depends on: 4 GB take seconds."""
 
     def __init__(self, out, architecture, type):
         self.out, self.part = out, Path(f"{out}.part")
         self.file = gguf.GGUFWriter(self.part, architecture)
-        self.kind = gguf.GGMLQuantizationType[type]
-        self.random, self.numbers = numpy.random.default_rng(1), numpy.zeros(0, numpy.uint8)
+        self.type, self.random, self.numbers = type, numpy.random.default_rng(1), {}
 
-    def blocks(self, count):
-        """Of the type, random: bytes."""
-        if self.kind == gguf.GGMLQuantizationType.BF16:
-            return gguf.quants.quantize(self.random.standard_normal(count, dtype=numpy.float32) * numpy.float32(0.02), self.kind).view(numpy.uint8)
-        low, high, scale, size = {"Q8_0": (-127, 128, 0.02 / 74, 32), "Q4_0": (-128, 128, 0.02 / 4.6, 16)}[self.kind.name]
-        scales = numpy.full((count, 1), scale, numpy.float16).view(numpy.uint8)
-        return numpy.hstack([scales, self.random.integers(low, high, (count, size), numpy.int8).view(numpy.uint8)]).ravel()
+    def blocks(self, type, count):
+        """Random ones: bytes."""
+        if type == "BF16":
+            values = self.random.standard_normal(count, dtype=numpy.float32) * numpy.float32(0.02)
+            return gguf.quants.quantize(values, gguf.GGMLQuantizationType.BF16).view(numpy.uint8)
+        scales, size = BLOCKS[type]
+        scales = numpy.tile(numpy.array(scales, numpy.float16).view(numpy.uint8), (count, 1))
+        return numpy.hstack([scales, self.random.integers(-127, 128, (count, size), numpy.int8).view(numpy.uint8)]).ravel()
 
     def matrix(self, name, rows, columns):
-        per_block, block_bytes = gguf.GGML_QUANT_SIZES[self.kind]
-        bytes = rows * columns // per_block * block_bytes
-        if self.numbers.size < bytes:
-            self.numbers = self.blocks(bytes // block_bytes)
-        self.file.add_tensor(name, self.numbers[:bytes].reshape(rows, -1), raw_dtype=self.kind)
+        type = "Q5_0" if self.type == "Q4_K" and columns % 256 else self.type  # as llama-quantize has it
+        kind = gguf.GGMLQuantizationType[type]
+        block, block_bytes = gguf.GGML_QUANT_SIZES[kind]
+        bytes = rows * columns // block * block_bytes
+        if type not in self.numbers or self.numbers[type].size < bytes:
+            self.numbers[type] = self.blocks(type, bytes // block_bytes)
+        self.file.add_tensor(name, self.numbers[type][:bytes].reshape(rows, -1), raw_dtype=kind)
 
     def vector(self, name, *shape, value=0.0):
         self.file.add_tensor(name, numpy.full(shape, value, numpy.float32))

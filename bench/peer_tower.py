@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """One tile through an InternViT of a config's shapes, random weights, by a peer; prints the median seconds (bench/peers.py).
 
-    bench/peer_tower.py torch-f32|torch-bf16|onnxruntime-int8 CONFIG.json WORK THREADS
+    bench/peer_tower.py torch-f32|torch-bf16|onnxruntime-int8|openvino-int8 CONFIG.json WORK THREADS
 """
 import json
 import statistics
@@ -83,6 +83,23 @@ def by_onnxruntime(model, pixels, work, threads):
     return median_seconds(lambda: session.run(None, given))
 
 
+def by_openvino(model, pixels, work, threads):
+    """Weights and activations in 8 bits, the latter's scales from one random picture; random weights have no accuracy to spend work on."""
+    import nncf
+    import openvino
+    made, part = work / "tower-openvino-int8", work / "tower-openvino-int8.part"
+    if not made.exists():
+        part.mkdir(exist_ok=True)
+        whole = openvino.convert_model(model, example_input=pixels, input=[tuple(pixels.shape)])
+        plain = nncf.AdvancedQuantizationParameters(disable_bias_correction=True, smooth_quant_alphas=nncf.AdvancedSmoothQuantParameters(-1, -1))
+        few = nncf.quantize(whole, nncf.Dataset([pixels.numpy()]), subset_size=1, model_type=nncf.ModelType.TRANSFORMER, advanced_parameters=plain)
+        openvino.save_model(few, part / "tower.xml")
+        part.rename(made)
+    compiled = openvino.Core().compile_model(made / "tower.xml", "CPU", {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_NUM_THREADS": threads})
+    request, given = compiled.create_infer_request(), pixels.numpy()
+    return median_seconds(lambda: request.infer([given]))
+
+
 def main():
     kind, config, work, threads = sys.argv[1], json.loads(Path(sys.argv[2]).read_text()), Path(sys.argv[3]), int(sys.argv[4])
     torch.set_num_threads(threads)
@@ -93,7 +110,8 @@ def main():
     pixels = torch.randn(1, 3, model.side, model.side)
     if kind == "torch-bf16":
         pixels = pixels.to(torch.bfloat16)
-    print(by_onnxruntime(model, pixels, work, threads) if kind == "onnxruntime-int8" else by_torch(model, pixels, kind == "torch-bf16"))
+    others = {"onnxruntime-int8": by_onnxruntime, "openvino-int8": by_openvino}
+    print(others[kind](model, pixels, work, threads) if kind in others else by_torch(model, pixels, kind == "torch-bf16"))
 
 
 if __name__ == "__main__":

@@ -1,12 +1,15 @@
 #!/usr/bin/env python3
 """Revenant beside its peers on this machine: `make bench-peers`. Writes this machine's section of docs/benchmarks.md.
 
-    bench/peers.py [--work build/peers] [--rounds 9] [--rows 512-Q8_0,tower] [--dry]
+    bench/peers.py [--work build/peers] [--rounds 9] [--rows 512-Q8_0,tower] [--ik DIR] [--dry] [--list]
 
-installs the peers into WORK: llama.cpp by PyPI's source package of llama-cpp-python (its own C programs, -march=native), torch and
-onnxruntime. Models have random weights of the 0.5B shapes; llama.cpp gets the Qwen2 backbone alone, ours runs with Phantom off where
-it stands beside it. Each round is a probe, ours, the peer, a probe; one whose probes differ by more than a tenth is dropped and told.
-Nothing else should run meanwhile. Resumable: what was measured stands in WORK/rounds.jsonl.
+installs the peers into WORK: llama.cpp by PyPI's source package of llama-cpp-python (its own C programs, -march=native; rows `avx2-`: a second build
+for AVX2 alone), torch, onnxruntime, OpenVINO. ik_llama.cpp is in no registry: --ik names a folder of its programs, built by whoever wants it.
+Models have random weights of the released shapes, 0.5B unless the row's name says another (bench/peer_models.py; about 30 GB in all);
+llama.cpp gets the backbone alone, ours runs with Phantom off where it stands beside it. Some rows have ours on both sides: what a mechanism or
+a short prompt costs. Each round is a probe, ours, the peer, a probe; one whose probes differ by more than a tenth is dropped and told. A peer that
+does not run here is named with what it said. Nothing else should run meanwhile. Resumable: what was measured stands in WORK/rounds.jsonl.
+One round (--rounds 1) is a trial: nothing is warmed up.
 """
 import argparse
 import json
@@ -20,115 +23,142 @@ import time
 from pathlib import Path
 
 from finetune import BIN, HERE
-from load import directory, run
+from load import run
+from peer_models import OPENVINO, SMALL, config, last_words, llama_model, llama_of, llama_tower, our_model, picture, python_of, versions
 
-LLAMA = "llama_cpp_python==0.3.36"
 THREADS = 2
 PAGE = HERE / "docs/benchmarks.md"
 
 
-# ---- peers
+# ---- what is measured: of ours {row: what `revenant bench` says of it}, of a peer {row: value}
 
-def python_of(work):
-    """A Python with gguf, torch and onnxruntime."""
-    python = work / "venv/bin/python"
-    if not python.exists():
-        run(sys.executable, "-m", "venv", work / "venv")
-    have = run(python, "-m", "pip", "list", "--format=freeze").lower()
-    missing = [p for p in ("gguf", "numpy", "torch==2.15.0", "onnx", "onnxruntime") if f"{p.split('=')[0]}==" not in have]
-    if missing:
-        run(python, "-m", "pip", "install", "-q", *missing)
-    return python
+def bench(work, type, *words, arch=SMALL, isa=None, repetitions=1):
+    """By test and batch."""
+    under = ["env", f"REVENANT_ISA={isa}"] if isa else []
+    model = our_model(work, arch, type)
+    rows = run(*under, BIN / "revenant", "bench", "-m", model, "-t", THREADS, "-r", repetitions, "-o", "json", *words)
+    return {(row["test"], row["batch"]): row for row in json.loads(rows)}
 
 
-def llama_of(work):
-    """Folder of llama.cpp's programs."""
-    programs = work / "llama/build/bin"
-    if not (programs / "llama-batched-bench").exists():
-        run(sys.executable, "-m", "pip", "download", "-q", "--no-deps", "--no-binary", ":all:", "--no-build-isolation", "-d", work, LLAMA)
-        (work / "llama").mkdir(exist_ok=True)
-        run("tar", "xzf", next(work.glob("llama_cpp_python-*.tar.gz")), "-C", work / "llama", "--strip-components=1")
-        source = work / "llama/vendor/llama.cpp"
-        run("cmake", "-S", source, "-B", work / "llama/build", "-G", "Ninja", "-DCMAKE_BUILD_TYPE=Release", "-DGGML_NATIVE=ON",
-            "-DLLAMA_CURL=OFF", "-DLLAMA_BUILD_TESTS=OFF")
-        run("cmake", "--build", work / "llama/build", "-j", os.cpu_count(), "--target", "llama-bench", "llama-batched-bench", "llama-quantize")
-    return programs
+def ours(*args, **settings):
+    return {test: row for (test, batch), row in bench(*args, **settings).items() if batch == 1}
 
 
-# ---- models
-
-def our_model(work, type):
-    model = work / f"phantom-0.5b-{type}.gguf"
-    if not model.exists():
-        run(BIN / "revenant", "quantize", directory(work, "0.5b"), "--type", type, "-o", model)
-    return model
+def values(rows):
+    """Ours in a peer's place."""
+    return {what: row["median"] for what, row in rows.items()}
 
 
-def llama_model(work, programs, type):
-    """Q8_0, Q4_0 and BF16 by gguf's own rounding; K-quants by llama-quantize from BF16."""
-    model = work / f"qwen2-0.5b-{type}.gguf"
-    if model.exists():
-        return model
-    if type in ("Q8_0", "Q4_0", "BF16"):
-        run(python_of(work), "-c", f"import sys; sys.path.insert(0, {str(HERE / 'bench')!r}); import load; from pathlib import Path; "
-            f"load.peer(Path({str(work)!r}), '0.5b', {type!r}, '')")
-    else:
-        run(programs / "llama-quantize", "--pure", llama_model(work, programs, "BF16"), model, type)
-    return model
+def figure(value, unit):
+    return {"median": value, "unit": unit, "fraction_of_limit": None}
 
 
-# ---- what is measured: each gives {row: value}
-
-def ours(work, type, settings, *words):
-    rows = json.loads(run(BIN / "revenant", "bench", "-m", our_model(work, type), *settings, "-t", THREADS, "-r", "1", "-o", "json", *words))
-    return {(row["test"], row["batch"]): row for row in rows}
-
-
-def llama(work, programs, type, prompt, answer):
-    out = run(programs / "llama-bench", "-m", llama_model(work, programs, type), "-p", prompt, "-n", answer, "-t", THREADS, "-r", "1",
-              "-fa", "1", "-o", "json")
+def llama(programs, model, prompt, *more):
+    out = run(programs / "llama-bench", "-m", model, "-p", prompt, "-n", 128, "-t", THREADS, "-r", "1", "-fa", "1", *more, "-o", "json")
     return {("pp" if row["n_prompt"] else "tg"): row["avg_ts"] for row in json.loads(out)}
 
 
-def llama_batched(work, programs, type, batch):
-    out = run(programs / "llama-batched-bench", "-m", llama_model(work, programs, type), "-npp", "32", "-ntg", "64", "-npl", batch, "-t", THREADS,
+def our_batches(work, type):
+    rows = bench(work, type, *OFF, "-p", 32, "-n", 64, "-b", "1,8", "--no-tower")
+    one, eight = rows["tg64", 1], rows["tg64", 8]
+    return {"tg64 of 1": one, "tg64 of 8": eight, "8 against 1": figure(eight["median"] / one["median"], "times")}
+
+
+def llama_batches(work, type):
+    out = run(llama_of(work) / "llama-batched-bench", "-m", llama_model(work, SMALL, type), "-npp", "32", "-ntg", "64", "-npl", "1,8", "-t", THREADS,
               "-c", "4096", "--output-format", "jsonl")
-    return next(row for row in map(json.loads, filter(lambda l: l.startswith("{"), out.splitlines())) if row["pl"] == batch)["speed_tg"]
+    speed = {row["pl"]: row["speed_tg"] for row in map(json.loads, filter(lambda l: l.startswith("{"), out.splitlines()))}
+    return {"tg64 of 1": speed[1], "tg64 of 8": speed[8], "8 against 1": speed[8] / speed[1]}
 
 
-def tower_peer(work, kind):
-    """Seconds of one tile, in a process of its own: bench/peer_tower.py."""
-    return float(run(python_of(work), HERE / "bench/peer_tower.py", kind, directory(work, "0.5b") / "config.json", work, THREADS).split()[-1])
+def our_tower(work, **settings):
+    return ours(work, "Q8_0", "-p", 1, "-n", 1, **settings)
 
+
+def python_tower(work, kind):
+    """In a process of its own: bench/peer_tower.py."""
+    python = python_of(work, *(OPENVINO if kind.startswith("openvino") else ()))
+    return {"tower": 1 / float(run(python, HERE / "bench/peer_tower.py", kind, config(work, SMALL) / "config.json", work, THREADS).split()[-1])}
+
+
+def llama_sees(work, programs):
+    """One tile, by what llama.cpp's own program says that encoding took."""
+    words = (programs / "llama-mtmd-cli", "-m", llama_model(work, SMALL, "Q8_0"), "--mmproj", llama_tower(work, "Q8_0"), "--image", picture(work),
+             "-p", "x", "-n", 1, "-t", THREADS, "-c", 1024)
+    said = subprocess.run(list(map(str, words)), check=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True).stdout
+    return {"tower": 1000 / int(re.findall(r"(?:encoding done|slice encoded) in (\d+) ms", said)[-1])}
+
+
+def torch_question(work):
+    out = run(python_of(work), HERE / "bench/peer_question.py", config(work, SMALL) / "config.json", 24, 64, THREADS)
+    first, last = map(float, out.split()[-2:])
+    return {"ttft": 1 / first, "question64": 64 / last}
+
+
+def phantom(work, *settings):
+    return (ours(work, "Q8_0", *settings, "-p", "512,1792", "-n", 1, "--no-tower") |
+            ours(work, "Q8_0", *settings, "-p", 1, "-n", 64, "-d", 2048, "--no-tower"))
+
+
+def trol(work, *settings):
+    """Seconds of a prompt."""
+    row = ours(work, "Q8_0", *settings, "-p", 512, "-n", 1, "--no-tower", arch="trol-1.8b")["pp512"]
+    return {"pp512, time": figure(row["seconds"], "s")}
+
+
+# ---- rows
 
 OFF = ("--config-set", "revenant.phantom=false")
+SHAPES = (("", SMALL, ("Q8_0", "Q4_0", "Q4_K", "BF16")), ("-1.8b", "phantom-1.8b", ("Q8_0", "Q4_K")), ("-3.8b", "phantom-3.8b", ("Q8_0", "Q4_K")))
 
 
-def comparisons(work, programs):
-    """(row, what ours gives, what the peer gives, unit), values per second."""
+def same(*tests):
+    return tuple((test, test) for test in tests)
+
+
+def beside_llama(work, name, type, prompt=512, arch=SMALL, isa=None, peer="llama.cpp", programs=None, more=()):
+    """A prompt and 128 tokens."""
+    weights = ("--weights", "BF16") if type == "BF16" else ()
+    return (name, peer, lambda: ours(work, type, *OFF, *weights, "-p", prompt, "-n", 128, "--no-tower", arch=arch, isa=isa),
+            lambda: llama(programs or llama_of(work, avx2=isa == "avx2"), llama_model(work, arch, type), prompt, *more),
+            ((f"pp{prompt}", "pp"), ("tg128", "tg")))
+
+
+def comparisons(work, ik=None):
+    """(row, peer, what ours gives, what the peer gives, which of ours beside which of the peer's)."""
     rows = []
-    for type in ("Q8_0", "Q4_0", "Q4_K", "BF16"):
-        extra = ("--weights", "BF16") if type == "BF16" else ()
-        peer_type = {"Q4_K": "Q4_K_S"}.get(type, type)
-        for prompt in (512, 1792) if type == "Q8_0" else (512,):
-            rows.append((f"{prompt}-{type}", "llama.cpp",
-                         lambda t=type, p=prompt, e=extra: {k[0]: v for k, v in ours(work, t, (*OFF, *e), "-p", p, "-n", 128, "--no-tower").items()},
-                         lambda t=peer_type, p=prompt: llama(work, programs, t, p, 128),
-                         ((f"pp{prompt}", "pp"), ("tg128", "tg"))))
+    for suffix, arch, types in SHAPES:
+        for type in types:
+            rows.append(beside_llama(work, f"512-{type}{suffix}", type, arch=arch))
+    rows.append(beside_llama(work, "1792-Q8_0", "Q8_0", 1792))
     for type in ("Q8_0", "Q4_0"):
-        rows.append((f"8-at-once-{type}", "llama.cpp",
-                     lambda t=type: {"tg64": ours(work, t, OFF, "-p", 32, "-n", 64, "-b", 8, "--no-tower")[("tg64", 8)]},
-                     lambda t=type: {"tg": llama_batched(work, programs, t, 8)}, (("tg64", "tg"),)))
-    def phantom(*settings):
-        prompts = ours(work, "Q8_0", settings, "-p", "512,1792", "-n", 1, "--no-tower")
-        answers = ours(work, "Q8_0", settings, "-p", 1, "-n", 64, "-d", 2048, "--no-tower")
-        return {k[0]: v for k, v in (prompts | answers).items()}
-    rows.append(("phantom", "Phantom off", phantom, lambda: {k: v["median"] for k, v in phantom(*OFF).items()},
-                 tuple((test, test) for test in ("pp512", "pp1792", "tg64@d2048"))))
-    for kind in ("torch-bf16", "torch-f32", "onnxruntime-int8"):
-        rows.append((f"tower-{kind}", kind, lambda: {"tower": ours(work, "Q8_0", (), "-p", 1, "-n", 1)[("tower", 1)]},
-                     lambda k=kind: {"tower": 1 / tower_peer(work, k)}, (("tower", "tower"),)))
+        rows.append((f"8-against-1-{type}", "llama.cpp", lambda t=type: our_batches(work, t), lambda t=type: llama_batches(work, t),
+                     same("tg64 of 1", "tg64 of 8", "8 against 1")))
+    rows.append(("pp24", "pp512 of ours", lambda: ours(work, "Q8_0", "-p", 24, "-d", 282, "-n", 1, "--no-tower", repetitions=5),
+                 lambda: values(ours(work, "Q8_0", "-p", 512, "-n", 1, "--no-tower")), (("pp24@d282", "pp512"),)))
+    rows.append(("phantom", "Phantom off", lambda: phantom(work), lambda: values(phantom(work, *OFF)), same("pp512", "pp1792", "tg64@d2048")))
+    for name, settings in (("trol", ()), ("trol-threshold-0.5", ("--traverse-threshold", "0.5"))):
+        rows.append((name, "--traverse off", lambda s=settings: trol(work, *s), lambda: values(trol(work, "--traverse", "off")), same("pp512, time")))
+    rows.append(("question", "torch-bf16", lambda: ours(work, "Q8_0", "-p", 1, "-n", 64), lambda: torch_question(work), same("ttft", "question64")))
+    for kind, by in (("torch-bf16", ""), ("torch-f32", ""), ("onnxruntime-int8", ", dynamic"), ("openvino-int8", " by nncf, activations too")):
+        rows.append((f"tower-{kind}", kind + by, lambda: our_tower(work), lambda k=kind: python_tower(work, k), same("tower")))
+    rows.append(("tower-llama.cpp", "llama.cpp Q8_0", lambda: our_tower(work), lambda: llama_sees(work, llama_of(work)), same("tower")))
+    if "AVX-512" in instructions():
+        rows += [beside_llama(work, f"avx2-512-{type}", type, isa="avx2", peer="llama.cpp for AVX2") for type in ("Q8_0", "Q4_0")]
+        rows.append(("avx2-tower-llama.cpp", "llama.cpp Q8_0 for AVX2", lambda: our_tower(work, isa="avx2"),
+                     lambda: llama_sees(work, llama_of(work, avx2=True)), same("tower")))
+    if ik:
+        rows += [beside_llama(work, f"ik-512-{type}", type, peer="ik_llama.cpp", programs=ik, more=("-rtr", "1")) for type in ("Q8_0", "Q4_0")]
     return rows
+
+
+def chosen_of(rows, words):
+    """Those named; a word that is no row's whole name stands for all that begin with it."""
+    names = [row[0] for row in rows]
+    for word in words:
+        if not any(name.startswith(word) for name in names):
+            raise SystemExit(f"no row begins with {word}: {', '.join(names)}")
+    return [row for row in rows if not words or any(row[0] == word or word not in names and row[0].startswith(word) for word in words)]
 
 
 def probe():
@@ -146,33 +176,42 @@ def probe():
 
 # ---- the page
 
+def instructions():
+    flags = re.search(r"Flags:\s*(.+)", run("lscpu"))[1].split()
+    return [shown for flag, shown in (("avx2", "AVX2"), ("avx512f", "AVX-512"), ("avx512_vnni", "VNNI"), ("avx512_bf16", "BF16"), ("amx_int8", "AMX"))
+            if flag in flags]
+
+
 def machine():
     words = run("lscpu")
     name = re.search(r"Model name:\s*(.+)", words)[1]
     model = re.search(r"^Model:\s*(.+)", words, re.MULTILINE)
-    flags = re.search(r"Flags:\s*(.+)", words)[1].split()
-    isa = [shown for flag, shown in (("avx2", "AVX2"), ("avx512f", "AVX-512"), ("avx512_vnni", "VNNI"), ("avx512_bf16", "BF16"), ("amx_int8", "AMX"))
-           if flag in flags]
-    return f"{name}{', model ' + model[1] if model else ''}, {os.cpu_count()} cores ({', '.join(isa)})"
+    return f"{name}{', model ' + model[1] if model else ''}, {os.cpu_count()} cores ({', '.join(instructions())})"
 
 
-def section(rounds, versions):
+def line_of(row, what, rounds):
+    kept = [r for r in rounds if r["kept"]]
+    if not kept:
+        return f"| {row} {what} | | | | | | 0 of {len(rounds)} |"
+    ratios = [r["value"] / r["peer_value"] for r in kept]
+    limits = [r["limit"] for r in kept if r["limit"] is not None]
+    value, other = (statistics.median(r[of] for r in kept) for of in ("value", "peer_value"))
+    return (f"| {row} {what} | {value:.4g} | {other:.4g} {kept[0]['peer']} | {kept[0]['unit']} "
+            f"| {statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f}) "
+            f"| {f'{100 * statistics.median(limits):.0f} %' if limits else ''} | {len(kept)} of {len(rounds)} |")
+
+
+def section(rounds, failed, versions):
     lines = [f"## {machine()}", "",
-             f"{time.strftime('%Y-%m-%d')}, {platform.system()} {platform.release()}; {versions}; two threads; medians over the rounds kept, lowest to highest "
-             "ratio of a round; `limit`: ours as a share of what the machine was measured to allow in the same run.", "",
+             f"{time.strftime('%Y-%m-%d')}, {platform.system()} {platform.release()}; {versions}; two threads; medians over the rounds kept; "
+             "ratio: ours over the peer's, lowest to highest of a round (of times in s, below 1 is faster); `limit`: ours as a share of what the "
+             "machine was measured to allow in the same run.", "",
              "| row | ours | peer | | ratio | limit | rounds kept |", "| --- | --- | --- | --- | --- | --- | --- |"]
-    names = list(dict.fromkeys((r["row"], r["ours"]) for r in rounds))
-    for row, what in names:
-        kept = [r for r in rounds if (r["row"], r["ours"]) == (row, what) and r["kept"]]
-        count = sum((r["row"], r["ours"]) == (row, what) for r in rounds)
-        if not kept:
-            lines.append(f"| {row} {what} | | | | | | 0 of {count} |")
-            continue
-        ratios = [r["value"] / r["peer_value"] for r in kept]
-        limits = [r["limit"] for r in kept if r["limit"] is not None]
-        lines.append(f"| {row} {what} | {statistics.median(r['value'] for r in kept):.4g} | {statistics.median(r['peer_value'] for r in kept):.4g} {kept[0]['peer']} "
-                     f"| {kept[0]['unit']} | {statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f}) "
-                     f"| {f'{100 * statistics.median(limits):.0f} %' if limits else ''} | {len(kept)} of {count} |")
+    by_name = {}
+    for r in rounds:
+        by_name.setdefault((r["row"], r["ours"]), []).append(r)
+    lines += [line_of(row, what, of) for (row, what), of in by_name.items()]
+    lines += [f"| {row} | | {r['peer']} does not run here: {r['failed']} | | | | 0 |" for row, r in failed.items()]
     return "\n".join(lines) + "\n"
 
 
@@ -188,37 +227,76 @@ def write_page(text):
     temporary.rename(PAGE)
 
 
+# ---- rounds
+
+class Log:
+    """What was measured, of this run and of those before; a peer that failed and has not run since."""
+
+    def __init__(self, path):
+        self.path = path
+        lines = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+        self.rounds = [line for line in lines if "failed" not in line]
+        self.failed = {line["row"]: line for line in lines if "failed" in line and not any(r["row"] == line["row"] for r in self.rounds)}
+
+    def add(self, line):
+        if "failed" in line:
+            self.failed[line["row"]] = line
+        else:
+            self.failed.pop(line["row"], None)
+            self.rounds.append(line)
+        with self.path.open("a") as file:
+            file.write(json.dumps(line) + "\n")
+
+    def has(self, row, number):
+        return any(r["row"] == row and r["round"] == number for r in self.rounds)
+
+
+def one_round(row, number):
+    name, peer, mine, theirs, pairs = row
+    before, found, other, after = probe(), mine(), theirs(), probe()
+    kept = abs(before - after) <= 0.1 * min(before, after)
+    return [{"round": number, "row": name, "peer": peer, "ours": what, "value": found[what]["median"], "limit": found[what]["fraction_of_limit"],
+             "unit": found[what]["unit"], "peer_value": other[peer_what], "probes": [before, after], "kept": kept} for what, peer_what in pairs]
+
+
+def measure(rows, count, log):
+    due = [row for row in rows if not all(log.has(row[0], number) for number in range(count))]
+    for number in range(-1 if count > 1 else 0, count):  # the first: models are made, programs show whether they run
+        for row in list(due):
+            name, peer, mine, theirs, _ = row
+            if log.has(name, number):
+                continue
+            print(f"warming up: {name}" if number < 0 else f"round {number + 1} of {count}: {name}", file=sys.stderr, flush=True)
+            try:
+                for line in one_round(row, number):
+                    if number >= 0:
+                        log.add(line)
+            except subprocess.CalledProcessError as error:
+                if Path(error.cmd[0]).parent == BIN or error.cmd[0] == "env":
+                    raise
+                print(f"{peer} does not run: {last_words(error)}", file=sys.stderr, flush=True)
+                log.add({"row": name, "peer": peer, "failed": last_words(error)})
+                due.remove(row)
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--work", type=Path, default=HERE / "build/peers")
     parser.add_argument("--rounds", type=int, default=9)
-    parser.add_argument("--rows", default="", help="only rows whose names begin with one of these, by commas")
+    parser.add_argument("--rows", default="", help="only these, by commas; the beginning of names stands for all that have it")
+    parser.add_argument("--ik", type=Path, help="folder of ik_llama.cpp's programs: the rows ik-")
     parser.add_argument("--dry", action="store_true", help="print the section and write no page")
+    parser.add_argument("--list", action="store_true", help="print the rows and what stands beside what")
     args = parser.parse_args()
+    rows = chosen_of(comparisons(args.work, args.ik), [word for word in args.rows.split(",") if word])
+    if args.list:
+        for name, peer, _, _, pairs in rows:
+            print(f"{name:22} {', '.join(what for what, _ in pairs)} beside {peer}")
+        return
     args.work.mkdir(parents=True, exist_ok=True)
-    python, programs = python_of(args.work), llama_of(args.work)
-    chosen = [row for row in comparisons(args.work, programs) if not args.rows or row[0].startswith(tuple(args.rows.split(",")))]
-    for name, _, mine, theirs, _ in chosen:  # models are made, files are read once
-        print(f"warming up: {name}", file=sys.stderr, flush=True)
-        mine(), theirs()
-    log = args.work / "rounds.jsonl"
-    rounds = [json.loads(line) for line in log.read_text().splitlines()] if log.exists() else []
-    for number in range(args.rounds):
-        for name, peer, mine, theirs, pairs in chosen:
-            if any(r["row"] == name and r["round"] == number for r in rounds):
-                continue
-            before, found, other, after = probe(), mine(), theirs(), probe()
-            kept = abs(before - after) <= 0.1 * min(before, after)
-            for what, peer_what in pairs:
-                rounds.append({"round": number, "row": name, "peer": peer, "ours": what, "value": found[what]["median"],
-                               "limit": found[what]["fraction_of_limit"], "unit": found[what]["unit"], "peer_value": other[peer_what],
-                               "probes": [before, after], "kept": kept})
-                with log.open("a") as file:
-                    file.write(json.dumps(rounds[-1]) + "\n")
-            print(f"round {number + 1} of {args.rounds}: {name}{'' if kept else ', dropped: the probes differ'}", file=sys.stderr, flush=True)
-    freeze = run(python, "-m", "pip", "list", "--format=freeze")
-    versions = ", ".join([LLAMA.replace("==", " ")] + [line.replace("==", " ") for line in freeze.splitlines() if line.split("==")[0] in ("torch", "onnxruntime")])
-    text = section([r for r in rounds if r["round"] < args.rounds], versions)
+    log = Log(args.work / "rounds.jsonl")
+    measure(rows, args.rounds, log)
+    text = section([r for r in log.rounds if r["round"] < args.rounds], log.failed, versions(args.work))
     print(text)
     if not args.dry:
         write_page(text)
