@@ -243,8 +243,8 @@ int main(int argc, char** argv) {
   using namespace revenant;
   setvbuf(stdout, nullptr, _IOLBF, 0);
   Buffers buffers = make_buffers();
-  static const char* const all[] = {"avx512vnni", "avx512bf16", "avx512", "avx2",
-                                    "neondot",    "neon",       "generic"};
+  static const char* const all[] = {"amx",  "avx512vnni", "avx512bf16", "avx512",
+                                    "avx2", "neondot",    "neon",       "generic"};
   const std::span<const char* const> wanted(argv + 1, size_t(argc - 1));
   for (const char* isa : wanted.empty() ? std::span(all) : wanted)
     if (const Kernels* table = kernels_for(isa)) bench(*table, buffers);

@@ -9,7 +9,7 @@
 # On a machine with AVX-512, where BUILD was built or copied to: tools/test_isa.sh --require-all BUILD
 set -euo pipefail
 cd "$(dirname "$0")/.."
-require=no emulator= build=build/release sets=(generic avx2 avx512 avx512vnni avx512bf16)
+require=no emulator= build=build/release sets=(generic avx2 avx512 avx512vnni avx512bf16 amx)
 while [ $# -gt 0 ]; do
   case $1 in
     --require-all) require=yes ;;

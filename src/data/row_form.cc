@@ -18,13 +18,13 @@ constexpr const char* known_fields[] = {
     "prompt", "question", "answer",  "chosen",        "rejected",
     "task",   "split",    "wording", "source",        "rejected_response"};
 
-std::string optional_text(const Fields& row, const char* key) {
+std::string optional_text(const RowFields& row, const char* key) {
   const auto found = row.find(key);
   return found ? found->text() : "";
 }
 
 // Some public sets number their rows.
-std::string id_of(const Fields& row) {
+std::string id_of(const RowFields& row) {
   const auto found = row.find("id");
   return found && found->value->is_number_integer() ? found->value->dump()
                                                     : optional_text(row, "id");
@@ -71,7 +71,7 @@ Picture picture_at(const At& at, const RowSource& source) {
 }
 
 // The row's pictures, in the order of their marks.
-std::vector<At> shown_in(const Fields& row, const Talk& talk) {
+std::vector<At> shown_in(const RowFields& row, const RowTalk& talk) {
   const auto one = row.find("image"), several = row.find("images");
   const bool both = one && several && !several->value->empty();
   if (both) several->fail("nothing here, where there is " + one->field.text());
@@ -113,7 +113,7 @@ void attempt(RowReading& reading, const auto& work) {
   }
 }
 
-void take_talk(RowReading& reading, Talk talk) {
+void take_talk(RowReading& reading, RowTalk talk) {
   Row& row = reading.row;
   for (size_t i = 0; i < talk.turns.size(); ++i)
     if (blank(talk.turns[i].answer))
@@ -135,8 +135,8 @@ RowReading read_row(const Json& json, const RowSource& source) {
   Row& row = reading.row;
   attempt(reading, [&] {
     if (!json.is_object()) throw Fault{"", "an object", shown(json)};
-    const Fields fields{json, source.fields};
-    Talk talk = read_talk(fields);
+    const RowFields fields{json, source.fields};
+    RowTalk talk = read_talk(fields);
     row.id = id_of(fields);
     check_nothing_else(json);
     const std::vector<At> shown = shown_in(fields, talk);

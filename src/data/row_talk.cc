@@ -97,9 +97,9 @@ std::string pairs_of(const std::vector<Message>& messages) {
 }
 
 // Questions with their answers; the last one stands in the field `chosen` if that is not empty.
-Talk turns_of(const At& at, std::vector<Message> messages, const std::string& chosen) {
+RowTalk turns_of(const At& at, std::vector<Message> messages, const std::string& chosen) {
   const bool open = !chosen.empty();
-  Talk talk;
+  RowTalk talk;
   talk.at = at.field;
   const bool system = !messages.empty() && messages.front().by_system();
   const size_t said = messages.size() - system;
@@ -139,7 +139,7 @@ std::string answer_of(const At& at) {
 }
 
 // The one of these fields that the row has, if it has one.
-std::optional<At> only_of(const Fields& row, std::initializer_list<const char*> keys) {
+std::optional<At> only_of(const RowFields& row, std::initializer_list<const char*> keys) {
   std::optional<At> found;
   std::string name;
   for (const char* key : keys) {
@@ -158,15 +158,15 @@ size_t common_bytes(const std::string& a, const std::string& b) {
 }
 
 // TRL's implicit prompt: what both begin with.
-Talk implicit(const At& chosen, const At& rejected) {
+RowTalk implicit(const At& chosen, const At& rejected) {
   if (chosen.value->is_string() && rejected.value->is_string()) {
     const std::string a = chosen.text(), b = rejected.text();
     if (a == b) rejected.field.fail("another answer than the chosen one", "the same");
     const size_t common = common_bytes(a, b);
     if (common == 0) chosen.field.fail("the beginning of " + rejected.field.text(), shown(a));
-    Talk talk{chosen.field,   {{a.substr(0, common), a.substr(common)}},
-              {chosen.field}, b.substr(common),
-              rejected.field, {}};
+    RowTalk talk{chosen.field,   {{a.substr(0, common), a.substr(common)}},
+                 {chosen.field}, b.substr(common),
+                 rejected.field, {}};
     return talk;
   }
   std::vector<Message> good = messages_of(chosen, openai), bad = messages_of(rejected, openai);
@@ -181,7 +181,7 @@ Talk implicit(const At& chosen, const At& rejected) {
                      std::to_string(list->size()) + " messages");
   const Message& answer = bad.back();
   if (!answer.by_assistant()) answer.out_of_turn(answer.style.assistant);
-  Talk talk = turns_of(chosen, std::move(good), "");
+  RowTalk talk = turns_of(chosen, std::move(good), "");
   talk.rejected = answer.text;
   talk.rejected_at = answer.value();
   return talk;
@@ -218,12 +218,12 @@ std::string At::text() const {
   return value->get<std::string>();
 }
 
-Field Fields::field(const char* key) const {
+Field RowFields::field(const char* key) const {
   const auto named = names.find(key);
   return Field() / (named == names.end() ? key : named->second);
 }
 
-std::optional<At> Fields::find(const char* key) const {
+std::optional<At> RowFields::find(const char* key) const {
   const auto named = names.find(key);
   const std::string name = named == names.end() ? key : named->second;
   const auto found = name.empty() ? json.end() : json.find(name);
@@ -231,7 +231,7 @@ std::optional<At> Fields::find(const char* key) const {
   return At{Field() / name, &*found};
 }
 
-Talk read_talk(const Fields& row) {
+RowTalk read_talk(const RowFields& row) {
   const auto listed = only_of(row, {"conversations", "messages", "prompt", "question"});
   const auto chosen = only_of(row, {"chosen", "answer"});
   const auto rejected = only_of(row, {"rejected", "rejected_response"});
@@ -242,7 +242,7 @@ Talk read_talk(const Fields& row) {
   std::vector<Message> messages =
       spoken ? messages_of(*listed, marks_itself ? llava : openai) : asked(*listed);
   if (!spoken && !chosen) row.field("chosen").fail("an answer", "none");
-  Talk talk = turns_of(*listed, std::move(messages), chosen ? chosen->field.text() : "");
+  RowTalk talk = turns_of(*listed, std::move(messages), chosen ? chosen->field.text() : "");
   talk.marks_itself = marks_itself;
   if (chosen) {
     talk.turns.back().answer = answer_of(*chosen);

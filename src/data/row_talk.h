@@ -40,7 +40,7 @@ struct At {
 };
 
 // A row's fields under the names that the file gives them.
-struct Fields {
+struct RowFields {
   const nlohmann::json& json;
   const FieldNames& names;
 
@@ -48,7 +48,7 @@ struct Fields {
   std::optional<At> find(const char* key) const;  // nothing: not there, or null
 };
 
-struct Talk {
+struct RowTalk {
   Field at;                     // what messages about the whole of it name
   std::vector<Exchange> turns;  // questions with an <image> mark for each picture of a content part
   std::vector<Field> answers;   // where each turn's answer stands
@@ -57,6 +57,6 @@ struct Talk {
   std::vector<At> pictures;   // that content parts bring along
   bool marks_itself = false;  // LLaVA's form: pictures without marks are an error
 };
-Talk read_talk(const Fields& row);  // throws Fault
+RowTalk read_talk(const RowFields& row);  // throws Fault
 
 }  // namespace revenant

@@ -2,6 +2,8 @@
 
 #ifdef REVENANT_X86_KERNELS
 #include <cpuid.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 #endif
 #ifdef REVENANT_ARM_KERNELS
 #include <sys/auxv.h>
@@ -24,18 +26,27 @@ bool has_f16c() {
   unsigned a, b, c = 0, d;
   return __get_cpuid(1, &a, &b, &c, &d) && (c & bit_F16C);
 }
+
+// The machine has AMX for 8 bits and bf16, and the system lets this process use its tiles.
+bool has_amx() {
+  unsigned a, b, c, d;
+  constexpr unsigned needed = 1u << 22 | 1u << 24 | 1u << 25;  // AMX-BF16, AMX-TILE, AMX-INT8
+  if (!__get_cpuid_count(7, 0, &a, &b, &c, &d) || (d & needed) != needed) return false;
+  constexpr long request = 0x1023, tile_data = 18;  // ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA
+  static const bool granted = ::syscall(SYS_arch_prctl, request, tile_data) == 0;
+  return granted;
+}
 #endif
 
 const Kernels& choose() {
   if (const char* wanted = std::getenv("REVENANT_ISA"); wanted && *wanted) {
     if (const Kernels* table = kernels_for(wanted)) return *table;
-    throw Error(
-        "kernels", "REVENANT_ISA",
-        "generic, avx2, avx512, avx512vnni, avx512bf16, neon or neondot, as this machine has "
-        "them",
-        wanted);
+    throw Error("kernels", "REVENANT_ISA",
+                "generic, avx2, avx512, avx512vnni, avx512bf16, amx, neon or neondot, as this "
+                "machine has them",
+                wanted);
   }
-  for (const char* isa : {"avx512bf16", "avx512vnni", "avx512", "avx2", "neondot", "neon"})
+  for (const char* isa : {"amx", "avx512bf16", "avx512vnni", "avx512", "avx2", "neondot", "neon"})
     if (const Kernels* table = kernels_for(isa)) return *table;
   return generic_kernels;
 }
@@ -54,8 +65,9 @@ const Kernels* kernels_for(const char* isa) {
   const bool vnni = avx512 && __builtin_cpu_supports("avx512vnni");
   if (name == "avx512" && avx512) return &avx512_kernels;
   if (name == "avx512vnni" && vnni) return &avx512vnni_kernels;
-  if (name == "avx512bf16" && vnni && __builtin_cpu_supports("avx512bf16"))
-    return &avx512bf16_kernels;
+  const bool bf16 = vnni && __builtin_cpu_supports("avx512bf16");
+  if (name == "avx512bf16" && bf16) return &avx512bf16_kernels;
+  if (name == "amx" && bf16 && has_amx()) return &amx_kernels;
 #endif
 #ifdef REVENANT_ARM_KERNELS
   if (name == "neon") return &neon_kernels;

@@ -1,6 +1,7 @@
 // The hot loops of the native executor, one table per instruction set, chosen once at start:
-// REVENANT_ISA=generic|avx2|avx512|avx512vnni|avx512bf16|neon|neondot overrides. Everything here is
-// noexcept, allocates nothing, single-threaded: callers split work over outputs, never over a sum.
+// REVENANT_ISA=generic|avx2|avx512|avx512vnni|avx512bf16|amx|neon|neondot overrides. Everything
+// here is noexcept, allocates nothing, single-threaded: callers split work over outputs, never over
+// a sum.
 //
 // One order of summation (design.md, section 4): an output has one (vector) accumulator over K
 // ascending and one fixed reduction tree, a score one for each run of 32 numbers, added in their
@@ -122,7 +123,8 @@ size_t prepared_bytes(const Kernels& kernels, Input input, size_t k);
 // set.
 const Kernels& kernels();
 // A named table, or null where this machine or build lacks it: "generic", "avx2", "avx512", with
-// VNNI "avx512vnni", with BF16 too "avx512bf16"; "neon", with the dot product "neondot".
+// VNNI "avx512vnni", with BF16 too "avx512bf16", with AMX too "amx"; "neon", with the dot product
+// "neondot".
 const Kernels* kernels_for(const char* isa);
 
 }  // namespace revenant

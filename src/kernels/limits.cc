@@ -50,7 +50,24 @@ REVENANT_PEAK(f32_256, "avx2,fma", __m256, "x", "vfmadd231ps %1, %1, %0", 16)
 REVENANT_PEAK(pairs_256, "avx2", __m256i, "x",
               "vpmaddubsw %1, %1, %%ymm15\n\tvpaddw %%ymm15, %0, %0", 64)
 
+// Four tiles of sums, as many as two of each factor make; operations done.
+#define REVENANT_TILE_PEAK(name, target_set, product, operations)                               \
+  __attribute__((target("amx-tile," target_set))) double name() {                               \
+    alignas(64) uint8_t shapes[64] = {1};                                                       \
+    for (size_t t = 0; t < 8; ++t) shapes[16 + 2 * t] = 64, shapes[48 + t] = 16;                \
+    asm volatile("ldtilecfg %0" : : "m"(shapes));                                               \
+    for (long i = 0; i < rounds / 8; ++i)                                                       \
+      asm volatile(product " %%tmm6, %%tmm4, %%tmm0\n\t" product                                \
+                           " %%tmm7, %%tmm4, %%tmm1\n\t" product                                \
+                           " %%tmm6, %%tmm5, %%tmm2\n\t" product " %%tmm7, %%tmm5, %%tmm3" ::); \
+    _tile_release();                                                                            \
+    return double(rounds / 8) * 4 * operations;                                                 \
+  }
+REVENANT_TILE_PEAK(bf16_tiles, "amx-bf16", "tdpbf16ps", 16384)
+REVENANT_TILE_PEAK(int8_tiles, "amx-int8", "tdpbssd", 32768)
+
 Peaks peaks_of(std::string_view isa) {
+  if (isa == "amx") return {f32_512, bf16_tiles, int8_tiles};
   if (isa == "avx2") return {f32_256, f32_256, pairs_256};
   if (isa == "avx512") return {f32_512, f32_512, pairs_512};
   return {f32_512, isa == "avx512bf16" ? bf16_512 : f32_512, int8_512};
@@ -89,6 +106,7 @@ void read_all(const std::byte* data, size_t size) {
 }
 #endif
 #undef REVENANT_PEAK
+#undef REVENANT_TILE_PEAK
 #undef REVENANT_SPARE
 
 // Work a second of all threads at once, the best of five tries.

@@ -17,6 +17,6 @@ struct Brain {
 constexpr float least_weight = -87.0f;
 
 extern const Kernels generic_kernels, avx2_kernels, avx512_kernels, avx512vnni_kernels,
-    avx512bf16_kernels, neon_kernels, neondot_kernels;
+    avx512bf16_kernels, amx_kernels, neon_kernels, neondot_kernels;
 
 }  // namespace revenant

@@ -11,6 +11,9 @@
 #include "kernels/text_linear.h"
 #include "kernels/text_panels.h"
 #include "kernels/text_rows.h"
+#ifdef __AMX_BF16__
+#include "kernels/text_tiles.h"
+#endif
 
 namespace revenant {
 namespace {
@@ -33,6 +36,10 @@ void product(const WeightView& w, const void* x, size_t rows, const float* bias,
              size_t out_stride) noexcept {
   if (w.format == Format::f32) return linear_as<float, float>(w, x, rows, bias, out, out_stride);
   if (w.format == Format::f16) return linear_as<float, Half>(w, x, rows, bias, out, out_stride);
+#ifdef __AMX_BF16__
+  if (w.format == Format::bf16 && w.brain_inputs)
+    return linear_in_tiles(w, x, rows, bias, out, out_stride);
+#endif
   if (w.format == Format::bf16 && w.brain_inputs)
     return linear_as<BrainInput, Brain>(w, x, rows, bias, out, out_stride);
   if (w.format == Format::bf16) return linear_as<float, Brain>(w, x, rows, bias, out, out_stride);

@@ -2,6 +2,15 @@
 // for weights that lie in rows of f32, f16 or bf16: they are read where they are, mapped from the
 // file. Lanes run along K; each output has one vector sum, K ascending, and one tree at the end.
 // Inputs X are floats, or brain floats where the machine multiplies pairs of them (2 lanes a step).
+//
+// Three loops, from the outside, and what each keeps where:
+//   strips of rows: their inputs stay in the second cache while all weights pass by once,
+//     rows x k x 4 bytes <= 512 KB, whole multiples of 12 rows, 12 at least;
+//   block_outputs outputs: their weights, block_outputs x k x 2 bytes, are read again for all
+//     rows of the strip from the nearest cache that holds them;
+//   3 rows x block_outputs: the sums, three inputs and one weight are registers,
+//     3 block_outputs + 3 + 1 <= 16 of AVX2 and NEON -> 4, <= 32 of AVX-512 -> 8 (a tree at the end
+//     takes eight sums).
 #pragma once
 
 namespace revenant {

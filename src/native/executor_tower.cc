@@ -56,35 +56,37 @@ void attend_floats(const Kernels& kernels, const TileHead& h, float scale) {
   kernels.attend(args);
 }
 
-// Both products as those of 8-bit weights: keys [tokens, d] meet queries, values [d, tokens] what
-// the scores became. 48 queries go together: their scores (200 KB of 1,025 tokens) and the keys
-// stay in the second cache, and are whole tiles of every instruction set.
-void attend_int8(const Kernels& kernels, Threads& threads, const TileHead& h, float scale) {
-  constexpr size_t together = 48;
-  const size_t padded = (h.tokens + unit_k - 1) / unit_k * unit_k;
-  const Packed keys = packed_floats(
-      Format::q8_0, int(h.tokens), int(h.d), threads,
-      [&](int row, float* x) { std::memcpy(x, &h.k[size_t(row) * h.d], h.d * sizeof(float)); });
-  const Packed values =
-      packed_floats(Format::q8_0, int(h.d), int(padded), threads, [&](int column, float* x) {
-        for (size_t r = 0; r < padded; ++r) x[r] = r < h.tokens ? h.v[r * h.d + size_t(column)] : 0;
-      });
+// Both products as those of weights in `format`, q8_0 or bf16, with inputs rounded alike: keys
+// [tokens, d] meet queries, values [d, tokens] what the scores became. So many queries go together
+// that their scores (200 KB of 1,025 tokens) and the keys stay in the second cache, and that they
+// are whole tiles of every instruction set.
+void attend_rounded(const Kernels& kernels, Threads& threads, const TileHead& h, float scale,
+                    Format format) {
+  const bool brain = format == Format::bf16;
+  const Input input = brain ? Input::bf16 : Input::int8;
+  const size_t together = brain ? 64 : 48, padded = (h.tokens + unit_k - 1) / unit_k * unit_k;
+  Packed keys = packed_floats(format, int(h.tokens), int(h.d), threads, [&](int row, float* x) {
+    std::memcpy(x, &h.k[size_t(row) * h.d], h.d * sizeof(float));
+  });
+  Packed values = packed_floats(format, int(h.d), int(padded), threads, [&](int column, float* x) {
+    for (size_t r = 0; r < padded; ++r) x[r] = r < h.tokens ? h.v[r * h.d + size_t(column)] : 0;
+  });
+  keys.brain_inputs = values.brain_inputs = brain;
   std::vector<float> queries(together * h.d), scores(together * padded), mixed(together * h.d);
-  std::vector<std::byte> prepared(together *
-                                  prepared_bytes(kernels, Input::int8, std::max(padded, h.d)));
+  std::vector<std::byte> prepared(together * prepared_bytes(kernels, input, std::max(padded, h.d)));
+  std::vector<float> totals(together);
   for (size_t first = 0; first < h.tokens; first += together) {
     const size_t rows = std::min(together, h.tokens - first);
     for (size_t r = 0; r < rows; ++r)
       std::memcpy(&queries[r * h.d], h.q + (first + r) * h.stride, h.d * sizeof(float));
-    kernels.prepare(Input::int8, queries.data(), rows, h.d, prepared.data());
+    kernels.prepare(input, queries.data(), rows, h.d, prepared.data());
     kernels.product(keys.view(0, h.tokens), prepared.data(), rows, nullptr, scores.data(), padded);
-    float totals[together];
     for (size_t r = 0; r < rows; ++r) {
       float* row = &scores[r * padded];
       totals[r] = kernels.exponentials(row, h.tokens, scale, row);
       std::fill(row + h.tokens, row + padded, 0.0f);
     }
-    kernels.prepare(Input::int8, scores.data(), rows, padded, prepared.data());
+    kernels.prepare(input, scores.data(), rows, padded, prepared.data());
     kernels.product(values.view(0, h.d), prepared.data(), rows, nullptr, mixed.data(), h.d);
     for (size_t r = 0; r < rows; ++r)
       for (size_t l = 0; l < h.d; ++l)
@@ -96,7 +98,8 @@ void attend_int8(const Kernels& kernels, Threads& threads, const TileHead& h, fl
 
 Tensor Executor::attend_tile(const Qkv<Tensor>& a, int tokens, const Linear<Weight>& w) {
   const size_t heads = size_t(a.q.heads), d = size_t(a.q.width), count = size_t(tokens);
-  const bool int8 = is_quantised(w.weight.packed.format) && d % unit_k == 0;
+  const Packed& weights = w.weight.packed;
+  const bool int8 = is_quantised(weights.format) && d % unit_k == 0;
   const float scale = float(1 / std::sqrt(double(d)));
   Tensor out(a.q.rows, a.q.heads, a.q.width);
   stop_unless(go_on_);
@@ -104,8 +107,8 @@ Tensor Executor::attend_tile(const Qkv<Tensor>& a, int tokens, const Linear<Weig
   in_parts(items, 2 * count * count * d, [&](size_t begin, size_t end) {
     for (size_t i = begin; i < end; ++i) {
       const TileHead head(a, out, i / heads * count, count, i % heads);
-      if (int8)
-        attend_int8(k_, threads_, head, scale);
+      if (int8 || weights.brain_inputs)
+        attend_rounded(k_, threads_, head, scale, int8 ? Format::q8_0 : Format::bf16);
       else
         attend_floats(k_, head, scale);
     }

@@ -121,7 +121,7 @@ void Api::ready(std::shared_ptr<const Model> model) {
 
 void Api::unload() {
   end();
-  vocabulary_.reset();
+  spellings_.reset();
   model_.reset();
 }
 
@@ -427,7 +427,7 @@ void Api::submit(const Call& call, const Client& client, Ask ask, std::vector<Pr
     return nullptr;
   };
   const auto masks =
-      ask.grammar ? std::make_shared<Masks>(vocabulary(), ask.grammar->grammar, ask.grammar->start)
+      ask.grammar ? std::make_shared<Masks>(spellings(), ask.grammar->grammar, ask.grammar->start)
                   : nullptr;
   for (const Prompt& prompt : prompts)
     for (int i = 0; i < ask.choices; ++i) {
@@ -488,11 +488,11 @@ std::shared_ptr<Judge> Api::judge(bool grounding, const std::shared_ptr<const Ca
   return std::make_shared<Judge>(answer, abstain, std::move(greys));
 }
 
-std::shared_ptr<const Vocabulary> Api::vocabulary() const {
+std::shared_ptr<const TokenSpellings> Api::spellings() const {
   const std::lock_guard lock(reading_vocabulary_);
-  if (!vocabulary_)
-    vocabulary_ = std::make_shared<Vocabulary>(model_->speech(), model_->config().vocab);
-  return vocabulary_;
+  if (!spellings_)
+    spellings_ = std::make_shared<TokenSpellings>(model_->speech(), model_->config().vocab);
+  return spellings_;
 }
 
 GenerateOptions Api::options_for(const Ask& ask, uint64_t choice, int max_tokens) const {

@@ -117,7 +117,7 @@ class Api {
   bool abstains(const Ask& ask) const;
   std::shared_ptr<Judge> judge(bool grounding, const std::shared_ptr<const Calibration>& abstain,
                                const Prompt& prompt, const std::shared_ptr<Answer>& answer) const;
-  std::shared_ptr<const Vocabulary> vocabulary() const;
+  std::shared_ptr<const TokenSpellings> spellings() const;
   GenerateOptions options_for(const Ask& ask, uint64_t choice, int max_tokens) const;
   void submit(const Call& call, const Client& client, Ask ask, std::vector<Prompt> prompts,
               bool is_chat);
@@ -128,7 +128,7 @@ class Api {
   const int64_t started_;
   std::shared_ptr<const Model> model_;
   mutable std::mutex reading_vocabulary_;
-  mutable std::shared_ptr<const Vocabulary> vocabulary_;  // of those who need it
+  mutable std::shared_ptr<const TokenSpellings> spellings_;  // of those who need it
   std::unique_ptr<Scheduler> owned_;
   std::atomic<Scheduler*> scheduler_ = nullptr;
 };

@@ -6,7 +6,7 @@
 
 namespace revenant {
 
-Vocabulary::Vocabulary(const Speech& speech, int rows)
+TokenSpellings::TokenSpellings(const Speech& speech, int rows)
     : rows_(rows), places_(size_t(rows), -1), stop_ids_(speech.stop_ids) {
   const Tokenizer& tokenizer = speech.tokenizer;
   for (int id = 0; id < std::min(rows, tokenizer.size()); ++id) {
@@ -24,13 +24,13 @@ Vocabulary::Vocabulary(const Speech& speech, int rows)
   }
 }
 
-std::string_view Vocabulary::bytes(int id) const {
+std::string_view TokenSpellings::bytes(int id) const {
   const int place = id >= 0 && id < rows_ ? places_[size_t(id)] : -1;
   return place < 0 ? std::string_view() : tokens_[size_t(place)].bytes;
 }
 
 // Neighbours begin alike, so their beginnings are read once.
-std::vector<uint8_t> Vocabulary::allowed(Matcher& matcher, Matcher::State state) const {
+std::vector<uint8_t> TokenSpellings::allowed(Matcher& matcher, Matcher::State state) const {
   std::vector<uint8_t> flags(size_t(rows_), 0);
   std::vector<Matcher::State> path = {state};  // after the bytes of the token before
   size_t failed = SIZE_MAX;                    // so many of its bytes may not come
@@ -55,7 +55,7 @@ std::vector<uint8_t> Vocabulary::allowed(Matcher& matcher, Matcher::State state)
 }
 
 Matcher::State Masks::after(Matcher::State state, int id) {
-  for (const char c : vocabulary_->bytes(id)) {
+  for (const char c : spellings_->bytes(id)) {
     state = matcher_.after(state, uint8_t(c));
     if (state == Matcher::none)
       throw Error("serve", "token " + std::to_string(id), "one that the grammar allows", "another");
@@ -67,7 +67,7 @@ std::span<const uint8_t> Masks::of(Matcher::State state) {
   const auto at = kept_.find(state);
   if (at != kept_.end()) return at->second;
   if (kept_.size() >= most_kept) kept_.clear();
-  return kept_[state] = vocabulary_->allowed(matcher_, state);
+  return kept_[state] = spellings_->allowed(matcher_, state);
 }
 
 std::span<const uint8_t> Constraint::allowed(std::span<const int> made) {

@@ -13,10 +13,10 @@
 namespace revenant {
 
 // Tokens by the bytes that they stand for, sorted; without special ones.
-class Vocabulary {
+class TokenSpellings {
  public:
   // `rows`: of the logits.
-  Vocabulary(const Speech& speech, int rows);
+  TokenSpellings(const Speech& speech, int rows);
 
   // A flag for each row: whether a token goes on from there, an end token where it may end.
   std::vector<uint8_t> allowed(Matcher& matcher, Matcher::State state) const;
@@ -37,15 +37,15 @@ class Vocabulary {
 // What the choices of a request share. Of one thread.
 class Masks {
  public:
-  Masks(std::shared_ptr<const Vocabulary> vocabulary, Grammar grammar, uint32_t start)
-      : vocabulary_(std::move(vocabulary)), matcher_(std::move(grammar), start) {}
+  Masks(std::shared_ptr<const TokenSpellings> spellings, Grammar grammar, uint32_t start)
+      : spellings_(std::move(spellings)), matcher_(std::move(grammar), start) {}
   Matcher::State start() const { return matcher_.start(); }
   Matcher::State after(Matcher::State state, int id);  // throws Error where it may not come
   std::span<const uint8_t> of(Matcher::State state);   // until it is asked again
 
  private:
   static constexpr size_t most_kept = 64;
-  const std::shared_ptr<const Vocabulary> vocabulary_;
+  const std::shared_ptr<const TokenSpellings> spellings_;
   Matcher matcher_;
   std::map<Matcher::State, std::vector<uint8_t>> kept_;
 };

@@ -7,6 +7,7 @@
 #include <optional>
 
 #include "base/error.h"
+#include "kernels/gemm.h"
 #include "train/ranks.h"
 
 namespace revenant {
@@ -56,17 +57,29 @@ torch::Tensor indices(const std::vector<int64_t>& values, torch::Device device) 
   return torch::tensor(values, torch::kLong).to(device);
 }
 
+namespace {
+thread_local bool products_alone = false;
+}  // namespace
+
 // Without torch's cache of leaves in bf16, which would outlive a step and be stale in the next.
 Autocast::Autocast(bool on, torch::Device device)
     : device_(device), cached_(at::autocast::is_autocast_cache_enabled()) {
+  products_alone = on && device.is_cpu() && has_bf16_gemm();
   at::autocast::set_autocast_cache_enabled(false);
   at::autocast::set_autocast_dtype(device.type(), at::kBFloat16);  // CUDA's own choice is f16
-  at::autocast::set_autocast_enabled(device.type(), on);
+  at::autocast::set_autocast_enabled(device.type(), on && !products_alone);
 }
 
 Autocast::~Autocast() {
+  products_alone = false;
   at::autocast::set_autocast_enabled(device_.type(), false);
   at::autocast::set_autocast_cache_enabled(cached_);
 }
+
+bool Autocast::is_on(torch::Device device) {
+  return products_alone || at::autocast::is_autocast_enabled(device.type());
+}
+
+bool Autocast::in_products_alone() { return products_alone; }
 
 }  // namespace revenant

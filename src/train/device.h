@@ -22,12 +22,16 @@ std::string described(torch::Device device);
 // Indices as a tensor [n] on a device.
 torch::Tensor indices(const std::vector<int64_t>& values, torch::Device device);
 
-// Autocast to bf16 on this thread, for as long as it lives.
+// bf16 on this thread, for as long as it lives: by torch's autocast, but on a CPU with AMX in
+// products alone (product.h), and all else stays float32.
 class Autocast {
  public:
   Autocast(bool on, torch::Device device);
   ~Autocast();
   Autocast(const Autocast&) = delete;
+
+  static bool is_on(torch::Device device);  // either way
+  static bool in_products_alone();
 
  private:
   torch::Device device_;

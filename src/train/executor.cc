@@ -9,6 +9,7 @@
 
 #include "train/adapters.h"
 #include "train/device.h"
+#include "train/product.h"
 #include "train/recompute.h"
 
 namespace revenant {
@@ -135,7 +136,7 @@ torch::Tensor product(const torch::Tensor& x, const TorchWeight& w,
     const NoAutocast no_autocast;
     return torch::linear(x.to(w.tensor.scalar_type()), w.tensor, bias);
   }
-  if (!w.quantized.stored) return torch::linear(x, w.tensor, bias);
+  if (!w.quantized.stored) return linear_rows(x, w.tensor, bias);
   const torch::Tensor y = times(x, w.quantized);
   return bias.defined() ? y + bias.to(y.scalar_type()) : y;
 }
@@ -148,7 +149,7 @@ torch::Tensor TorchExecutor::linear(const Linear<Weight>& w, const Tensor& x, co
     const bool drops = w.weight.dropout > 0 && dropout_seed_ != 0;
     const Tensor kept =
         drops ? x * dropout_mask(dropout_seed_ += 2, x.sizes(), w.weight.dropout, x.options()) : x;
-    y = y + torch::linear(torch::linear(kept, w.weight.a) * w.weight.scale, w.weight.b);
+    y = y + linear_rows(linear_rows(kept, w.weight.a) * w.weight.scale, w.weight.b);
   }
   const bool branches = w.lora_a.tensor.defined() || w.lora_a.quantized.stored;
   if (!branches || rows_->pictures.numel() == 0) return y;

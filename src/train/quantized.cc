@@ -1,7 +1,6 @@
 #include "train/quantized.h"
 
 #include <ATen/Parallel.h>
-#include <ATen/autocast_mode.h>
 #include <torch/csrc/autograd/custom_function.h>
 #include <torch/custom_class.h>
 
@@ -182,8 +181,10 @@ Tensor composed::dequantized(const QuantizedMatrix& matrix, int64_t first, int64
 }
 
 Tensor times(const Tensor& x, const QuantizedMatrix& matrix) {
-  const bool narrow = at::autocast::is_autocast_enabled(x.device().type());
-  return Times::apply(narrow ? x.to(torch::kBFloat16) : x, c10::make_intrusive<Held>(matrix));
+  const bool narrow = Autocast::is_on(x.device());
+  const Tensor y =
+      Times::apply(narrow ? x.to(torch::kBFloat16) : x, c10::make_intrusive<Held>(matrix));
+  return Autocast::in_products_alone() ? y.to(torch::kFloat32) : y;
 }
 
 }  // namespace revenant

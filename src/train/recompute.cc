@@ -1,6 +1,5 @@
 #include "train/recompute.h"
 
-#include <ATen/autocast_mode.h>
 #include <torch/csrc/autograd/autograd.h>
 #include <torch/csrc/autograd/custom_function.h>
 #include <torch/csrc/autograd/functions/accumulate_grad.h>
@@ -94,7 +93,7 @@ Tensors recomputed(const Computation& computation, const Tensors& inputs) {
   kept->inputs = inputs;
   kept->leaves = leaves_of(outputs);
   kept->values = detached(outputs, false);
-  kept->bf16 = at::autocast::is_autocast_enabled(inputs[0].device().type());
+  kept->bf16 = Autocast::is_on(inputs[0].device());
   Tensors all = inputs;
   all.insert(all.end(), kept->leaves.begin(), kept->leaves.end());
   return Recompute::apply(kept, at::TensorList(all));

@@ -137,7 +137,7 @@ TEST_F(Cli, OneFileIsAModel) {
   const std::string rows = (place_ / "rows.jsonl").string();
   for (const Words& words :
        {Words{"run", "-p", "what?", "-n", "6", "--image", picture_},
-        Words{"ask", "--questions", "-", "-n", "6"}, Words{"tokenize"},
+        Words{"ask", "--questions", "-", "-n", "6"}, Words{"tokenize"}, Words{"chat", "-n", "6"},
         Words{"eval", "--data", rows, "-n", "4"}, Words{"data", "check", rows}}) {
     Words with = words, without = words;
     with.insert(with.end(), {"-m", file});
@@ -148,6 +148,10 @@ TEST_F(Cli, OneFileIsAModel) {
     EXPECT_GT(found.out.size(), 0u) << words[0];
   }
   ASSERT_EQ(run({"quantize", model_, "--type", "Q8_0", "-o", file}).code, 0);
+  const Outcome bench =
+      run({"bench", "-m", file, "-p", "3", "-n", "1", "-r", "1", "-o", "json", "--no-tower"});
+  ASSERT_EQ(bench.code, 0) << bench.err;
+  EXPECT_EQ(json::parse(bench.out).at(0)["weights"], "Q8_0");
   const Outcome got = run({"inspect", "-m", file, "--json"});
   ASSERT_EQ(got.code, 0) << got.err;
   const json report = json::parse(got.out);
@@ -204,6 +208,29 @@ TEST_F(Cli, BenchMeasuresEachPart) {
                                                "tower"}));
   EXPECT_EQ(seconds["ttft"], seconds["question1"]);
   EXPECT_LT(seconds["ttft"], seconds["question2"]);
+}
+
+// The rule of TroL-1.8B and 7B gives the tokenizer a token that its files lack.
+TEST_F(Cli, ATokenizerWithoutThePictureTokenIsGivenOne) {
+  json config = json::parse(read_file(place_ / "model" / "config.json"));
+  config["model_type"] = "trol";
+  config["llm_config"]["model_type"] = "internlm2";
+  config["eos_token_id"] = 259;
+  config.erase("image_token_index");
+  const Path trol = place_ / "trol";
+  std::filesystem::create_directories(trol);
+  write_random_checkpoint(trol, config, 5);
+  const Words texts = {"what is in this picture"};
+  const Words specials = {"[UNUSED_TOKEN_145]", "[UNUSED_TOKEN_146]", "<s>", "</s>"};
+  write_file(trol / "tokenizer.json", train_byte_bpe(texts, 260, specials));
+  for (const Words& command : {Words{"bench", "-p", "3", "-n", "1", "-r", "1", "-o", "csv"},
+                               Words{"run", "--image", picture_, "-p", "?", "-n", "2"}}) {
+    Words all = command;
+    all.insert(all.end(), {"-m", trol.string()});
+    const Outcome got = run(all);
+    EXPECT_EQ(got.code, 0) << command[0] << ": " << got.err;
+    EXPECT_NE(got.out, "") << command[0];
+  }
 }
 
 TEST_F(Cli, SixteenBitWeightsHaveASixteenBitCache) {

@@ -11,6 +11,7 @@
 #include "engine/synth.h"
 #include "io/gate_file.h"
 #include "io/gguf.h"
+#include "store/model_files.h"
 #include "support/random_checkpoint.h"
 #include "support/temporary.h"
 #include "text/tokenizer.h"
@@ -103,6 +104,23 @@ TEST_P(Quantize, HoldsEveryWeightOfEveryModel) {
     ++models;
   }
   EXPECT_GE(models, 7);
+}
+
+// A file's architecture says which mechanisms it has, and it opens as what it was.
+TEST(QuantizeKinds, BothMechanismsAndNone) {
+  for (const auto& [phantom, trol, name] :
+       {std::tuple{true, true, "phantom-trol"}, {false, false, "revenant"}}) {
+    const Temporary place;
+    write_random_phantom(place.path / "m", 3);
+    nlohmann::json config = read_json(place.path / "m/config.json");
+    config["revenant"] = {{"phantom", phantom}, {"trol", trol}};
+    write_random_checkpoint(place.path / "m", config, 5);
+    quantize(place.path / "m", place.path / "m.gguf", quantize_type("Q8_0"), {.threads = 1});
+    EXPECT_EQ(Gguf(place.path / "m.gguf").text("general.architecture"), name);
+    const Config read = ModelFiles::open(place.path / "m.gguf").config();
+    EXPECT_EQ(read.phantom.on, phantom);
+    EXPECT_EQ(read.trol.on, trol);
+  }
 }
 
 INSTANTIATE_TEST_SUITE_P(Types, Quantize, testing::Values("F32", "BF16", "Q8_0", "Q4_K_M", "Q4_0"),

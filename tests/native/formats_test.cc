@@ -94,7 +94,8 @@ TEST(Formats, LogitsStayNearThoseOfF32) {
   }
 }
 
-// Attention within a tile, in 8 bits where the weights are of few bits.
+// Attention within a tile, in 8 bits where the weights are of few bits, in bf16 where inputs are
+// rounded to that.
 struct TileAttention {
   explicit TileAttention(int head_dim) : config(random_config({})) {
     const auto random = [&](uint64_t seed) {
@@ -107,6 +108,9 @@ struct TileAttention {
     Threads pool(1);
     few_bits.weight.packed =
         packed_floats(Format::q4_0, 16, 32, pool, [](int, float* x) { std::fill_n(x, 32, 1.0f); });
+    brain.weight.packed =
+        packed_floats(Format::bf16, 16, 32, pool, [](int, float* x) { std::fill_n(x, 32, 1.0f); });
+    brain.weight.packed.brain_inputs = true;
   }
   Tensor made(const Linear<Weight>& w, int threads = 2, int tiles = 2) const {
     Threads pool(threads);
@@ -121,22 +125,26 @@ struct TileAttention {
   const Config config;
   static constexpr int tokens = 77;
   Qkv<Tensor> qkv;
-  Linear<Weight> few_bits;
+  Linear<Weight> few_bits, brain;
 };
 
-TEST(Formats, TilesInEightBitsAreNearThoseOfFloats) {
+TEST(Formats, RoundedTilesAreNearThoseOfFloats) {
   const TileAttention t(64);
-  const Tensor floats = t.made({}), few = t.made(t.few_bits);
+  const Tensor floats = t.made({});
   const size_t d = 64, rows = floats.size() / d;
-  EXPECT_NE(floats.data()[0], few.data()[0]);
-  for (size_t r = 0; r < rows; ++r) {
-    double product = 0, a = 0, b = 0;
-    for (size_t i = r * d; i < (r + 1) * d; ++i) {
-      product += double(floats.data()[i]) * few.data()[i];
-      a += double(floats.data()[i]) * floats.data()[i], b += double(few.data()[i]) * few.data()[i];
+  for (const bool brain : {false, true}) {
+    const Tensor few = t.made(brain ? t.brain : t.few_bits);
+    EXPECT_NE(floats.data()[0], few.data()[0]);
+    for (size_t r = 0; r < rows; ++r) {
+      double product = 0, a = 0, b = 0;
+      for (size_t i = r * d; i < (r + 1) * d; ++i) {
+        product += double(floats.data()[i]) * few.data()[i];
+        a += double(floats.data()[i]) * floats.data()[i];
+        b += double(few.data()[i]) * few.data()[i];
+      }
+      ASSERT_GT(product / std::sqrt(a * b), brain ? 0.9999 : 0.999) << r;
+      ASSERT_NEAR(std::sqrt(b / a), 1, brain ? 0.01 : 0.03) << r;
     }
-    ASSERT_GT(product / std::sqrt(a * b), 0.999) << r;
-    ASSERT_NEAR(std::sqrt(b / a), 1, 0.03) << r;
   }
 }
 
@@ -165,12 +173,15 @@ TEST(Formats, TilesInFloatsAreThoseOfDouble) {
 TEST(Formats, TilesAreTheSameForAnyThreadsAndCompany) {
   for (const int d : {64, 24}) {  // 24 is no whole number of blocks: floats
     const TileAttention t(d);
-    const Tensor two = t.made(t.few_bits);
-    for (const int threads : {1, 3})
-      EXPECT_TRUE(same_bits(t.numbers(t.made(t.few_bits, threads), 2 * t.tokens),
-                            t.numbers(two, 2 * t.tokens)));
-    EXPECT_TRUE(same_bits(t.numbers(t.made(t.few_bits, 2, 1), t.tokens), t.numbers(two, t.tokens)));
-    EXPECT_EQ(same_bits(t.numbers(t.made({}), t.tokens), t.numbers(two, t.tokens)), d == 24);
+    for (const Linear<Weight>* w : {&t.few_bits, &t.brain}) {
+      const Tensor two = t.made(*w);
+      for (const int threads : {1, 3})
+        EXPECT_TRUE(
+            same_bits(t.numbers(t.made(*w, threads), 2 * t.tokens), t.numbers(two, 2 * t.tokens)));
+      EXPECT_TRUE(same_bits(t.numbers(t.made(*w, 2, 1), t.tokens), t.numbers(two, t.tokens)));
+      EXPECT_EQ(same_bits(t.numbers(t.made({}), t.tokens), t.numbers(two, t.tokens)),
+                d == 24 && w == &t.few_bits);
+    }
   }
 }
 

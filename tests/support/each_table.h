@@ -23,7 +23,8 @@ inline const char* const isas[] = {
 #ifdef __aarch64__
     "generic", "neon", "neondot"
 #else
-    "generic", "avx2", "avx512", "avx512vnni", "avx512bf16"
+    "generic",    "avx2", "avx512", "avx512vnni",
+    "avx512bf16", "amx"
 #endif
 };
 
