@@ -44,10 +44,12 @@ def llama_of(work, avx2=False):
     if all((build / "bin" / program).exists() for program in PROGRAMS):
         return build / "bin"
     if not source.exists():
-        run(sys.executable, "-m", "pip", "download", "-q", "--no-deps", "--no-binary", ":all:", "--no-build-isolation", "-d", work, LLAMA)
+        run(sys.executable, "-m", "pip", "download", "-q", "--no-deps", "--no-binary", "llama_cpp_python", "-d", work, LLAMA)
         (work / "llama").mkdir(exist_ok=True)
         run("tar", "xzf", next(work.glob("llama_cpp_python-*.tar.gz")), "-C", work / "llama", "--strip-components=1")
     which = [f"-DGGML_{part}=ON" for part in ("AVX", "AVX2", "FMA", "F16C", "BMI2")] + ["-DGGML_NATIVE=OFF"] if avx2 else ["-DGGML_NATIVE=ON"]
+    if "amx_tile" in Path("/proc/cpuinfo").read_text():  # GCC 12 leaves out most of what configures tiles: llama.cpp would die of it
+        which += ["-DCMAKE_C_COMPILER=clang-16", "-DCMAKE_CXX_COMPILER=clang++-16"]
     run("cmake", "-S", source, "-B", build, "-G", "Ninja", "-DCMAKE_BUILD_TYPE=Release", *which, "-DLLAMA_CURL=OFF", "-DLLAMA_BUILD_TESTS=OFF")
     run("cmake", "--build", build, "-j", os.cpu_count(), "--target", *PROGRAMS)
     return build / "bin"

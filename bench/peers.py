@@ -8,8 +8,8 @@ for AVX2 alone), torch, onnxruntime, OpenVINO. ik_llama.cpp is in no registry: -
 Models have random weights of the released shapes, 0.5B unless the row's name says another (bench/peer_models.py; about 30 GB in all);
 llama.cpp gets the backbone alone, ours runs with Phantom off where it stands beside it. Some rows have ours on both sides: what a mechanism or
 a short prompt costs. Each round is a probe, ours, the peer, a probe; one whose probes differ by more than a tenth is dropped and told. A peer that
-does not run here is named with what it said. Nothing else should run meanwhile. Resumable: what was measured stands in WORK/rounds.jsonl.
-One round (--rounds 1) is a trial: nothing is warmed up.
+does not run here is named with what it said. Nothing else should run meanwhile. Resumable: what was measured stands in docs/benchmarks.jsonl (--dry: in
+WORK/trial.jsonl). One round (--rounds 1) is a trial: nothing is warmed up.
 """
 import argparse
 import json
@@ -71,8 +71,8 @@ def llama_batches(work, type):
     return {"tg64 of 1": speed[1], "tg64 of 8": speed[8], "8 against 1": speed[8] / speed[1]}
 
 
-def our_tower(work, **settings):
-    return ours(work, "Q8_0", "-p", 1, "-n", 1, **settings)
+def our_tower(work, type="Q8_0", **settings):
+    return ours(work, type, *rounded(type), "-p", 1, "-n", 1, **settings)
 
 
 def python_tower(work, kind):
@@ -109,6 +109,13 @@ def trol(work, *settings):
 # ---- rows
 
 OFF = ("--config-set", "revenant.phantom=false")
+
+
+def rounded(type):
+    """bf16 as peers multiply it."""
+    return ("--weights", "BF16") if type == "BF16" else ()
+
+
 SHAPES = (("", SMALL, ("Q8_0", "Q4_0", "Q4_K", "BF16")), ("-1.8b", "phantom-1.8b", ("Q8_0", "Q4_K")), ("-3.8b", "phantom-3.8b", ("Q8_0", "Q4_K")))
 
 
@@ -118,8 +125,7 @@ def same(*tests):
 
 def beside_llama(work, name, type, prompt=512, arch=SMALL, isa=None, peer="llama.cpp", programs=None, more=()):
     """A prompt and 128 tokens."""
-    weights = ("--weights", "BF16") if type == "BF16" else ()
-    return (name, peer, lambda: ours(work, type, *OFF, *weights, "-p", prompt, "-n", 128, "--no-tower", arch=arch, isa=isa),
+    return (name, peer, lambda: ours(work, type, *OFF, *rounded(type), "-p", prompt, "-n", 128, "--no-tower", arch=arch, isa=isa),
             lambda: llama(programs or llama_of(work, avx2=isa == "avx2"), llama_model(work, arch, type), prompt, *more),
             ((f"pp{prompt}", "pp"), ("tg128", "tg")))
 
@@ -139,7 +145,10 @@ def comparisons(work, ik=None):
     rows.append(("phantom", "Phantom off", lambda: phantom(work), lambda: values(phantom(work, *OFF)), same("pp512", "pp1792", "tg64@d2048")))
     for name, settings in (("trol", ()), ("trol-threshold-0.5", ("--traverse-threshold", "0.5"))):
         rows.append((name, "--traverse off", lambda s=settings: trol(work, *s), lambda: values(trol(work, "--traverse", "off")), same("pp512, time")))
-    rows.append(("question", "torch-bf16", lambda: ours(work, "Q8_0", "-p", 1, "-n", 64), lambda: torch_question(work), same("ttft", "question64")))
+    for name, type in (("question", "Q8_0"), ("question-BF16", "BF16")):
+        rows.append((name, "torch-bf16", lambda t=type: ours(work, t, *rounded(t), "-p", 1, "-n", 64), lambda: torch_question(work),
+                     same("ttft", "question64")))
+    rows.append(("tower-BF16", "torch-bf16", lambda: our_tower(work, "BF16"), lambda: python_tower(work, "torch-bf16"), same("tower")))
     for kind, by in (("torch-bf16", ""), ("torch-f32", ""), ("onnxruntime-int8", ", dynamic"), ("openvino-int8", " by nncf, activations too")):
         rows.append((f"tower-{kind}", kind + by, lambda: our_tower(work), lambda k=kind: python_tower(work, k), same("tower")))
     rows.append(("tower-llama.cpp", "llama.cpp Q8_0", lambda: our_tower(work), lambda: llama_sees(work, llama_of(work)), same("tower")))
@@ -230,11 +239,12 @@ def write_page(text):
 # ---- rounds
 
 class Log:
-    """What was measured, of this run and of those before; a peer that failed and has not run since."""
+    """What was measured on machines of this kind, now and before; a peer that failed and has not run since."""
 
     def __init__(self, path):
-        self.path = path
+        self.path, self.machine = path, machine()
         lines = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+        lines = [line for line in lines if line["machine"] == self.machine]
         self.rounds = [line for line in lines if "failed" not in line]
         self.failed = {line["row"]: line for line in lines if "failed" in line and not any(r["row"] == line["row"] for r in self.rounds)}
 
@@ -245,7 +255,7 @@ class Log:
             self.failed.pop(line["row"], None)
             self.rounds.append(line)
         with self.path.open("a") as file:
-            file.write(json.dumps(line) + "\n")
+            file.write(json.dumps({"machine": self.machine} | line) + "\n")
 
     def has(self, row, number):
         return any(r["row"] == row and r["round"] == number for r in self.rounds)
@@ -294,7 +304,7 @@ def main():
             print(f"{name:22} {', '.join(what for what, _ in pairs)} beside {peer}")
         return
     args.work.mkdir(parents=True, exist_ok=True)
-    log = Log(args.work / "rounds.jsonl")
+    log = Log(args.work / "trial.jsonl" if args.dry else PAGE.with_suffix(".jsonl"))
     measure(rows, args.rounds, log)
     text = section([r for r in log.rounds if r["round"] < args.rounds], log.failed, versions(args.work))
     print(text)

@@ -16,7 +16,7 @@ case $mode in
   run) ;;
   test) packages+=(libyaml-cpp-dev libgtest-dev ccache python3-venv librsvg2-bin libjemalloc-dev) ;;
   data) packages+=(python3 python3-pip npm librsvg2-bin) ;;
-  peers) packages+=(python3 python3-pip python3-venv) ;;
+  peers) packages+=(python3 python3-pip python3-venv clang-16) ;;
   lint) packages+=(clang-format-14 clang-tidy-14 python3) ;;
   fuzz) packages+=(clang libclang-rt-14-dev llvm libyaml-cpp-dev ccache) ;;
   pictures) packages+=(chromium fonts-dejavu-core tmux python3) ;;

@@ -72,17 +72,19 @@ void attend_rounded(const Kernels& kernels, Threads& threads, const TileHead& h,
     for (size_t r = 0; r < padded; ++r) x[r] = r < h.tokens ? h.v[r * h.d + size_t(column)] : 0;
   });
   keys.brain_inputs = values.brain_inputs = brain;
-  std::vector<float> queries(together * h.d), scores(together * padded), mixed(together * h.d);
-  std::vector<std::byte> prepared(together * prepared_bytes(kernels, input, std::max(padded, h.d)));
+  const size_t ready = prepared_bytes(kernels, input, std::max(padded, h.d));
+  Tensor queries(int(together), 1, int(h.d)), scores(int(together), 1, int(padded)),
+      mixed(int(together), 1, int(h.d)),
+      prepared(int(together), 1, int((ready + 3) / sizeof(float)));
   std::vector<float> totals(together);
   for (size_t first = 0; first < h.tokens; first += together) {
     const size_t rows = std::min(together, h.tokens - first);
     for (size_t r = 0; r < rows; ++r)
-      std::memcpy(&queries[r * h.d], h.q + (first + r) * h.stride, h.d * sizeof(float));
+      std::memcpy(queries.row(int(r)), h.q + (first + r) * h.stride, h.d * sizeof(float));
     kernels.prepare(input, queries.data(), rows, h.d, prepared.data());
     kernels.product(keys.view(0, h.tokens), prepared.data(), rows, nullptr, scores.data(), padded);
     for (size_t r = 0; r < rows; ++r) {
-      float* row = &scores[r * padded];
+      float* row = scores.row(int(r));
       totals[r] = kernels.exponentials(row, h.tokens, scale, row);
       std::fill(row + h.tokens, row + padded, 0.0f);
     }
@@ -90,7 +92,7 @@ void attend_rounded(const Kernels& kernels, Threads& threads, const TileHead& h,
     kernels.product(values.view(0, h.d), prepared.data(), rows, nullptr, mixed.data(), h.d);
     for (size_t r = 0; r < rows; ++r)
       for (size_t l = 0; l < h.d; ++l)
-        h.out[(first + r) * h.stride + l] = mixed[r * h.d + l] / totals[r];
+        h.out[(first + r) * h.stride + l] = mixed.row(int(r))[l] / totals[r];
   }
 }
 
