@@ -1,10 +1,9 @@
 #!/usr/bin/env python3
 """Which room may include which: `check_includes.py SRC` fails on any other edge (design: rooms form
 a ladder, nobody looks up); `check_includes.py --self-test` plants such edges and must catch them."""
-import pathlib
 import re
-import sys
-import tempfile
+
+from source_check import check_tree, main
 
 # A room may know these rooms, and whatever those may know.
 KNOWS = {
@@ -69,15 +68,6 @@ def complaints(source):
                             yield f"src/{name}: {room} may not link {other}"
 
 
-def check_tree(files):
-    with tempfile.TemporaryDirectory() as directory:
-        source = pathlib.Path(directory)
-        for name, text in files.items():
-            (source / name).parent.mkdir(exist_ok=True)
-            (source / name).write_text(text)
-        return list(complaints(source))
-
-
 def self_test():
     good = {
         "base/a.h": "#include <vector>\n",
@@ -100,23 +90,12 @@ def self_test():
         "kernels/CMakeLists.txt": "room(kernels base io)\n",
         "attic/a.cc": "\n",  # no such room
     }
-    failed = [f"refused: {c}" for c in check_tree(good)]
+    failed = [f"refused: {c}" for c in check_tree(complaints, good)]
     for name, text in bad.items():
-        found = check_tree({**good, name: text})
+        found = check_tree(complaints, {**good, name: text})
         if len(found) != 1 or name.split("/")[0] not in found[0]:
             failed.append(f"planted in src/{name}, found {found}")
     return failed, f"{len(bad)} planted edges caught"
 
 
-def main():
-    if sys.argv[1:] == ["--self-test"]:
-        found, good = self_test()
-    elif len(sys.argv) == 2:
-        found, good = list(complaints(pathlib.Path(sys.argv[1]))), "no upward edge"
-    else:
-        sys.exit(__doc__)
-    print("\n".join(found) or good)
-    sys.exit(1 if found else 0)
-
-
-main()
+main(__doc__, complaints, "no upward edge", self_test)

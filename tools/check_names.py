@@ -3,10 +3,9 @@
 namespace. The linker would keep one of their members silently, and the other type would be destroyed
 by it. `check_names.py --self-test` plants such names and must catch them."""
 import collections
-import pathlib
 import re
-import sys
-import tempfile
+
+from source_check import check_tree, main
 
 # What opens or closes a namespace, and what defines a type outside another (clang-format indents
 # everything but namespaces).
@@ -31,13 +30,6 @@ def complaints(source):
             yield f"{name} is defined in {' and in '.join('src/' + f for f in sorted(files))}"
 
 
-def check_tree(files):
-    with tempfile.TemporaryDirectory() as directory:
-        for name, text in files.items():
-            (pathlib.Path(directory) / name).write_text(text)
-        return list(complaints(pathlib.Path(directory)))
-
-
 def self_test():
     def within(text, space="revenant"):
         return f"namespace {space} {{\n{text}\n}}  // namespace {space}\n"
@@ -47,21 +39,10 @@ def self_test():
             "template <>\nstruct A<int> {};"]
     bad = ["class A {\n};", "struct A final : public B, C {\n};", "enum class A { one };",
            "namespace {\nint x;\n}  // namespace\nclass A {};", "template <class T>\nstruct A {};"]
-    failed = [f"refused: {text}" for text in free if check_tree({**good, "b.cc": within(text)})]
-    failed += check_tree({**good, "b.h": within("struct A {};", "revenant::other")})
-    failed += [f"passed: {text}" for text in bad if len(check_tree({**good, "b.h": within(text)})) != 1]
+    failed = [f"refused: {text}" for text in free if check_tree(complaints, {**good, "b.cc": within(text)})]
+    failed += check_tree(complaints, {**good, "b.h": within("struct A {};", "revenant::other")})
+    failed += [f"passed: {text}" for text in bad if len(check_tree(complaints, {**good, "b.h": within(text)})) != 1]
     return failed, f"{len(bad)} planted names caught"
 
 
-def main():
-    if sys.argv[1:] == ["--self-test"]:
-        found, good = self_test()
-    elif len(sys.argv) == 2:
-        found, good = list(complaints(pathlib.Path(sys.argv[1]))), "each name has one home"
-    else:
-        sys.exit(__doc__)
-    print("\n".join(found) or good)
-    sys.exit(1 if found else 0)
-
-
-main()
+main(__doc__, complaints, "each name has one home", self_test)

@@ -4,6 +4,8 @@
 namespace revenant {
 namespace {
 
+static_assert(gemm_side == 2 * tile_side && gemm_step == tile_k && gemm_pairs == tile_pairs);
+
 inline __mmask16 up_to(size_t count) { return count >= 16 ? __mmask16(0xffff) : first(count); }
 
 // 16 numbers as bf16, and 0 behind the first `count`.
@@ -60,16 +62,7 @@ void gemm_block(const uint32_t* a, const uint32_t* b, size_t steps, bool starts,
   written(a), written(b);
   for (size_t j = 0; j < columns; j += gemm_side, b += steps * 2 * tile_pairs) {
     const size_t some = columns - j < gemm_side ? columns - j : gemm_side;
-    if (rows == gemm_side && some == gemm_side) {
-      block_of_tiles(block, b, steps, starts, c + j, stride);
-      continue;
-    }
-    alignas(64) float edge[gemm_side * gemm_side] = {};
-    for (size_t r = 0; r < rows && !starts; ++r)
-      __builtin_memcpy(edge + r * gemm_side, c + r * stride + j, some * sizeof(float));
-    block_of_tiles(block, b, steps, starts, edge, gemm_side);
-    for (size_t r = 0; r < rows; ++r)
-      __builtin_memcpy(c + r * stride + j, edge + r * gemm_side, some * sizeof(float));
+    some_of_tiles(block, b, steps, starts, rows, some, c + j, stride);
   }
 }
 

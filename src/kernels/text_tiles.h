@@ -28,8 +28,7 @@ struct TilesProduct {
 
 // 32 of K of a row, zeros where there are none.
 inline Ints some_of(const Brain* row, size_t count) {
-  return count >= tile_k ? _mm512_loadu_si512(row)
-                         : _mm512_maskz_loadu_epi16(__mmask32((uint64_t(1) << count) - 1), row);
+  return (Ints)(count >= tile_k ? load_pairs(row) : load_some_pairs(row, count));
 }
 
 // Rows [from, from + count) of `matrix` [.., k] as tiles, those of `side` rows together, K [begin,
@@ -64,16 +63,7 @@ inline void block_of_rows(const TilesProduct& p, const Pair* chunk, size_t r, si
     a = {copied, copied + tile_pairs, tile_side, 2 * tile_pairs};
     written(copied);
   }
-  float* const out = p.out + r * p.out_stride + j;
-  if (rows == block_side && n == block_side)
-    return block_of_tiles(a, chunk, steps, starts, out, p.out_stride);
-  alignas(64) float edge[block_side * block_side];
-  if (!starts)
-    for (size_t i = 0; i < rows; ++i)
-      __builtin_memcpy(edge + i * block_side, out + i * p.out_stride, n * sizeof(float));
-  block_of_tiles(a, chunk, steps, starts, edge, block_side);
-  for (size_t i = 0; i < rows; ++i)
-    __builtin_memcpy(out + i * p.out_stride, edge + i * block_side, n * sizeof(float));
+  some_of_tiles(a, chunk, steps, starts, rows, n, p.out + r * p.out_stride + j, p.out_stride);
 }
 
 // Up to 16 rows: weights are factor a, as they lie, and the rows are turned, once for all outputs:

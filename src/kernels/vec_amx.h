@@ -108,5 +108,18 @@ inline void block_of_tiles(Rows32 a, const Pair* b, size_t steps, bool starts, f
   _tile_stored(3, below + tile_side, bytes);
 }
 
+// The same of `rows` rows and `columns` columns of c, 32 at most: what is beyond is not touched.
+inline void some_of_tiles(Rows32 a, const Pair* b, size_t steps, bool starts, size_t rows,
+                          size_t columns, float* c, size_t c_stride) {
+  constexpr size_t side = 2 * tile_side;
+  if (rows == side && columns == side) return block_of_tiles(a, b, steps, starts, c, c_stride);
+  alignas(64) float edge[side * side] = {};
+  for (size_t r = 0; r < rows && !starts; ++r)
+    __builtin_memcpy(edge + r * side, c + r * c_stride, columns * sizeof(float));
+  block_of_tiles(a, b, steps, starts, edge, side);
+  for (size_t r = 0; r < rows; ++r)
+    __builtin_memcpy(c + r * c_stride, edge + r * side, columns * sizeof(float));
+}
+
 }  // namespace
 }  // namespace revenant

@@ -489,7 +489,7 @@ std::shared_ptr<Judge> Api::judge(bool grounding, const std::shared_ptr<const Ca
 }
 
 std::shared_ptr<const TokenSpellings> Api::spellings() const {
-  const std::lock_guard lock(reading_vocabulary_);
+  const std::lock_guard lock(reading_spellings_);
   if (!spellings_)
     spellings_ = std::make_shared<TokenSpellings>(model_->speech(), model_->config().vocab);
   return spellings_;

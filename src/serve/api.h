@@ -127,7 +127,7 @@ class Api {
   Metrics metrics_;
   const int64_t started_;
   std::shared_ptr<const Model> model_;
-  mutable std::mutex reading_vocabulary_;
+  mutable std::mutex reading_spellings_;
   mutable std::shared_ptr<const TokenSpellings> spellings_;  // of those who need it
   std::unique_ptr<Scheduler> owned_;
   std::atomic<Scheduler*> scheduler_ = nullptr;
