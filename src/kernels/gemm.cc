@@ -26,9 +26,9 @@ size_t blocks(size_t n, size_t of) { return (n + of - 1) / of; }
 
 }  // namespace
 
-void bf16_gemm(size_t m, size_t n, size_t k, const GemmFactor& a, const GemmFactor& b, float* c,
-               bool adds, const Split& split) {
-  CHECK(has_bf16_gemm() && k > 0);
+void bf16_gemm(size_t m, size_t n, size_t k, const GemmFactor& a, const GemmFactor& b,
+               const GemmOutput& c, const Split& split) {
+  CHECK(has_bf16_gemm() && k > 0 && !(c.adds && c.bias));
   thread_local std::vector<uint32_t> of_b, of_a;
   for (size_t n0 = 0; n0 < n; n0 += gemm_width)
     for (size_t k0 = 0; k0 < k; k0 += gemm_depth) {
@@ -45,14 +45,14 @@ void bf16_gemm(size_t m, size_t n, size_t k, const GemmFactor& a, const GemmFact
         for (size_t i = begin; i < end; ++i) {
           const size_t rows = std::min(gemm_side, m - i * gemm_side);
           pack_tiles(a, i * gemm_side, rows, k0, depth, false, packed_a);
-          gemm_block(packed_a, packed_b, steps, k0 == 0 && !adds, rows, width,
-                     c + i * gemm_side * n + n0, n);
+          gemm_block(packed_a, packed_b, steps, k0 == 0 && !c.adds, c.bias ? c.bias + n0 : nullptr,
+                     rows, width, c.values + i * gemm_side * c.stride + n0, c.stride);
         }
       });
     }
 }
 #else
-void bf16_gemm(size_t, size_t, size_t, const GemmFactor&, const GemmFactor&, float*, bool,
+void bf16_gemm(size_t, size_t, size_t, const GemmFactor&, const GemmFactor&, const GemmOutput&,
                const Split&) {
   CHECK(false);
 }

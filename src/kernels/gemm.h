@@ -25,8 +25,17 @@ struct GemmFactor {
 // likes.
 using Split = std::function<void(size_t, const std::function<void(size_t, size_t)>&)>;
 
-// c [m, n] = a b', or c += a b' (`adds`), k > 0. The bits do not depend on how the work is split.
-void bf16_gemm(size_t m, size_t n, size_t k, const GemmFactor& a, const GemmFactor& b, float* c,
-               bool adds, const Split& split);
+// What a product becomes, with `bias` [n] added to each row unless null, or, `adds`, is added to;
+// `stride` numbers from row to row.
+struct GemmOutput {
+  float* values;
+  size_t stride;
+  bool adds = false;
+  const float* bias = nullptr;  // not where it adds
+};
+
+// c [m, n] = a b' + bias, or c += a b', k > 0. The bits do not depend on how the work is split.
+void bf16_gemm(size_t m, size_t n, size_t k, const GemmFactor& a, const GemmFactor& b,
+               const GemmOutput& c, const Split& split);
 
 }  // namespace revenant

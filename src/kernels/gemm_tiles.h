@@ -15,13 +15,14 @@ namespace revenant {
 constexpr size_t gemm_side = 32, gemm_depth = 512, gemm_width = 512;
 constexpr size_t gemm_step = 32, gemm_pairs = 16 * 16;  // k of a tile, and its pairs
 
-// Up to 32 rows from `row` on, `depth` of k from `k` on, with zeros behind both; `turned`: pairs of
-// k are a tile's rows, as b's are.
+// Up to 32 rows from `row` on, `depth` of k from `k` on, with zeros behind both in tiles that have
+// any; `turned`: pairs of k are a tile's rows, as b's are.
 void pack_tiles(const GemmFactor& f, size_t row, size_t rows, size_t k, size_t depth, bool turned,
                 uint32_t* to) noexcept;
 
-// c [rows, columns] (+)= a block of a with panels of b; `starts`: c counts as 0.
-void gemm_block(const uint32_t* a, const uint32_t* b, size_t steps, bool starts, size_t rows,
-                size_t columns, float* c, size_t stride) noexcept;
+// c [rows, columns] (+)= a block of a with panels of b; `starts`: every row of c counts as `first`
+// [columns], or, null, as 0.
+void gemm_block(const uint32_t* a, const uint32_t* b, size_t steps, bool starts, const float* first,
+                size_t rows, size_t columns, float* c, size_t stride) noexcept;
 
 }  // namespace revenant

@@ -63,7 +63,8 @@ inline void block_of_rows(const TilesProduct& p, const Pair* chunk, size_t r, si
     a = {copied, copied + tile_pairs, tile_side, 2 * tile_pairs};
     written(copied);
   }
-  some_of_tiles(a, chunk, steps, starts, rows, n, p.out + r * p.out_stride + j, p.out_stride);
+  some_of_tiles(a, chunk, steps, starts, nullptr, rows, n, p.out + r * p.out_stride + j,
+                p.out_stride);
 }
 
 // Up to 16 rows: weights are factor a, as they lie, and the rows are turned, once for all outputs:

@@ -74,49 +74,67 @@ struct Rows32 {
   size_t stride, step;
 };
 
-// c [32, 32] += a b' over `steps` of 32 k; `starts`: c counts as 0. b: two packed tiles a step.
-// Each tile loaded is used twice: four products of 16 cycles to four loads of 8.
-inline void block_of_tiles(Rows32 a, const Pair* b, size_t steps, bool starts, float* c,
-                           size_t c_stride) {
+// c [32, 32] += a b' over `steps` of 32 k; `starts`: every row of c counts as `first` [32], or,
+// null, as 0. b: two packed tiles a step. Each tile loaded is used twice: four products of 16
+// cycles to four loads of 8. Without `lower` and `right` c is of 16 rows and columns, and the other
+// tiles are not read.
+template <bool lower = true, bool right = true>
+inline void block_of_tiles(Rows32 a, const Pair* b, size_t steps, bool starts, const float* first,
+                           float* c, size_t c_stride) {
   const auto bytes = long(c_stride * sizeof(float)), a_bytes = long(a.stride * sizeof(Pair));
   float* const below = c + tile_side * c_stride;
   written(c);
-  if (starts) {
+  if (starts && first) {  // the same row 16 times
+    _tile_loadd(0, first, 0);
+    if constexpr (right) _tile_loadd(1, first + tile_side, 0);
+    if constexpr (lower) _tile_loadd(2, first, 0);
+    if constexpr (lower && right) _tile_loadd(3, first + tile_side, 0);
+  } else if (starts) {
     _tile_zero(0);
-    _tile_zero(1);
-    _tile_zero(2);
-    _tile_zero(3);
+    if constexpr (right) _tile_zero(1);
+    if constexpr (lower) _tile_zero(2);
+    if constexpr (lower && right) _tile_zero(3);
   } else {
     _tile_loadd(0, c, bytes);
-    _tile_loadd(1, c + tile_side, bytes);
-    _tile_loadd(2, below, bytes);
-    _tile_loadd(3, below + tile_side, bytes);
+    if constexpr (right) _tile_loadd(1, c + tile_side, bytes);
+    if constexpr (lower) _tile_loadd(2, below, bytes);
+    if constexpr (lower && right) _tile_loadd(3, below + tile_side, bytes);
   }
   for (size_t s = 0; s < steps; ++s, b += 2 * tile_pairs) {
     _tile_loadd(4, a.upper + s * a.step, a_bytes);
     _tile_loadd(6, b, 64);
-    _tile_loadd(7, b + tile_pairs, 64);
+    if constexpr (right) _tile_loadd(7, b + tile_pairs, 64);
     _tile_dpbf16ps(0, 4, 6);
-    _tile_dpbf16ps(1, 4, 7);
-    _tile_loadd(5, a.lower + s * a.step, a_bytes);
-    _tile_dpbf16ps(2, 5, 6);
-    _tile_dpbf16ps(3, 5, 7);
+    if constexpr (right) _tile_dpbf16ps(1, 4, 7);
+    if constexpr (lower) {
+      _tile_loadd(5, a.lower + s * a.step, a_bytes);
+      _tile_dpbf16ps(2, 5, 6);
+      if constexpr (right) _tile_dpbf16ps(3, 5, 7);
+    }
   }
   _tile_stored(0, c, bytes);
-  _tile_stored(1, c + tile_side, bytes);
-  _tile_stored(2, below, bytes);
-  _tile_stored(3, below + tile_side, bytes);
+  if constexpr (right) _tile_stored(1, c + tile_side, bytes);
+  if constexpr (lower) _tile_stored(2, below, bytes);
+  if constexpr (lower && right) _tile_stored(3, below + tile_side, bytes);
 }
 
 // The same of `rows` rows and `columns` columns of c, 32 at most: what is beyond is not touched.
-inline void some_of_tiles(Rows32 a, const Pair* b, size_t steps, bool starts, size_t rows,
-                          size_t columns, float* c, size_t c_stride) {
+inline void some_of_tiles(Rows32 a, const Pair* b, size_t steps, bool starts, const float* first,
+                          size_t rows, size_t columns, float* c, size_t c_stride) {
   constexpr size_t side = 2 * tile_side;
-  if (rows == side && columns == side) return block_of_tiles(a, b, steps, starts, c, c_stride);
-  alignas(64) float edge[side * side] = {};
+  if (rows == side && columns == side)
+    return block_of_tiles(a, b, steps, starts, first, c, c_stride);
+  alignas(64) float of_first[side];
+  if (first)
+    first = static_cast<float*>(__builtin_memcpy(of_first, first, columns * sizeof(float)));
+  alignas(64) float edge[side * side];  // what is not copied into it is not copied back
   for (size_t r = 0; r < rows && !starts; ++r)
     __builtin_memcpy(edge + r * side, c + r * c_stride, columns * sizeof(float));
-  block_of_tiles(a, b, steps, starts, edge, side);
+  const auto block =
+      rows > tile_side
+          ? (columns > tile_side ? block_of_tiles<true, true> : block_of_tiles<true, false>)
+          : (columns > tile_side ? block_of_tiles<false, true> : block_of_tiles<false, false>);
+  block(a, b, steps, starts, first, edge, side);
   for (size_t r = 0; r < rows; ++r)
     __builtin_memcpy(c + r * c_stride, edge + r * side, columns * sizeof(float));
 }

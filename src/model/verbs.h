@@ -126,8 +126,13 @@ struct Verbs {
   template <class W, class X>
   auto swiglu(const W& w, const X& x, const Step& step) {
     E& e = static_cast<E&>(*this);
-    return e.linear(w.down, e.mul(e.silu(e.linear(w.gate, x, &step)), e.linear(w.up, x, &step)),
+    return e.linear(w.down, e.silu_times(e.linear(w.gate, x, &step), e.linear(w.up, x, &step)),
                     &step);
+  }
+  template <class X>
+  X silu_times(const X& gate, const X& up) {
+    E& e = static_cast<E&>(*this);
+    return e.mul(e.silu(gate), up);
   }
   // w has q, k, v; the decoder's rows follow `step`, the tower's have none.
   template <class W, class X>

@@ -6,6 +6,7 @@
 #include <limits>
 #include <numeric>
 #include <optional>
+#include <set>
 
 #include "train/adapters.h"
 #include "train/device.h"
@@ -77,6 +78,26 @@ torch::Tensor mask_of(const Step& step, const std::vector<Packed>& sequences, in
   return mask.to(options);
 }
 
+// Branches that stand before a span and are none of its parents are not seen.
+AttentionSpan attention_span(const Step& step, const Packed& s) {
+  AttentionSpan out{s.first_row, s.rows, /*causal=*/true};
+  for (int at = s.first_span + 1; at < s.first_span + s.spans; ++at) {
+    const Span& own = step.spans[size_t(at)];
+    std::set<int> parents;
+    for (int above = own.parent; above >= 0; above = step.spans[size_t(above)].parent)
+      parents.insert(above);
+    AttentionSpan::Branch branch{own.first_row - s.first_row,
+                                 own.first_row - s.first_row + own.rows};
+    for (int other = s.first_span; other < at; ++other) {
+      const Span& before = step.spans[size_t(other)];
+      const int64_t begin = before.first_row - s.first_row;
+      if (!parents.contains(other)) branch.unseen.emplace_back(begin, begin + before.rows);
+    }
+    out.branches.push_back(std::move(branch));
+  }
+  return out;
+}
+
 }  // namespace
 
 TorchRows::TorchRows(const Config& c, const Step& step, torch::TensorOptions options,
@@ -93,7 +114,12 @@ TorchRows::TorchRows(const Config& c, const Step& step, torch::TensorOptions opt
   std::vector<int64_t> first_rows, row_of_place;
   std::vector<int64_t> place_of_row(size_t(step.rows)), picture_rows;
   std::vector<float> traverse_rows(size_t(step.rows), 0.0f);
-  for (const Packed& s : sequences) first_rows.push_back(s.first_row);
+  std::vector<AttentionSpan> unpadded_spans;
+  for (const Packed& s : sequences) {
+    first_rows.push_back(s.first_row);
+    unpadded_spans.push_back(attention_span(step, s));
+  }
+  spans = std::make_shared<const std::vector<AttentionSpan>>(std::move(unpadded_spans));
   for (const Span& s : step.spans)
     for (int i = 0; i < s.rows; ++i)
       traverse_rows[size_t(s.first_row + i)] = traverses(c.trol, s, i);
@@ -203,10 +229,8 @@ torch::Tensor TorchExecutor::unpad(const std::vector<Tensor>& groups) {
 
 // Concatenating [q, eta gq], [k, eta gk], [v, gv] gives P v and P gv in one attention, whose
 // products may be bf16: v + eta gv would be v there at the released eta.
-Halves<torch::Tensor> TorchExecutor::attend(Site, const Haunted<Tensor>& a, const Step&,
-                                            const Eta& eta, const Part* part) {
-  const int64_t d = a.plain.q.size(2), group = a.plain.q.size(1) / a.plain.k.size(1);
-  const double scale = 1 / std::sqrt(double(d));
+torch::Tensor TorchExecutor::attend_padded(const Haunted<Tensor>& a, double scale) {
+  const int64_t group = a.plain.q.size(1) / a.plain.k.size(1);
   const auto joined = [&](const Tensor& x, const Tensor& ghost) {
     return pad(a.has_ghost ? torch::cat({x, ghost}, -1) : x);
   };
@@ -214,22 +238,46 @@ Halves<torch::Tensor> TorchExecutor::attend(Site, const Haunted<Tensor>& a, cons
   const auto repeated = [&](const Tensor& x) {
     return group == 1 ? by_head(x) : by_head(x).repeat_interleave(group, 1);
   };
-  const auto q = joined(a.plain.q, a.has_ghost ? eta.times(a.ghost.q) : a.plain.q);
-  const auto k = joined(a.plain.k, a.has_ghost ? eta.times(a.ghost.k) : a.plain.k);
-  const auto v = joined(a.plain.v, a.ghost.v);
+  const auto q = joined(a.plain.q, a.ghost.q), k = joined(a.plain.k, a.ghost.k),
+             v = joined(a.plain.v, a.ghost.v);
   std::vector<Tensor> outputs;
   for (size_t i = 0; i < q.size(); ++i)
     outputs.push_back(attention(by_head(q[i]), repeated(k[i]), repeated(v[i]),
                                 !rows_->groups[i].mask.defined(), rows_->groups[i].mask, scale)
                           .transpose(1, 2));
-  const Tensor all = unpad(outputs), o = part ? take(all, part->rows) : all;
-  if (!a.has_ghost) return {o, {}};
+  return unpad(outputs);
+}
+
+Halves<torch::Tensor> TorchExecutor::attend(Site, const Haunted<Tensor>& a, const Step&,
+                                            const Eta& eta, const Part* part) {
+  const int64_t d = a.plain.q.size(2);
+  const double scale = 1 / std::sqrt(double(d));
+  Haunted<Tensor> loud = a;
+  if (a.has_ghost) loud.ghost = {eta.times(a.ghost.q), eta.times(a.ghost.k), a.ghost.v};
+  Halves<Tensor> o;
+  if (Autocast::in_products_alone())
+    o = attend_rows(loud, rows_->spans, scale);
+  else if (const Tensor all = attend_padded(loud, scale); a.has_ghost)
+    o = {all.slice(-1, 0, d), all.slice(-1, d)};
+  else
+    o.plain = all;
+  if (part) o.plain = take(o.plain, part->rows);
+  if (!a.has_ghost) return o;
+  if (part) o.ghost = take(o.ghost, part->rows);
   const NoAutocast no_autocast;
-  const Tensor plain = o.slice(-1, 0, d).to(a.ghost.v.scalar_type());
-  return {plain, plain + eta.times(o.slice(-1, d).to(plain.scalar_type()))};
+  const Tensor plain = o.plain.to(a.ghost.v.scalar_type());
+  return {plain, plain + eta.times(o.ghost.to(plain.scalar_type()))};
 }
 
 torch::Tensor TorchExecutor::attend_tile(const Qkv<Tensor>& a, int tokens, const Linear<Weight>&) {
+  if (Autocast::in_products_alone()) {
+    std::vector<AttentionSpan> spans;
+    for (int64_t row = 0; row < a.q.size(0); row += tokens)
+      spans.push_back({row, tokens, /*causal=*/false});
+    return attend_rows({a, {}}, std::make_shared<const std::vector<AttentionSpan>>(spans),
+                       1 / std::sqrt(double(a.q.size(2))))
+        .plain;
+  }
   const auto tiles = [&](const Tensor& x) {
     return x.view({-1, tokens, x.size(1), x.size(2)}).transpose(1, 2);
   };

@@ -12,6 +12,7 @@
 
 #include "model/rope.h"
 #include "model/verbs.h"
+#include "train/attend.h"
 #include "train/ops.h"
 #include "train/quantized.h"
 
@@ -34,8 +35,9 @@ struct TorchRows {
     torch::Tensor mask;  // [sequences, 1, longest, longest] 0, or -inf where a row may not look
   };
   std::vector<Group> groups;
-  torch::Tensor cos, sin;          // [R, 1, d / 2]
-  torch::Tensor first;             // [S] first row of each sequence
+  std::shared_ptr<const std::vector<AttentionSpan>> spans;  // the same without padding
+  torch::Tensor cos, sin;                                   // [R, 1, d / 2]
+  torch::Tensor first;                                      // [S] first row of each sequence
   torch::Tensor padded, unpadded;  // row per place, group after group, and [R] place per row
   torch::Tensor pictures;          // rows of picture tokens
   torch::Tensor traversing;        // [R, 1] 1 on prompt rows that traverse
@@ -67,7 +69,10 @@ class TorchExecutor : public Verbs<TorchExecutor> {
   struct Eta {
     Tensor learnt;
     double usual;
-    Tensor times(const Tensor& x) const { return learnt.defined() ? learnt * x : usual * x; }
+    Tensor times(const Tensor& x) const {
+      if (learnt.defined()) return learnt * x;
+      return usual == 1 ? x : usual * x;
+    }
   };
 
   // `recompute`: of a segment its input is kept, and what it computes is computed again.
@@ -149,6 +154,7 @@ class TorchExecutor : public Verbs<TorchExecutor> {
   Tensor gelu(const Tensor& x) { return torch::gelu(x); }
   Tensor quick_gelu(const Tensor& x) { return x * torch::sigmoid(1.702 * x); }
   Tensor silu(const Tensor& x) { return torch::silu(x); }
+  Tensor silu_times(const Tensor& gate, const Tensor& up) { return revenant::silu_times(gate, up); }
   Tensor tanh(const Tensor& x) { return torch::tanh(x); }
   Tensor sigmoid(const Tensor& x) { return torch::sigmoid(x); }
   Tensor gate_prompt(const Tensor& gate, const Step&) { return gate * rows_->traversing; }
@@ -166,6 +172,7 @@ class TorchExecutor : public Verbs<TorchExecutor> {
  private:
   using Computed = std::function<Tensor(TorchExecutor&, const Tensor&)>;
   Tensor forgotten(int layer, const Tensor& x, const Computed& part);
+  Tensor attend_padded(const Haunted<Tensor>& a, double scale);
   // [R, n, d] -> [sequences, longest, n, d] for each group
   std::vector<Tensor> pad(const Tensor& x);
   // and back

@@ -8,6 +8,7 @@
 #include <cmath>
 #include <vector>
 
+#include "kernels/kernels.h"
 #include "train/device.h"
 #include "train/each_isa.h"
 
@@ -122,27 +123,40 @@ INTO_EACH void attend_span_back(const T* q, const T* k, const T* v, const T* p, 
   }
 }
 
+// s = sigmoid(gate): dgate = g up s (1 + gate (1 - s)), over s; dup = g gate s.
+template <class T>
+INTO_EACH void silu_back(const T* gate, const T* up, const T* g, int64_t n, T* s, T* dup) {
+#pragma omp simd
+  for (int64_t i = 0; i < n; ++i) {
+    dup[i] = g[i] * gate[i] * s[i];
+    s[i] = g[i] * up[i] * s[i] * (1 + gate[i] * (1 - s[i]));
+  }
+}
+
 // target_clones takes no templates: one pair of names a loop.
 // NOLINTBEGIN(bugprone-macro-parentheses): T is a type.
-#define FOR_BOTH(T)                                                                            \
-  EACH_ISA void run_norm(const T* x, const T* w, T eps, int64_t rows, int64_t h, T* y, T* r) { \
-    norm_rows(x, w, eps, rows, h, y, r);                                                       \
-  }                                                                                            \
-  EACH_ISA void run_norm_back(const T* x, const T* w, const T* r, const T* g, int64_t rows,    \
-                              int64_t h, T* dx, T* dw) {                                       \
-    norm_rows_back(x, w, r, g, rows, h, dx, dw);                                               \
-  }                                                                                            \
-  EACH_ISA void run_rotate(const T* x, const T* cos, const T* sin, T sign, int64_t rows,       \
-                           int64_t n, int64_t half, T* y) {                                    \
-    rotate(x, cos, sin, sign, rows, n, half, y);                                               \
-  }                                                                                            \
-  EACH_ISA void run_attend(const T* q, const T* k, const T* v, int64_t rows, Heads s, T* o,    \
-                           T* p) {                                                             \
-    attend_span(q, k, v, rows, s, o, p);                                                       \
-  }                                                                                            \
-  EACH_ISA void run_attend_back(const T* q, const T* k, const T* v, const T* p, const T* g,    \
-                                int64_t rows, Heads s, T* dq, T* dk, T* dv) {                  \
-    attend_span_back(q, k, v, p, g, rows, s, dq, dk, dv);                                      \
+#define FOR_BOTH(T)                                                                              \
+  EACH_ISA void run_norm(const T* x, const T* w, T eps, int64_t rows, int64_t h, T* y, T* r) {   \
+    norm_rows(x, w, eps, rows, h, y, r);                                                         \
+  }                                                                                              \
+  EACH_ISA void run_norm_back(const T* x, const T* w, const T* r, const T* g, int64_t rows,      \
+                              int64_t h, T* dx, T* dw) {                                         \
+    norm_rows_back(x, w, r, g, rows, h, dx, dw);                                                 \
+  }                                                                                              \
+  EACH_ISA void run_rotate(const T* x, const T* cos, const T* sin, T sign, int64_t rows,         \
+                           int64_t n, int64_t half, T* y) {                                      \
+    rotate(x, cos, sin, sign, rows, n, half, y);                                                 \
+  }                                                                                              \
+  EACH_ISA void run_attend(const T* q, const T* k, const T* v, int64_t rows, Heads s, T* o,      \
+                           T* p) {                                                               \
+    attend_span(q, k, v, rows, s, o, p);                                                         \
+  }                                                                                              \
+  EACH_ISA void run_attend_back(const T* q, const T* k, const T* v, const T* p, const T* g,      \
+                                int64_t rows, Heads s, T* dq, T* dk, T* dv) {                    \
+    attend_span_back(q, k, v, p, g, rows, s, dq, dk, dv);                                        \
+  }                                                                                              \
+  EACH_ISA void run_silu_back(const T* gate, const T* up, const T* g, int64_t n, T* s, T* dup) { \
+    silu_back(gate, up, g, n, s, dup);                                                           \
   }
 FOR_BOTH(float)
 FOR_BOTH(double)
@@ -250,7 +264,39 @@ struct AttendFirstHeads : torch::autograd::Function<AttendFirstHeads> {
   }
 };
 
+struct SiluTimes : torch::autograd::Function<SiluTimes> {
+  static Tensor forward(AutogradContext* context, const Tensor& gate, const Tensor& up) {
+    context->save_for_backward({gate, up});
+    if (gate.scalar_type() != torch::kFloat32) return composed::silu_times(gate, up);
+    const Tensor y = torch::empty_like(gate);
+    at::parallel_for(0, gate.numel(), kGrain * 64, [&](int64_t begin, int64_t end) {
+      kernels().swiglu(gate.const_data_ptr<float>() + begin, up.const_data_ptr<float>() + begin,
+                       size_t(end - begin), y.data_ptr<float>() + begin);
+    });
+    return y;
+  }
+  static tensor_list backward(AutogradContext* context, tensor_list gradients) {
+    const auto saved = context->get_saved_variables();
+    const Tensor &gate = saved[0], &up = saved[1], g = gradients[0].contiguous();
+    const Tensor s = torch::sigmoid(gate), dup = torch::empty_like(up);
+    AT_DISPATCH_FLOATING_TYPES(gate.scalar_type(), "silu_times", [&] {
+      at::parallel_for(0, gate.numel(), kGrain * 64, [&](int64_t begin, int64_t end) {
+        run_silu_back(gate.const_data_ptr<scalar_t>() + begin,
+                      up.const_data_ptr<scalar_t>() + begin, g.const_data_ptr<scalar_t>() + begin,
+                      end - begin, s.data_ptr<scalar_t>() + begin,
+                      dup.data_ptr<scalar_t>() + begin);
+      });
+    });
+    return {s, dup};
+  }
+};
+
 }  // namespace
+
+Tensor silu_times(const Tensor& gate, const Tensor& up) {
+  if (!gate.is_cpu()) return composed::silu_times(gate, up);
+  return SiluTimes::apply(plain(gate), plain(up));
+}
 
 Tensor rms_norm_rows(const Tensor& x, const Tensor& weight, double eps) {
   if (!x.is_cpu()) return composed::rms_norm_rows(plain(x), plain(weight), eps);
@@ -268,6 +314,8 @@ Tensor attend_first_heads(const Tensor& q, const Tensor& k, const Tensor& v, con
 }
 
 namespace composed {
+
+Tensor silu_times(const Tensor& gate, const Tensor& up) { return torch::silu(gate) * up; }
 
 Tensor rms_norm_rows(const Tensor& x, const Tensor& weight, double eps) {
   return x * torch::rsqrt(x.square().mean(-1, true) + eps) * weight;

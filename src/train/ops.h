@@ -20,6 +20,9 @@ torch::Tensor rotate_rows(const torch::Tensor& x, const torch::Tensor& cos,
 torch::Tensor attend_first_heads(const torch::Tensor& q, const torch::Tensor& k,
                                  const torch::Tensor& v, const torch::Tensor& first);
 
+// silu(gate) up, of one shape.
+torch::Tensor silu_times(const torch::Tensor& gate, const torch::Tensor& up);
+
 // The same of torch's operators, on any device.
 namespace composed {
 torch::Tensor rms_norm_rows(const torch::Tensor& x, const torch::Tensor& weight, double eps);
@@ -27,6 +30,7 @@ torch::Tensor rotate_rows(const torch::Tensor& x, const torch::Tensor& cos,
                           const torch::Tensor& sin);
 torch::Tensor attend_first_heads(const torch::Tensor& q, const torch::Tensor& k,
                                  const torch::Tensor& v, const torch::Tensor& first);
+torch::Tensor silu_times(const torch::Tensor& gate, const torch::Tensor& up);
 }  // namespace composed
 
 }  // namespace revenant

@@ -5,6 +5,8 @@
 #include <set>
 
 #include "base/error.h"
+#include "kernels/gemm.h"
+#include "train/product.h"
 
 namespace revenant {
 namespace {
@@ -69,11 +71,17 @@ torch::optim::AdamW make_adamw(const TorchModel& model,
 torch::Tensor orthogonalised(const torch::Tensor& matrix, torch::Dtype dtype) {
   constexpr double a = 3.4445, b = -4.7750, c = 2.0315;  // Jordan's, for speed at small values
   const bool tall = matrix.size(0) > matrix.size(1);
-  torch::Tensor x = (tall ? matrix.t() : matrix).to(dtype);
+  const bool tiles = dtype == torch::kBFloat16 && matrix.is_cpu() && has_bf16_gemm();
+  torch::Tensor x = (tall ? matrix.t() : matrix).to(tiles ? torch::kFloat32 : dtype).contiguous();
   x = x / (x.norm() + 1e-7);
   for (int i = 0; i < 5; ++i) {
-    const torch::Tensor square = torch::mm(x, x.t());
-    x = a * x + torch::mm(b * square + c * torch::mm(square, square), x);
+    if (tiles) {
+      const torch::Tensor square = rounded_square(x);
+      x = rounded_product(rounded_square(square).mul_(c).add_(square, b), x).add_(x, a);
+    } else {
+      const torch::Tensor square = torch::mm(x, x.t());
+      x = torch::addmm(x, torch::addmm(square, square, square, b, c), x, a);
+    }
   }
   return (tall ? x.t() : x).to(matrix.scalar_type());
 }

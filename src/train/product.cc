@@ -21,13 +21,16 @@ GemmFactor factor(const Tensor& x, bool along_k) {
 
 // `out` [m, n], k being what is left of x and y: each is [rows, k] or, not `along_k`, [k, rows].
 void multiply(const Tensor& x, bool x_along_k, const Tensor& y, bool y_along_k, const Tensor& out,
-              bool adds = false) {
+              const Tensor& bias = {}) {
   const auto split = [](size_t count, const std::function<void(size_t, size_t)>& work) {
     at::parallel_for(0, int64_t(count), 1,
                      [&](int64_t begin, int64_t end) { work(size_t(begin), size_t(end)); });
   };
   bf16_gemm(size_t(out.size(0)), size_t(out.size(1)), size_t(x.size(x_along_k ? 1 : 0)),
-            factor(x, x_along_k), factor(y, y_along_k), out.mutable_data_ptr<float>(), adds, split);
+            factor(x, x_along_k), factor(y, y_along_k),
+            {out.mutable_data_ptr<float>(), size_t(out.size(1)), /*adds=*/false,
+             bias.defined() ? bias.const_data_ptr<float>() : nullptr},
+            split);
 }
 
 struct Product : torch::autograd::Function<Product> {
@@ -35,8 +38,7 @@ struct Product : torch::autograd::Function<Product> {
                         const std::optional<Tensor>& bias) {
     const Tensor rows = x.contiguous(), weight = w.contiguous();
     const Tensor y = torch::empty({x.size(0), w.size(0)}, torch::kFloat32);
-    if (bias) y.copy_(bias->expand_as(y));
-    multiply(rows, true, weight, true, y, bias.has_value());
+    multiply(rows, true, weight, true, y, bias ? bias->to(torch::kFloat32).contiguous() : Tensor());
     context->save_for_backward({rows, weight});
     context->saved_data["biased"] = bias.has_value();
     return y;
@@ -57,6 +59,18 @@ struct Product : torch::autograd::Function<Product> {
 };
 
 }  // namespace
+
+Tensor rounded_product(const Tensor& x, const Tensor& y) {
+  const Tensor out = torch::empty({x.size(0), y.size(1)}, torch::kFloat32);
+  multiply(x.contiguous(), true, y.contiguous(), false, out);
+  return out;
+}
+
+Tensor rounded_square(const Tensor& x) {
+  const Tensor rows = x.contiguous(), out = torch::empty({x.size(0), x.size(0)}, torch::kFloat32);
+  multiply(rows, true, rows, true, out);
+  return out;
+}
 
 Tensor linear_rows(const Tensor& x, const Tensor& w, const Tensor& bias) {
   if (!Autocast::in_products_alone() || x.size(0) == 0) return torch::linear(x, w, bias);

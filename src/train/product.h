@@ -10,4 +10,9 @@ namespace revenant {
 torch::Tensor linear_rows(const torch::Tensor& x, const torch::Tensor& w,
                           const torch::Tensor& bias = {});
 
+// x y of x [m, k], y [k, n], and x x', rounded so, without gradients. Where has_bf16_gemm()
+// (kernels/gemm.h).
+torch::Tensor rounded_product(const torch::Tensor& x, const torch::Tensor& y);
+torch::Tensor rounded_square(const torch::Tensor& x);
+
 }  // namespace revenant

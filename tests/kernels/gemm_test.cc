@@ -53,8 +53,8 @@ TEST_F(Gemm, EverySizeAndForm) {
       const bool adds = form & 1;
       const Numbers a(m, k, form & 1, form & 4, 1), b(n, k, form & 2, !(form & 4), 2);
       Guarded<float> c(m * n, 3.0f), pieces(m * n, 3.0f);
-      bf16_gemm(m, n, k, a.factor, b.factor, c.data(), adds, in_one);
-      bf16_gemm(m, n, k, a.factor, b.factor, pieces.data(), adds, from_the_end);
+      bf16_gemm(m, n, k, a.factor, b.factor, {c.data(), n, adds}, in_one);
+      bf16_gemm(m, n, k, a.factor, b.factor, {pieces.data(), n, adds}, from_the_end);
       EXPECT_TRUE(same(c.data(), pieces.data(), m * n)) << "the split is seen in the bits";
       for (size_t i = 0; i < m; ++i)
         for (size_t j = 0; j < n; ++j) {
@@ -69,13 +69,27 @@ TEST_F(Gemm, EverySizeAndForm) {
     }
 }
 
+// Each row begins with the bias, once, however many stretches of k there are.
+TEST_F(Gemm, BiasIsAddedOnce) {
+  const size_t m = 33, n = 531, k = 1030;
+  const Numbers a(m, k, true, false, 1), b(n, k, true, false, 2);
+  Guarded<float> bias(n), c(m * n, 3.0f), without(m * n, 3.0f);
+  for (size_t j = 0; j < n; ++j) bias.data()[j] = 1000.0f * float(j);
+  bf16_gemm(m, n, k, a.factor, b.factor, {c.data(), n, false, bias.data()}, in_one);
+  bf16_gemm(m, n, k, a.factor, b.factor, {without.data(), n}, in_one);
+  for (size_t i = 0; i < m * n; ++i)
+    ASSERT_NEAR(c.data()[i], without.data()[i] + bias.data()[i % n],
+                2e-6 * bias.data()[i % n] + 1e-3)
+        << i;
+}
+
 // A number that bf16 does not hold goes to the nearest that it does, of two as near to the even
 // one.
 TEST_F(Gemm, FactorsAreRoundedToTheNearest) {
   for (const float x : {1.00390625f, 1.01171875f, 1.003906369f, -3.1415926f, 1e-20f}) {
     float c = 0;
     const uint16_t one = to_bf16(1);
-    bf16_gemm(1, 1, 1, {&x, false, true, 1}, {&one, true, true, 1}, &c, false, in_one);
+    bf16_gemm(1, 1, 1, {&x, false, true, 1}, {&one, true, true, 1}, {&c, 1, false}, in_one);
     EXPECT_EQ(c, to_float_bf16(to_bf16(x)));
   }
 }

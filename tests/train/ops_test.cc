@@ -54,6 +54,15 @@ TEST(Ops, HeadsOfTheFirstRow) {
               {random_of({9, 4, 8}), random_of({3, 2, 8}), random_of({3, 2, 8})});
 }
 
+TEST(Ops, SiluTimes) {
+  torch::manual_seed(4);
+  expect_same([](const auto& x) { return silu_times(x[0], x[1]); },
+              [](const auto& x) { return composed::silu_times(x[0], x[1]); },
+              {random_of({70, 90}), random_of({70, 90})});
+  const Tensor gate = torch::randn({5000}), up = torch::randn({5000});
+  EXPECT_TRUE(torch::allclose(silu_times(gate, up), composed::silu_times(gate, up), 1e-6, 1e-6));
+}
+
 // By hand: two spans, of two rows and of one; each row sees the heads of its own span.
 TEST(Ops, ComposedOnesGiveTheirFormulas) {
   const auto of = [](std::vector<double> values, at::IntArrayRef shape) {

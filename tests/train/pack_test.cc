@@ -1,5 +1,6 @@
 // packing: a tree of spans computes what its sequences compute apart.
 #include "train/pack.h"
+#include "train/device.h"
 
 #include <torch/csrc/autograd/autograd.h>
 
@@ -98,6 +99,21 @@ class PackTest : public Noise {
     for (const auto& [name, weight] : trained(model)) out.gradients[name] = found[next++];
     return out;
   }
+  // All gradients together.
+  void expect_equal_in_bf16(const std::string& name, const Recipe& r) {
+    TorchModel model = load_torch_model(r.output_dir, {}, torch::kFloat32);
+    set_trainable(model, r);
+    const Autocast narrow(true, torch::kCPU);
+    const Made apart = made(model, r, false), packed = made(model, r, true);
+    EXPECT_NEAR(packed.loss, apart.loss, 2e-3 * apart.loss) << name;
+    double difference = 0, size = 0;
+    for (const auto& [weight, gradient] : apart.gradients) {
+      if (!gradient.defined()) continue;
+      difference += (packed.gradients.at(weight) - gradient).square().sum().item<double>();
+      size += gradient.square().sum().item<double>();
+    }
+    EXPECT_LT(difference, 0.02 * 0.02 * size) << name;
+  }
   void expect_equal(const std::string& name, const Json& mechanisms, const Recipe& like) {
     Json config = small_config();
     config["revenant"].update(mechanisms);
@@ -106,6 +122,7 @@ class PackTest : public Noise {
     r.output_dir = root_ / name;
     r.max_steps = 1;
     ASSERT_TRUE(train(r));
+    expect_equal_in_bf16(name, r);
     TorchModel model = load_torch_model(r.output_dir, {}, torch::kFloat64);
     set_trainable(model, r);
     const Made apart = made(model, r, false), packed = made(model, r, true);
