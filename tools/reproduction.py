@@ -3,12 +3,14 @@
 
     tools/reproduction.py pilot RESULTS           what eta each arm gets, and how many seeds the primary group needs
     tools/reproduction.py tables RESULTS PICTURES   every arm, the questions with their verdicts, and a plot of each group
-    tools/reproduction.py pack SWEEP OUT.tar.xz   a sweep's raw results and every run's log, for the repository
+    tools/reproduction.py pack SWEEP OUT.tar.xz   a sweep's raw results and its finished runs' logs, for the repository
+    tools/reproduction.py unpack OUT.tar.xz SWEEP   so that the sweep goes on there, on another machine too: what is finished is not run again
 
 with `pip install scipy matplotlib`. RESULTS: a sweep's results.jsonl, or the .tar.xz that `pack` wrote of it. Prints Markdown.
 """
 import json
 import math
+import re
 import statistics
 import sys
 import tarfile
@@ -212,15 +214,38 @@ def pilot(results):
     print(f"seeds of the primary group: {seeds}")
 
 
+def finished(results):
+    """GROUP/ARM/SEED of each line."""
+    return ["{group}/{arm}/{seed}".format(**json.loads(line)) for line in results.splitlines()]
+
+
 def pack(sweep, out):
-    """results.jsonl and every run's logs, in an order and with times that do not change."""
+    """results.jsonl and the logs of its runs, in an order and with times that do not change."""
     def plain(info):
         info.mtime = info.uid = info.gid = 0
         info.uname = info.gname = ""
         return info
     with tarfile.open(out, "w:xz", preset=9) as tar:
-        for file in [sweep / "results.jsonl"] + sorted(sweep.glob("*/*/*/step*/train.jsonl")) + sorted(sweep.glob("*/*/*/*.json")):
-            tar.add(file, file.relative_to(sweep), filter=plain)
+        tar.add(sweep / "results.jsonl", "results.jsonl", filter=plain)
+        for run in sorted(finished((sweep / "results.jsonl").read_text())):
+            for file in sorted((sweep / run).glob("step*/train.jsonl")) + sorted((sweep / run).glob("*.json")):
+                tar.add(file, file.relative_to(sweep), filter=plain)
+
+
+def unpack(packed, sweep):
+    """The runs' files as `pack` took them, and what tells a sweep that their steps are done: no weights are there."""
+    if sweep.exists() and any(sweep.iterdir()):
+        raise SystemExit(f"{sweep}: expected no folder or an empty one, so that no run is overwritten")
+    with tarfile.open(packed) as tar:
+        for member in tar.getmembers():
+            if not member.isfile() or not re.fullmatch(r"results\.jsonl|([\w-][\w.-]*/){3}(step\d+/train\.jsonl|[\w.-]+\.json)", member.name):
+                raise SystemExit(f"{packed}: expected what `pack` writes, found {member.name}")
+            to = sweep / member.name
+            to.parent.mkdir(parents=True, exist_ok=True)
+            to.write_bytes(tar.extractfile(member).read())
+    for run in finished((sweep / "results.jsonl").read_text()):
+        for step in (sweep / run).glob("step*/"):
+            step.with_name(step.name + ".done").touch()
 
 
 def main():
@@ -235,6 +260,8 @@ def main():
                 draw(rows, Path(words[2]) / f"reproduction-{group}.svg")
     elif len(words) == 3 and words[0] == "pack":
         pack(Path(words[1]), Path(words[2]))
+    elif len(words) == 3 and words[0] == "unpack":
+        unpack(Path(words[1]), Path(words[2]))
     else:
         raise SystemExit(__doc__)
 

@@ -176,6 +176,30 @@ TEST_F(SweepTest, FilesMayNotChangeAndEvaluationsMayBeAdded) {
       << said("OUT");
 }
 
+// What is packed for the repository goes on elsewhere: what is finished is not trained again, and
+// its results stay what they were.
+TEST_F(SweepTest, GoesOnFromWhatWasPacked) {
+  const std::string tool = "python3 '" REPRODUCTION "' ";
+  const auto there = [&](const std::string& name) { return "'" + (root_ / name).string() + "'"; };
+  ASSERT_EQ(code("OUT"), 0) << said("OUT");
+  const std::string all = results("OUT"), shown = table("OUT");
+  fs::remove(root_ / "OUT/second/long/3/own.json");  // a run that was not finished
+  ASSERT_EQ(code("OUT", {"--table"}), 0);
+  std::string fewer = all;
+  fewer.resize(fewer.rfind('\n', fewer.size() - 2) + 1);
+  write_file(root_ / "OUT/results.jsonl", fewer);
+  ASSERT_EQ(std::system((tool + "pack " + there("OUT") + " " + there("runs.tar.xz")).c_str()), 0);
+  fs::rename(root_ / "OUT", root_ / "BEFORE");
+  ASSERT_EQ(std::system((tool + "unpack " + there("runs.tar.xz") + " " + there("OUT")).c_str()), 0);
+  EXPECT_FALSE(fs::exists(root_ / "OUT/second"));
+  ASSERT_EQ(code("OUT"), 0) << said("OUT");
+  EXPECT_EQ(results("OUT"), all);
+  EXPECT_EQ(table("OUT"), shown);
+  EXPECT_FALSE(fs::exists(root_ / "OUT/first/plain/3/step2/model.safetensors"));
+  EXPECT_TRUE(fs::exists(root_ / "OUT/second/long/3/step2/model.safetensors"));
+  EXPECT_NE(std::system((tool + "unpack " + there("runs.tar.xz") + " " + there("OUT")).c_str()), 0);
+}
+
 // A sweep whose trainings take long, once the first has written its log.
 class LongSweep : public SweepTest {
  protected:
