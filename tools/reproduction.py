@@ -17,6 +17,7 @@ import tarfile
 from pathlib import Path
 
 EQUAL = SMALLEST = 1  # points: the margin of equivalence; the least effect that would matter
+SEEDS = 6             # of the primary group, as the pilot said: without all of them there is no verdict
 FLOOR = 10            # points that `plain` must be above a grey picture: below nothing is seen that could be said
 # (name, arms with their signs, a claim of the papers: those are corrected together; the paper's numbers)
 QUESTIONS = [
@@ -28,6 +29,7 @@ QUESTIONS = [
     ("P6 PO, plain", {"plain": 1, "plain-no-po": -1}, True, "+3.0"),
     ("P6 PO, phantom", {"phantom": 1, "phantom-no-po": -1}, True, "+7.9"),
     ("P7 PO and Phantom together: interaction", {"phantom": 1, "phantom-no-po": -1, "plain": -1, "plain-no-po": 1}, True, "+4.9"),
+    ("P8 TroL - plain, without PO", {"trol": 1, "plain-no-po": -1}, True, "+9.5, +10.5 (1.8B)"),
 ]
 EQUIVALENCE = ("P2 released eta - plain", {"phantom-released-eta": 1, "plain": -1})
 # Exploratory: effect over three seeds, no verdict.
@@ -39,7 +41,6 @@ SECONDARY = [
     ("PO in step 1 - in none", {"po-step1": 1, "po-neither": -1}, "+7.9"),
     ("PO in step 2 - in step 1", {"po-step2": 1, "po-step1": -1}, "-4.8"),
     ("PO in both - in step 1", {"po-both": 1, "po-step1": -1}, "-3.2"),
-    ("TroL - plain", {"trol": 1, "plain-no-po": -1}, "+9.5, +10.5 (1.8B)"),
     ("TroL, answers traverse in training - not", {"trol-as-published": 1, "trol": -1}, ""),
     ("second pass alone - gated", {"trol-second": 1, "trol": -1}, "-7.0, -6.6 (7B)"),
     ("equal shares - gated", {"trol-uniform": 1, "trol": -1}, "-9.9, -8.4 (7B)"),
@@ -51,6 +52,9 @@ SECONDARY = [
     ("twice the steps - plain", {"twice-the-steps": 1, "plain-no-po": -1}, ""),
     ("both mechanisms - phantom", {"both": 1, "phantom-no-po": -1}, ""),
     ("both mechanisms - TroL", {"both": 1, "trol": -1}, ""),
+    ("PO with wrong answers of the same type - no PO", {"same-type": 1, "no-po": -1}, "+7.9"),  # recipes/ablation-wrong.yaml
+    ("PO with those of a random row - no PO", {"random-row": 1, "no-po": -1}, ""),
+    ("PO with the model's own - no PO", {"own": 1, "no-po": -1}, ""),
 ]
 
 
@@ -70,7 +74,7 @@ def read(path):
 
 def differences(arms, signs, evaluation="test"):
     """One number a seed that all the arms have."""
-    seeds = sorted(set.intersection(*(set(arms.get(arm, {})) for arm in signs)))
+    seeds = sorted(set.intersection(*({seed for seed, points in arms.get(arm, {}).items() if evaluation in points} for arm in signs)))
     return [sum(sign * arms[arm][seed][evaluation] for arm, sign in signs.items()) for seed in seeds]
 
 
@@ -142,13 +146,15 @@ def shown(values, level=0.95):
 def print_primary(arms):
     """Rows of (name, mean, low, high), for the plot."""
     found = [(name, differences(arms, signs), claim, paper) for name, signs, claim, paper in QUESTIONS]
+    if not any(values for _, values, _, _ in found):
+        return []
     names = {arm for _, signs, _, _ in QUESTIONS for arm in signs} | set(EQUIVALENCE[1])
     counts = {len(arms.get(arm, {})) for arm in names}
-    whole = len(counts) == 1 and min(counts) >= 6
+    whole = counts == {SEEDS}
     above = mean_of(arms["plain"], "test") - mean_of(arms["plain"], "blank") if "plain" in arms else 0
-    print(f"\n`plain` is {above:.1f} points above grey pictures (at least {FLOOR}, or nothing below is decided).")
+    print(f"\n`plain` is {above:.1f} points above grey pictures, of which the first 1,000 rows are read (at least {FLOOR}, or nothing below is decided).")
     corrected = iter(holm([two_sided(values) for _, values, claim, _ in found if claim and len(values) > 1]))
-    print("\n| question | seeds | points (95 %) | p, corrected | paper, 0.5B | verdict |\n| --- | --- | --- | --- | --- | --- |")
+    print("\n| question | seeds | points (95 %) | p, of claims corrected | paper, 0.5B | verdict |\n| --- | --- | --- | --- | --- | --- |")
     rows = []
     for name, values, claim, paper in found:
         if len(values) < 2:
@@ -160,21 +166,20 @@ def print_primary(arms):
     values = differences(arms, EQUIVALENCE[1])
     if len(values) > 1:
         p = equivalence(values)
-        said = (f"equal within {EQUAL}" if p < 0.05 else "not decidable here") if whole else "waits for all runs"
+        said = "waits for all runs" if not whole else f"equal within {EQUAL}" if above >= FLOOR and p < 0.05 else "not decidable here"
         print(f"| {EQUIVALENCE[0]} | {len(values)} | {shown(values, 0.9)}, 90 % | {p:.3f} | | {said} |")
         rows.append((EQUIVALENCE[0], statistics.mean(values), *interval(values, 0.9)))
     return rows
 
 
 def print_secondary(arms):
-    print("\n| comparison | seeds | points (95 %) | paper |\n| --- | --- | --- | --- |")
-    rows = []
-    for name, signs, paper in SECONDARY:
-        values = differences(arms, signs)
-        if len(values) > 1:
-            print(f"| {name} | {len(values)} | {shown(values)} | {paper} |")
-            rows.append((name, statistics.mean(values), *interval(values)))
-    return rows
+    found = [(name, differences(arms, signs), paper) for name, signs, paper in SECONDARY]
+    found = [(name, values, paper) for name, values, paper in found if len(values) > 1]
+    if found:
+        print("\n| comparison | seeds | points (95 %) | paper |\n| --- | --- | --- | --- |")
+    for name, values, paper in found:
+        print(f"| {name} | {len(values)} | {shown(values)} | {paper} |")
+    return [(name, statistics.mean(values), *interval(values)) for name, values, _ in found]
 
 
 def draw(rows, path):
@@ -188,7 +193,7 @@ def draw(rows, path):
         axes.plot(mean, y, "o", color="#c33")
     axes.axvline(0, color="#999", linewidth=1)
     axes.set_yticks(range(len(rows)), [row[0] for row in reversed(rows)])
-    axes.set_xlabel("points of accuracy on scenes/test, 95 % over seeds")
+    axes.set_xlabel("points of accuracy on scenes/test, 95 % over seeds (of the equivalence 90 %)")
     figure.tight_layout()
     figure.savefig(path, metadata={"Date": None})
 
@@ -201,17 +206,20 @@ def pilot(results):
                 for arm, seeds in arms.items() if arm.startswith(family + "-")}
         for arm, points in etas.items():
             print(f"{arm}: {points:.2f} on the validation split")
-        print(f"{family}: eta {max(etas, key=etas.get).rsplit('-', 1)[1]}")
-    values = differences(arms, {"phantom-1": 1, "plain": -1}, "validation")
+        best = max(etas, key=etas.get)
+        print(f"{family}: eta {best.rsplit('-', 1)[1]}")
+        if family == "phantom":
+            chosen = best
+    values = differences(arms, {chosen: 1, "plain": -1}, "validation")
     spread = statistics.stdev(values)
-    print(f"phantom - plain over {len(values)} seeds: {statistics.mean(values):+.2f}, standard deviation {spread:.2f}")
+    print(f"{chosen} - plain over {len(values)} seeds: {statistics.mean(values):+.2f}, standard deviation {spread:.2f}")
     for seeds in (6, 8, 10):
         reach = stats.t.ppf(0.975, seeds - 1) * spread / math.sqrt(seeds)
         power = stats.t.ppf(0.975, seeds - 1) + stats.t.ppf(0.8, seeds - 1)
         print(f"{seeds} seeds: interval of ± {reach:.2f}; an effect of {power * spread / math.sqrt(seeds):.2f} is found four times in five")
         if reach <= SMALLEST:
             break
-    print(f"seeds of the primary group: {seeds}")
+    print(f"seeds of the primary group (SEEDS here, `seeds` in recipes/ablation.yaml): {seeds}")
 
 
 def finished(results):
@@ -226,7 +234,9 @@ def pack(sweep, out):
         info.uname = info.gname = ""
         return info
     with tarfile.open(out, "w:xz", preset=9) as tar:
-        tar.add(sweep / "results.jsonl", "results.jsonl", filter=plain)
+        for name in ("results.jsonl", "switched.jsonl"):
+            if (sweep / name).exists():
+                tar.add(sweep / name, name, filter=plain)
         for run in sorted(finished((sweep / "results.jsonl").read_text())):
             for file in sorted((sweep / run).glob("step*/train.jsonl")) + sorted((sweep / run).glob("*.json")):
                 tar.add(file, file.relative_to(sweep), filter=plain)
@@ -238,7 +248,7 @@ def unpack(packed, sweep):
         raise SystemExit(f"{sweep}: expected no folder or an empty one, so that no run is overwritten")
     with tarfile.open(packed) as tar:
         for member in tar.getmembers():
-            if not member.isfile() or not re.fullmatch(r"results\.jsonl|([\w-][\w.-]*/){3}(step\d+/train\.jsonl|[\w.-]+\.json)", member.name):
+            if not member.isfile() or not re.fullmatch(r"(results|switched)\.jsonl|([\w-][\w.-]*/){3}(step\d+/train\.jsonl|[\w.-]+\.json)", member.name):
                 raise SystemExit(f"{packed}: expected what `pack` writes, found {member.name}")
             to = sweep / member.name
             to.parent.mkdir(parents=True, exist_ok=True)
