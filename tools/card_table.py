@@ -16,15 +16,14 @@ def groups(name):
 
 
 def percent(row):
-    return f"{100 * row['accuracy']:.1f} %" if row else "-"
+    return f"{100 * row['accuracy']:.1f} % ({100 * row['low']:.1f} to {100 * row['high']:.1f})" if row else "-"
 
 
-print("| split | task | wording | rows | accuracy (95 %) | blank picture | shuffled | majority |")
+print("| split | task | wording | rows | accuracy (95 %) | blank picture (95 %) | shuffled (95 %) | majority |")
 print("| --- | --- | --- | --- | --- | --- | --- | --- |")
 for split in SPLITS:
     own, blank, shuffled = (groups(f"{split}.{shown}") for shown in ("own", "blank", "shuffle"))
     for key, row in own.items():
         task, wording = (part or "all" for part in key)
-        interval = f"({100 * row['low']:.1f} to {100 * row['high']:.1f})"
-        print(f"| {split.replace('_', ' ', 1)} | {task} | {wording} | {row['rows']} | {percent(row)} {interval} | "
+        print(f"| {split.replace('_', ' ', 1)} | {task} | {wording} | {row['rows']} | {percent(row)} | "
               f"{percent(blank.get(key))} | {percent(shuffled.get(key))} | {100 * row['majority']:.1f} % |")

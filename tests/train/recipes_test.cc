@@ -114,7 +114,7 @@ INSTANTIATE_TEST_SUITE_P(Papers, PublishedRuns, testing::ValuesIn(published()),
 TEST(Ablations, EveryArmCanBeTrained) {
   const Path root = REVENANT_SOURCE_DIR;
   int arms = 0;
-  for (const char* file : {"ablation.yaml", "ablation-pilot.yaml"}) {
+  for (const char* file : {"ablation.yaml", "ablation-pilot.yaml", "ablation-wrong.yaml"}) {
     const Sweep sweep = read_sweep(root / "recipes" / file);
     std::vector<SweepArm> all;
     for (const SweepGroup& group : sweep.groups)
