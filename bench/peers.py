@@ -95,9 +95,9 @@ def torch_question(work):
     return {"ttft": 1 / first, "question64": 64 / last}
 
 
-def phantom(work, *settings):
-    return (ours(work, "Q8_0", *settings, "-p", "512,1792", "-n", 1, "--no-tower") |
-            ours(work, "Q8_0", *settings, "-p", 1, "-n", 64, "-d", 2048, "--no-tower"))
+def phantom(work, arch, *settings):
+    return (ours(work, "Q8_0", *settings, "-p", "512,1792", "-n", 1, "--no-tower", arch=arch) |
+            ours(work, "Q8_0", *settings, "-p", 1, "-n", 64, "-d", 2048, "--no-tower", arch=arch))
 
 
 def trol(work, *settings):
@@ -116,7 +116,7 @@ def rounded(type):
     return ("--weights", "BF16") if type == "BF16" else ()
 
 
-SHAPES = (("", SMALL, ("Q8_0", "Q4_0", "Q4_K", "BF16")), ("-1.8b", "phantom-1.8b", ("Q8_0", "Q4_K")), ("-3.8b", "phantom-3.8b", ("Q8_0", "Q4_K")))
+SHAPES = (("", SMALL), ("-1.8b", "phantom-1.8b"), ("-3.8b", "phantom-3.8b"))
 
 
 def same(*tests):
@@ -133,8 +133,8 @@ def beside_llama(work, name, type, prompt=512, arch=SMALL, isa=None, peer="llama
 def comparisons(work, ik=None):
     """(row, peer, what ours gives, what the peer gives, which of ours beside which of the peer's)."""
     rows = []
-    for suffix, arch, types in SHAPES:
-        for type in types:
+    for suffix, arch in SHAPES:
+        for type in ("Q8_0", "Q4_0", "Q4_K", "BF16"):
             rows.append(beside_llama(work, f"512-{type}{suffix}", type, arch=arch))
     rows.append(beside_llama(work, "1792-Q8_0", "Q8_0", 1792))
     for type in ("Q8_0", "Q4_0"):
@@ -142,7 +142,9 @@ def comparisons(work, ik=None):
                      same("tg64 of 1", "tg64 of 8", "8 against 1")))
     rows.append(("pp24", "pp512 of ours", lambda: ours(work, "Q8_0", "-p", 24, "-d", 282, "-n", 1, "--no-tower", repetitions=5),
                  lambda: values(ours(work, "Q8_0", "-p", 512, "-n", 1, "--no-tower")), (("pp24@d282", "pp512"),)))
-    rows.append(("phantom", "Phantom off", lambda: phantom(work), lambda: values(phantom(work, *OFF)), same("pp512", "pp1792", "tg64@d2048")))
+    for suffix, arch in SHAPES:
+        rows.append((f"phantom{suffix}", "Phantom off", lambda a=arch: phantom(work, a), lambda a=arch: values(phantom(work, a, *OFF)),
+                     same("pp512", "pp1792", "tg64@d2048")))
     for name, settings in (("trol", ()), ("trol-threshold-0.5", ("--traverse-threshold", "0.5"))):
         rows.append((name, "--traverse off", lambda s=settings: trol(work, *s), lambda: values(trol(work, "--traverse", "off")), same("pp512, time")))
     for name, type in (("question", "Q8_0"), ("question-BF16", "BF16")):

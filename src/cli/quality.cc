@@ -1,6 +1,8 @@
 // revenant quality: what fewer bits cost.
 #include "eval/quality.h"
 
+#include <unistd.h>
+
 #include <filesystem>
 #include <nlohmann/json.hpp>
 
@@ -10,6 +12,7 @@
 #include "cli/predicting.h"
 #include "cli/program.h"
 #include "cli/rows.h"
+#include "engine/quantize.h"
 #include "eval/report.h"
 #include "store/fused.h"
 
@@ -21,7 +24,7 @@ using Json = nlohmann::json;
 struct Args {
   ModelArgs model;
   std::vector<Path> data, files;
-  std::vector<std::string> types;
+  std::vector<std::string> types, match;
   RowOptions rows;
   QualityOptions options;
   std::string output = "table";
@@ -47,6 +50,26 @@ double megabytes(const Model& model, const std::optional<QuantizeType>& while_re
   return bytes / 1048576;
 }
 
+// A model some of whose weights are quantised, in a file that goes with it.
+class Partly {
+ public:
+  Partly(const Args& args, const QuantizeType& type, const std::string& pattern) {
+    QuantizeOptions options;
+    options.settings = args.model.options.settings;
+    options.threads = args.model.options.threads;
+    options.match = {pattern};
+    quantize(args.model.directory, file, type, options);
+  }
+  ~Partly() {
+    std::error_code ignored;
+    std::filesystem::remove(file, ignored);
+  }
+  Partly(const Partly&) = delete;
+
+  const Path file = std::filesystem::temp_directory_path() /
+                    ("revenant-quality-" + std::to_string(::getpid()) + ".gguf");
+};
+
 // Share of right answers, its own.
 double right_share(const Model& model, std::span<const Row> rows, const Args& args) {
   PredictOptions options;
@@ -62,6 +85,8 @@ double right_share(const Model& model, std::span<const Row> rows, const Args& ar
 void run(Args& args) {
   if (args.types.empty() && args.files.empty())
     throw CLI::ValidationError("--type or --file", "what is to be measured is missing");
+  if (!args.match.empty() && args.types.empty())
+    throw CLI::ValidationError("--match", "needs --type");
   const std::vector<Row> rows = rows_of("quality", args.data, args.rows);
   const Model reference(args.model.directory, args.model.options);
   tell_warnings(reference.warnings());
@@ -92,8 +117,12 @@ void run(Args& args) {
                        {"same_top", double(q.same_top) / double(q.tokens)},
                        {"right", right_share(model, rows, args)}});
     };
-    for (const std::string& type : args.types)
-      measure(quantize_type(type).name, args.model.directory, quantize_type(type));
+    for (const std::string& name : args.types) {
+      const QuantizeType& type = quantize_type(name);
+      for (const std::string& pattern : args.match)
+        measure(type.name + (" of " + pattern), Partly(args, type, pattern).file, {});
+      if (args.match.empty()) measure(type.name, args.model.directory, type);
+    }
     for (const Path& file : args.files) measure(file.filename().string(), file, {});
   } catch (const Stopped&) {
     exit_if_signalled();
@@ -118,6 +147,11 @@ void add_quality(CLI::App& app) {
                    "measures the model quantised so while it is read; may repeat")
       ->allow_extra_args(false)
       ->check(CLI::IsMember(names, CLI::ignore_case));
+  command
+      ->add_option("--match", args->match,
+                   "with --type: of the weights that this shell pattern names alone "
+                   "(blk.*.ffn_down.weight), through a file in TMPDIR; may repeat, a row each")
+      ->allow_extra_args(false);
   command->add_option("--file", args->files, "measures this file or directory; may repeat")
       ->allow_extra_args(false)
       ->transform(at_home);

@@ -32,24 +32,26 @@ void wait_passively(char** argv) {
   ::execv("/proc/self/exe", argv);
 }
 
-void make_missing_data(const Recipe& recipe) {
-  for (const RecipeData& entry : recipe.data) {
-    if (entry.make.empty()) continue;
-    if (std::filesystem::exists(entry.path)) {
-      if (made_by_another_version(entry.path.parent_path()))
-        throw Error("data", entry.path.parent_path().string(),
-                    "a set of this version (revenant data make " + entry.make + ")",
-                    "one that another version made");
-      continue;
-    }
-    if (entry.path.parent_path().filename() != entry.make)
-      throw Error("recipe", entry.path.string(),
-                  "a file in a folder " + entry.make + ", which make: " + entry.make + " fills",
-                  "another folder");
-    MakeOptions options;
-    options.directory = entry.path.parent_path().parent_path();
-    make_set(entry.make, options);
+void make_if_missing(const RecipeData& entry) {
+  if (entry.make.empty()) return;
+  if (std::filesystem::exists(entry.path)) {
+    if (!made_by_another_version(entry.path.parent_path())) return;
+    throw Error("data", entry.path.parent_path().string(),
+                "a set of this version (revenant data make " + entry.make + ")",
+                "one that another version made");
   }
+  if (entry.path.parent_path().filename() != entry.make)
+    throw Error("recipe", entry.path.string(),
+                "a file in a folder " + entry.make + ", which make: " + entry.make + " fills",
+                "another folder");
+  MakeOptions options;
+  options.directory = entry.path.parent_path().parent_path();
+  make_set(entry.make, options);
+}
+
+void make_missing_data(const Recipe& recipe) {
+  for (const RecipeData& entry : recipe.data) make_if_missing(entry);
+  for (const RecipeData& entry : recipe.eval_data) make_if_missing(entry);
 }
 
 // Without the stack that torch writes into its messages.

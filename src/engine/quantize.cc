@@ -6,6 +6,7 @@
 #include <set>
 
 #include "base/error.h"
+#include "base/file.h"
 #include "base/json.h"
 #include "base/threads.h"
 #include "io/gguf.h"
@@ -187,6 +188,7 @@ void quantize(const Path& directory, const Path& file, const QuantizeType& type,
                           if (options.on_progress)
                             options.on_progress(done + bytes * given / to.bytes_of(to.rows), total);
                         });
+                        if (stored.mapped) forget_pages(stored.data.data(), stored.data.size());
                         done += bytes;
                       }};
     if (to.in_panels) {

@@ -1,6 +1,9 @@
 #include "train/mechanism_stats.h"
 
 #include <algorithm>
+#include <vector>
+
+#include "train/device.h"
 
 namespace revenant {
 namespace {
@@ -24,15 +27,23 @@ MechanismStats::MechanismStats(const TorchModel& model)
 TorchNote MechanismStats::note(const TorchBatch& batch, int rows) {
   const auto answers = std::ranges::count_if(batch.labels, [](int64_t id) { return id >= 0; });
   const bool whole = traverses(trol_, batch.step);  // the last layer is
-  return [this, rows, answers, whole](Site site, Note name, const torch::Tensor& all) {
+  std::vector<int64_t> again;
+  for (const Span& span : batch.step.spans)
+    for (int i = 0; i < span.rows; ++i)
+      if (span.first_row + i < rows && traverses(trol_, span, i))
+        again.push_back(span.first_row + i);
+  return [this, rows, answers, whole, again](Site site, Note name, const torch::Tensor& all) {
     if (site.pass > (name == Note::trol_gate ? 2 : 1)) return;
     const torch::NoGradGuard no_grad;
     const bool last = name == Note::gate && site.layer == layers_ - 1;
     const auto x = [&] { return all.detach().narrow(0, 0, last && !whole ? answers : rows); };
     switch (name) {
       case Note::gate:
-      case Note::trol_gate:
-        return this->gate(std::string(name_of(name)).c_str(), site.layer, x());
+        return this->gate("gate", site.layer, x());
+      case Note::trol_gate:  // 0 on the rows that do not traverse
+        if (again.empty()) return;
+        return this->gate("trol_gate", site.layer,
+                          all.detach().index_select(0, indices(again, all.device())));
       case Note::q:
       case Note::k:
       case Note::v:

@@ -16,9 +16,9 @@ class MechanismStats {
   // Where the last layer computes answers alone, its gate is theirs.
   TorchNote note(const TorchBatch& batch, int rows);
 
-  // "gate" (weight of attention's plain half), "trol_gate" (weight of the second pass): lists by
-  // layer of "mean", "spread" (standard deviation) and "above_half" (share above 1/2).
-  // "ghost": lists of the size of eta y beside that of q, k and v (root mean squares).
+  // "gate" (weight of attention's plain half), "trol_gate" (weight of the second pass, of rows that
+  // traverse): lists by layer of "mean", "spread" (standard deviation) and "above_half" (share
+  // above 1/2). "ghost": lists of the size of eta y beside that of q, k and v (root mean squares).
   nlohmann::json json() const { return json_; }
 
  private:

@@ -86,7 +86,7 @@ void Meter::step(int step, const StepReport& report, const MechanismStats& mecha
     sum_.loss += report.loss.loss;
     for (const auto& [name, value] : report.loss.metrics) sum_.metrics[name] += value;
   }
-  if (!logs(step)) return;
+  if (!logs(step)) return show(step);
   Json line = {{"step", step + 1},
                {"epoch", report.epoch},
                {"learning_rate", report.learning_rate},
@@ -123,9 +123,14 @@ void Meter::write_speed(int step) {
   char text[96];
   std::snprintf(text, sizeof text, "loss %.4f, %.0f tokens/s, %.1f images/s",
                 steps_ > 0 ? sum_.loss / steps_ : 0, tokens, pictures);
-  watch_.progress(size_t(step + 1 - start_), size_t(recipe_.max_steps - start_), text);
+  shown_ = text;
+  show(step);
   tokens_ = pictures_ = 0;
   since_ = Clock::now();
+}
+
+void Meter::show(int step) const {
+  watch_.progress(size_t(step + 1 - start_), size_t(recipe_.max_steps - start_), shown_);
 }
 
 void Meter::evaluated(int step, const StepLoss& loss, bool best, size_t left_out) {

@@ -50,6 +50,7 @@ class Meter {
 
  private:
   using Clock = std::chrono::steady_clock;
+  void show(int step) const;
   void write_speed(int step);
   void write_events(int step, const nlohmann::json& line);
 
@@ -57,6 +58,7 @@ class Meter {
   const TrainWatch& watch_;
   StepLog log_, speed_;
   std::optional<EventFile> events_;
+  std::string shown_;  // beside the progress, until the next line of the log
   const std::map<Part, double> epsilons_;
   int start_;
   // Since the last line of the log.

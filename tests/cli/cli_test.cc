@@ -127,6 +127,15 @@ TEST_F(Cli, InspectNeedsNoTokenizer) {
   EXPECT_EQ(report["memory"]["cache_per_1000_tokens"], 1000 * 4 * 2 * 16 * 4);
 }
 
+TEST_F(Cli, RowsThatAreWrongEndWithOne) {
+  const std::string rows = (place_ / "wrong.jsonl").string();
+  write_file(rows, R"({"image": "none.png", "question": "what?", "answer": "x"})"
+                   "\n");
+  const Outcome got = run({"data", "check", rows});
+  EXPECT_EQ(got.code, 1) << got.err;
+  EXPECT_NE(got.out.find("none.png"), std::string::npos) << got.out;
+}
+
 // Whatever takes a model directory takes the file that was made of it.
 TEST_F(Cli, OneFileIsAModel) {
   const std::string file = (place_ / "m.gguf").string();
@@ -134,11 +143,12 @@ TEST_F(Cli, OneFileIsAModel) {
   write_file(place_ / "rows.jsonl",
              R"({"image": "picture.png", "question": "what is in this picture", "answer": "x"})"
              "\n");
-  const std::string rows = (place_ / "rows.jsonl").string();
-  for (const Words& words :
-       {Words{"run", "-p", "what?", "-n", "6", "--image", picture_},
-        Words{"ask", "--questions", "-", "-n", "6"}, Words{"tokenize"}, Words{"chat", "-n", "6"},
-        Words{"eval", "--data", rows, "-n", "4"}, Words{"data", "check", rows}}) {
+  const std::string rows = (place_ / "rows.jsonl").string(), text = (place_ / "text").string();
+  write_file(text, "what is in this picture? what is it, what is it not, and what is in it?");
+  for (const Words& words : {Words{"run", "-p", "what?", "-n", "6", "--image", picture_},
+                             Words{"ask", "--questions", "-", "-n", "6"}, Words{"tokenize"},
+                             Words{"chat", "-n", "6"}, Words{"eval", "--data", rows, "-n", "4"},
+                             Words{"data", "check", rows}, Words{"perplexity", "-c", "8", text}}) {
     Words with = words, without = words;
     with.insert(with.end(), {"-m", file});
     without.insert(without.end(), {"-m", model_});
@@ -147,6 +157,10 @@ TEST_F(Cli, OneFileIsAModel) {
     EXPECT_EQ(found.out, expected.out) << words[0];
     EXPECT_GT(found.out.size(), 0u) << words[0];
   }
+  const std::string page = (place_ / "view.html").string();
+  EXPECT_EQ(
+      run({"view", "-m", file, "--image", picture_, "-p", "what?", "-n", "2", "-o", page}).code, 0);
+  EXPECT_NE(read_file(page).find("what?"), std::string::npos);
   ASSERT_EQ(run({"quantize", model_, "--type", "Q8_0", "-o", file}).code, 0);
   const Outcome bench =
       run({"bench", "-m", file, "-p", "3", "-n", "1", "-r", "1", "-o", "json", "--no-tower"});

@@ -651,6 +651,7 @@ std::vector<OptionRow> Options::quality_rows() const {
           with("--limit", {"--limit", "1"}),
           with("--type", {"--type", "q8_0"}),
           with("--file", {"--file", model_}),
+          with("--match", {"--match", "blk.*.ffn_down.weight"}),
           with("-n,--predict", {"-n", "3"}),
           {"quality",
            "-o,--output",

@@ -17,6 +17,7 @@ class CrashTest : public LittleRun {
                "data:\n  - {path: rows.json, mirror: true}\n"
                "per_device_train_batch_size: 2\ngradient_accumulation_steps: 2\noptim: muon\n"
                "questions_per_picture: 1\nwarmup_steps: 2\nsave_total_limit: 2\n"
+               "packing: true\neval_data: [{path: rows.json}]\neval_steps: 3\n"
                "report_to: tensorboard\nlogging_steps: 3\nmax_steps: " +
                    std::to_string(steps) + "\nsave_steps: " + std::to_string(save_steps) + "\n");
   }

@@ -1,4 +1,4 @@
-/* A disk that is full from the REVENANT_FULL_DISK_AT-th call on: write, pwrite, fsync, rename, mkdir and
+/* A disk that is full from the REVENANT_FULL_DISK_AT-th call on: write, fsync (of folders too), rename, mkdir and
    opening for writing fail with ENOSPC, but for what is no file on a disk (pipes, terminals).
    Loaded with LD_PRELOAD. What the call was is said on stderr, once. */
 #define _GNU_SOURCE
@@ -47,7 +47,9 @@ ssize_t write(int fd, const void* data, size_t size) {
 int fsync(int fd) {
   static int (*real)(int);
   if (!real) real = dlsym(RTLD_NEXT, "fsync");
-  return on_disk(fd) && is_full("fsync") ? -1 : real(fd);
+  struct stat info;
+  const int kept = fstat(fd, &info) == 0 && (S_ISREG(info.st_mode) || S_ISDIR(info.st_mode));
+  return kept && is_full("fsync") ? -1 : real(fd);
 }
 
 int rename(const char* from, const char* to) {

@@ -139,7 +139,7 @@ Path wide_model(const Temporary& place) {
   return place.path / "m";
 }
 
-// What becomes what, by name: a mixture gives more bits where llama.cpp's does (layers 0, 2, 5 -
+// What becomes what, by name: a mixture gives more bits where llama.cpp's does (layers 0, 3, 6, 7 -
 // every third after the first eighth - and 7 of 8).
 TEST(QuantizeFormats, ByRole) {
   const Temporary place;
@@ -151,10 +151,14 @@ TEST(QuantizeFormats, ByRole) {
     return formats;
   };
   const auto mixed = formats_of("q4_k_m"), plain = formats_of("Q4_K"), half = formats_of("F16");
-  for (const int layer : {0, 3, 6, 7})
-    EXPECT_EQ(mixed.at("blk." + std::to_string(layer) + ".ffn_down.weight"), Format::q6_k) << layer;
-  for (const int layer : {1, 2, 4, 5})
-    EXPECT_EQ(mixed.at("blk." + std::to_string(layer) + ".attn_v.weight"), Format::q4_k) << layer;
+  const auto more = formats_of("Q5_K_M");
+  for (const char* tensor : {".ffn_down.weight", ".attn_v.weight"})
+    for (int layer = 0; layer < 8; ++layer) {
+      const bool sensitive = std::set{0, 3, 6, 7}.contains(layer);
+      const std::string name = "blk." + std::to_string(layer) + tensor;
+      EXPECT_EQ(mixed.at(name), sensitive ? Format::q6_k : Format::q4_k) << name;
+      EXPECT_EQ(more.at(name), sensitive ? Format::q6_k : Format::q5_k) << name;
+    }
   EXPECT_EQ(mixed.at("blk.0.ffn_up.weight"), Format::q4_k);
   EXPECT_EQ(plain.at("blk.0.ffn_down.weight"), Format::q4_k);
   for (const auto& [name, format] :

@@ -67,6 +67,8 @@ EACH_TABLE(Linear);
 TEST_P(Linear, EqualsDoubleWithinRounding) {
   std::vector<Case> cases = {{1, 9, 896},  {7, 17, 1300}, {100, 5, 641},
                              {5, 1, 2000}, {197, 3, 40},  {13, 9, 12000}};
+  for (const size_t edge : {15, 16, 17, 31, 32, 33, 49})  // of AMX's tiles and of its blocks
+    cases.push_back({edge, 64 - edge, 520});
   for (size_t k = 1; k <= 67; ++k) cases.push_back({k % 5 + 1, k % 11 + 1, k});
 
   for (const Case& c : cases)

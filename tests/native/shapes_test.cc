@@ -25,6 +25,10 @@ TEST_P(Shapes, BatchPiecesAndThreadsChangeNoBit) {
     expect_the_same_bits(config, w, f.name, 70, {2, 3, 8, 16}, {1, 7, 64}, {2, 3, 4},
                          {cache, few_bits && !trol ? Format::q8_0 : cache});
   }
+  const Weights<Weight> rounded =
+      changed(in_format(plain, Format::bf16, threads), [](Packed& p) { p.brain_inputs = true; });
+  expect_the_same_bits(config, rounded, "BF16 x bf16", 70, {2, 3, 8, 16}, {1, 7, 64}, {2, 3, 4},
+                       {Format::f16, Format::f16});
 }
 
 INSTANTIATE_TEST_SUITE_P(, Shapes, testing::Bool(),

@@ -5,6 +5,7 @@
 #include <numeric>
 
 #include "noise.h"
+#include "train/mechanism_stats.h"
 #include "train/model.h"
 #include "train/objective.h"
 #include "train/parameters.h"
@@ -126,6 +127,21 @@ TEST_F(Budget, ClosesTheGate) {
     last[closes] = line.at("trol_gate").at("mean").at(0);
   }
   EXPECT_LT(last[1], 0.5 * last[0]);
+}
+
+TEST_F(Budget, FiguresAreOfRowsThatTraverse) {
+  const OneStep made(trol_recipe("figures", 0), 2);
+  TorchBatch batch = made.batch(0, 1);
+  const torch::Tensor gates = torch::ones({batch.step.rows, 1});
+  for (Span& span : batch.step.spans) {  // as in inference
+    span.generated = 2;
+    gates.narrow(0, span.first_row + span.rows - 2, 2).zero_();
+  }
+  MechanismStats stats(made.model);
+  stats.note(batch, batch.step.rows)({0, 2}, Note::trol_gate, gates);
+  const Json told = stats.json().at("trol_gate");
+  EXPECT_EQ(told.at("mean").at(0), 1);
+  EXPECT_EQ(told.at("above_half").at(0), 1);
 }
 
 TEST_F(Budget, WantsAModelThatTraverses) {

@@ -44,6 +44,7 @@ TEST_P(PublishedRuns, HoldWhatThePapersSay) {
   EXPECT_EQ(r.lr_scheduler_type, Recipe::Schedule::cosine);
   EXPECT_EQ(r.optim, Recipe::Optim::adamw_torch);
   EXPECT_TRUE(r.bf16);
+  EXPECT_TRUE(r.gradient_checkpointing);
   const int64_t samples = phantom ? 2'040'186 : 2'273'830;
   EXPECT_EQ(r.max_steps, (samples + batch - 1) / batch);  // one epoch
   const bool prefers = phantom && GetParam().step == 1;
