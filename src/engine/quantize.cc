@@ -9,6 +9,7 @@
 #include "base/file.h"
 #include "base/json.h"
 #include "base/threads.h"
+#include "engine/channels.h"
 #include "io/gguf.h"
 #include "kernels/panels.h"
 #include "store/fused.h"
@@ -31,7 +32,7 @@ std::vector<TensorSpec> specs_of(const Config& config) {
 // How a weight is written: in rows of blocks, or in panels.
 struct Target {
   Format format;
-  bool in_panels;
+  bool in_panels, per_channel;
   size_t rows, columns;           // a vector is one row
   std::vector<float> importance;  // of the columns; empty: all alike
 
@@ -56,7 +57,10 @@ void pack_rows(const TensorSpec& spec, const StoredWeight& stored, const Target&
       unpack_row(stored, int64_t(first + r), x);
     if (const auto u = unfit(to.format, x))
       throw Error("quantize", spec.stored, u->expected, std::to_string(u->number));
-    pack_row(to.format, x, rows + r * bytes, importance);
+    if (to.per_channel)
+      pack_channel(x, rows + r * bytes);
+    else
+      pack_row(to.format, x, rows + r * bytes, importance);
     if (to.in_panels) lines[r] = rows + r * bytes;
   }
   if (to.in_panels) pack_panel(to.format, lines, count, to.columns, out);
@@ -153,6 +157,19 @@ GgufKeys keys_of(const ModelFiles& source, const QuantizeType& type, bool has_se
   return keys;
 }
 
+// Measured before anything is written.
+bool bears_channels(const ModelFiles& source, const Path& directory, const QuantizeType& type,
+                    const QuantizeOptions& options, Threads& threads) {
+  const auto wants = [&](const TensorSpec& spec) {
+    const Format stored = source.weight(spec).format;
+    return may_be_per_channel(spec) && matches(options.match, spec.name) && !is_quantised(stored) &&
+           format_for(type, source.config(), spec, stored) == Format::q8_0;
+  };
+  if (!options.per_channel || std::ranges::none_of(specs_of(source.config()), wants)) return false;
+  return channels_cosine(Network::open(directory, options.settings), threads) >=
+         least_channels_cosine;
+}
+
 }  // namespace
 
 void quantize(const Path& directory, const Path& file, const QuantizeType& type,
@@ -164,7 +181,8 @@ void quantize(const Path& directory, const Path& file, const QuantizeType& type,
   check_names(source.config(), importance, options);
   uint64_t total = 0, done = 0;
   std::vector<GgufSource> tensors;
-  std::vector<std::string> panel_names, panel_formats;
+  std::vector<std::string> panel_names, panel_formats, channel_names;
+  const bool channels = bears_channels(source, directory, type, options, threads);
   for (const TensorSpec& spec : specs_of(source.config())) {
     const StoredWeight stored = source.weight(spec);
     if (is_quantised(stored.format))
@@ -174,7 +192,13 @@ void quantize(const Path& directory, const Path& file, const QuantizeType& type,
                               ? format_for(type, source.config(), spec, stored.format)
                               : stored.format;
     const size_t count = size_t(TensorSpec::count(spec.shape)), columns = size_t(spec.shape.back());
-    const Target to{format, is_quantised(format) && !options.portable, count / columns, columns,
+    const bool per_channel = channels && format == Format::q8_0 && may_be_per_channel(spec);
+    if (per_channel) channel_names.push_back(spec.name);
+    const Target to{format,
+                    is_quantised(format) && !options.portable,
+                    per_channel,
+                    count / columns,
+                    columns,
                     is_quantised(format) ? importance_of(importance, spec, options.importance)
                                          : std::vector<float>()};
     const uint64_t bytes = count * row_bytes(stored.format, 1);
@@ -206,6 +230,7 @@ void quantize(const Path& directory, const Path& file, const QuantizeType& type,
     keys.emplace_back("revenant.panels.tensors", gguf_array(panel_names));
     keys.emplace_back("revenant.panels.formats", gguf_array(panel_formats));
   }
+  if (!channel_names.empty()) keys.emplace_back(per_channel_key, gguf_array(channel_names));
   write_gguf(file, keys, tensors);
 }
 

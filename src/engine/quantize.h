@@ -20,6 +20,7 @@ struct QuantizeOptions {
   Path importance = {};                 // store/importance.h; weighs the errors; empty: nothing
   std::vector<std::string> match = {};  // shell patterns over canonical names: what alone is
                                         // quantised, the rest stays as stored; empty: all
+  bool per_channel = true;  // the tower's Q8_0, where its features bear it (engine/channels.h)
 };
 
 // Writes `file` atomically, some rows of one tensor at a time in memory. Throws Error.

@@ -89,12 +89,34 @@ void product_of_panels(const WeightView& w, const Int8Block* x, size_t rows, con
   }
 }
 
+// A sum of whole numbers over all of K, scaled once.
+void product_of_channels(const WeightView& w, const int8_t* x, size_t rows, const float* bias,
+                         float* out, size_t out_stride) {
+  const size_t panel_bytes = panel_sizes(w.format, w.k).panel;
+  for (size_t j = 0; j < w.n; ++j) {
+    const auto* panel = static_cast<const std::byte*>(w.data) + j / panel_outputs * panel_bytes;
+    const Run run = run_of(w, panel, j % panel_outputs, 0, 1);
+    for (size_t r = 0; r < rows; ++r) {
+      const int8_t* row = x + r * int8_row_bytes(w.k);
+      Int8RowEnd end;
+      std::memcpy(&end, row + int8_row_numbers(w.k), sizeof end);
+      int dot = 0;
+      for (size_t i = 0; i < w.k; ++i)
+        dot += (panel_number(w.format, panel, w.k, j % panel_outputs, i).q - 128) * row[i];
+      const float product = float(dot) * (run.scale * end.scale);
+      out[r * out_stride + j] = bias ? product + bias[j] : product;
+    }
+  }
+}
+
 void product(const WeightView& w, const void* x, size_t rows, const float* bias, float* out,
              size_t out_stride) noexcept {
   const auto* floats = static_cast<const float*>(x);
   if (w.format == Format::f32) return linear_of<float>(w, floats, rows, bias, out, out_stride);
   if (w.format == Format::f16) return linear_of<Half>(w, floats, rows, bias, out, out_stride);
   if (w.format == Format::bf16) return linear_of<Brain>(w, floats, rows, bias, out, out_stride);
+  if (w.per_channel)
+    return product_of_channels(w, static_cast<const int8_t*>(x), rows, bias, out, out_stride);
   product_of_panels(w, static_cast<const Int8Block*>(x), rows, bias, out, out_stride);
 }
 
@@ -113,7 +135,22 @@ Int8Block quantised(const float* x) {
   return b;
 }
 
+void quantise_row(const float* x, size_t k, int8_t* out) {
+  float most = 0, poison = 0;
+  for (size_t i = 0; i < k; ++i) most = std::max(most, std::fabs(x[i])), poison += x[i] - x[i];
+  const float inverse = most > least_int8_input ? 127.0f / most : 0.0f;
+  Int8RowEnd end{most / 127.0f + poison, 0};
+  for (size_t i = 0; i < int8_row_numbers(k); ++i) {
+    const float q = i < k ? std::nearbyint(x[i] * inverse) : 0.0f;
+    out[i] = int8_t(std::fabs(q) <= 127 ? q : 0);
+    end.sum += out[i];
+  }
+  std::memcpy(out + int8_row_numbers(k), &end, sizeof end);
+}
+
 void prepare(Input input, const float* x, size_t rows, size_t k, void* out) noexcept {
+  for (size_t r = 0; input == Input::int8_rows && r < rows; ++r)
+    quantise_row(x + r * k, k, static_cast<int8_t*>(out) + r * int8_row_bytes(k));
   for (size_t i = 0; input == Input::bf16 && i < rows * k; ++i)
     static_cast<float*>(out)[i] = to_float_bf16(to_bf16(x[i]));
   for (size_t i = 0; input == Input::int8 && i < rows * k; i += unit_k)

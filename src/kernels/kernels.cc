@@ -78,6 +78,7 @@ const Kernels* kernels_for(const char* isa) {
 
 size_t prepared_bytes(const Kernels& kernels, Input input, size_t k) {
   if (input == Input::int8) return k / unit_k * sizeof(Int8Block);
+  if (input == Input::int8_rows) return int8_row_bytes(k);
   return k * (input == Input::bf16 ? kernels.brain_bytes : sizeof(float));
 }
 

@@ -60,8 +60,10 @@ struct alignas(64) AttendSums {
 // What a product reads its inputs as: part of what a model computes, the same for every instruction
 // set. Quantised weights meet inputs rounded to 8 bits by blocks of 32 (panels.h). Weights of f32,
 // f16 and bf16 meet them as they are; bf16 ones also rounded to brain floats, where that was asked
-// for (WeightView::brain_inputs): twice as fast where the machine multiplies brain floats.
-enum class Input { f32, bf16, int8 };
+// for (WeightView::brain_inputs): twice as fast where the machine multiplies brain floats. Weights
+// of 8 bits whose outputs have one scale each for all of K (per channel) meet rows of one scale
+// (per token): their sums over all of K are whole numbers.
+enum class Input { f32, bf16, int8, int8_rows };
 
 // Weights [n, k] as a product reads them: rows of f32, f16 or bf16, or panels (panels.h).
 struct WeightView {
@@ -69,9 +71,11 @@ struct WeightView {
   const void* data = nullptr;
   size_t n = 0, k = 0;
   bool brain_inputs = false;  // of bf16 weights
+  bool per_channel = false;   // of q8_0: all blocks of an output have the same scale
 
   Input input() const {
-    return is_quantised(format) ? Input::int8 : brain_inputs ? Input::bf16 : Input::f32;
+    if (is_quantised(format)) return per_channel ? Input::int8_rows : Input::int8;
+    return brain_inputs ? Input::bf16 : Input::f32;
   }
 };
 

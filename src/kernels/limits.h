@@ -13,7 +13,7 @@ struct Limits {
   double f32 = 0, bf16 = 0, int8 = 0, read = 0;
 
   double of(Input input) const {
-    return input == Input::int8 ? int8 : input == Input::bf16 ? bf16 : f32;
+    return input == Input::f32 ? f32 : input == Input::bf16 ? bf16 : int8;
   }
 };
 Limits measure_limits(const Kernels& kernels, Threads& threads);

@@ -77,4 +77,12 @@ struct Int8Block {
   int8_t q[unit_k];
 };
 
+// A row of one scale: its numbers, zeros up to a multiple of 64, and 64 bytes that begin with this.
+struct Int8RowEnd {
+  float scale;
+  int32_t sum;  // of q
+};
+static constexpr size_t int8_row_numbers(size_t k) { return (k + 63) / 64 * 64; }
+static constexpr size_t int8_row_bytes(size_t k) { return int8_row_numbers(k) + 64; }
+
 }  // namespace revenant

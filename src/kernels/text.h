@@ -8,6 +8,7 @@
 
 #include "kernels/text_attend.h"
 #include "kernels/text_cache.h"
+#include "kernels/text_channels.h"
 #include "kernels/text_linear.h"
 #include "kernels/text_panels.h"
 #include "kernels/text_rows.h"
@@ -25,6 +26,9 @@ void prepare(Input input, const float* x, size_t rows, size_t k, void* out) noex
   if (input == Input::int8) {
     auto* block = static_cast<Int8Block*>(out);
     for (size_t i = 0; i < rows * k; i += unit_k) quantise_32(x + i, *block++);
+  } else if (input == Input::int8_rows) {
+    for (size_t r = 0; r < rows; ++r)
+      quantise_row(x + r * k, k, static_cast<int8_t*>(out) + r * int8_row_bytes(k));
   } else if (has_pairs) {
     narrow_to(x, rows * k, static_cast<Brain*>(out));
   } else {
@@ -43,7 +47,13 @@ void product(const WeightView& w, const void* x, size_t rows, const float* bias,
   if (w.format == Format::bf16 && w.brain_inputs)
     return linear_as<BrainInput, Brain>(w, x, rows, bias, out, out_stride);
   if (w.format == Format::bf16) return linear_as<float, Brain>(w, x, rows, bias, out, out_stride);
-  if (rows > 0 && w.n > 0) product_of_panels(w, x, rows, bias, out, out_stride);
+  if (rows == 0 || w.n == 0) return;
+  if (!w.per_channel) return product_of_panels(w, x, rows, bias, out, out_stride);
+  const ChannelsProduct channels = channels_product(w, x, rows, bias, out, out_stride);
+#ifdef __AMX_INT8__
+  if (rows >= block_side) return channels_in_tiles(channels);
+#endif
+  product_of_channels(channels);
 }
 
 constexpr Kernels table_named(const char* isa) {

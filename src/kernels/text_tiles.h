@@ -9,6 +9,7 @@
 // Between chunks the sums wait in `out`, which does not change them.
 #pragma once
 
+#include "kernels/text_channels.h"
 #include "kernels/text_linear.h"
 #include "kernels/vec_amx.h"
 
@@ -145,6 +146,64 @@ void many_rows(const TilesProduct& p, size_t begin, size_t depth) {
     written(chunk);
     for (size_t r = 0; r < p.rows; r += block_side) block_of_rows(p, chunk, r, j, begin, depth);
   }
+}
+
+// Products of text_channels.h: two units of a panel are a tile of 64 k by 16 outputs as they lie,
+// and a row of inputs one of a tile's. Sums of 32 rows and 32 outputs stay in tiles for all of K.
+// Strips of rows as there; the last 32 rows of a product are a block whatever stands before them.
+void channels_in_tiles(const ChannelsProduct& p) {
+  constexpr size_t tile_bytes = 2 * unit_groups * group_bytes;
+  const size_t units = p.w.k / unit_k, steps = units / 2, row = int8_row_bytes(p.w.k);
+  alignas(64) uint8_t tail[2][tile_bytes];  // where K is no multiple of 64
+  alignas(64) int32_t sums[block_side][block_side];
+  const Tiles tiles;
+  written(p.x);
+  const size_t strip = p.strip(block_side);
+  for (size_t first = 0; first < p.rows; first += strip)
+    for (size_t j = 0; j < p.w.n; j += block_side) {
+      const uint8_t* panel[2];
+      Vec scale[2];
+      for (size_t v = 0; v < 2; ++v) {
+        panel[v] = p.panel(j / panel_outputs + v), scale[v] = load(p.scales(panel[v]));
+        if (units % 2 == 0) continue;
+        __builtin_memcpy(tail[v], panel[v] + steps * tile_bytes, tile_bytes / 2);
+        __builtin_memset(tail[v] + tile_bytes / 2, 0, tile_bytes / 2);
+      }
+      written(tail);
+      const size_t end = lesser(first + strip, p.rows);
+      for (size_t begin = first; begin < end; begin += block_side) {
+        const size_t r = lesser(begin, p.rows - block_side);
+        const int8_t *upper = p.row(r), *lower = p.row(r + tile_side);
+        _tile_zero(0);
+        _tile_zero(1);
+        _tile_zero(2);
+        _tile_zero(3);
+        for (size_t s = 0; s * 2 < units; ++s) {
+          const bool whole = s < steps;
+          _tile_loadd(4, upper + s * 64, long(row));
+          _tile_loadd(6, whole ? panel[0] + s * tile_bytes : tail[0], 64);
+          _tile_loadd(7, whole ? panel[1] + s * tile_bytes : tail[1], 64);
+          _tile_dpbsud(0, 4, 6);
+          _tile_dpbsud(1, 4, 7);
+          _tile_loadd(5, lower + s * 64, long(row));
+          _tile_dpbsud(2, 5, 6);
+          _tile_dpbsud(3, 5, 7);
+        }
+        _tile_stored(0, sums[0], sizeof sums[0]);
+        _tile_stored(1, sums[0] + tile_side, sizeof sums[0]);
+        _tile_stored(2, sums[tile_side], sizeof sums[0]);
+        _tile_stored(3, sums[tile_side] + tile_side, sizeof sums[0]);
+        for (size_t i = 0; i < block_side; ++i) {
+          const Int8RowEnd x = p.end_of(r + i);
+          const Ints zero_part = all(-p.w.shape.zero * x.sum);
+          for (size_t v = 0; v < 2; ++v) {
+            const auto* there = reinterpret_cast<const uint8_t*>(sums[i] + v * tile_side);
+            put_channels(p, r + i, j + v * tile_side, add(load_ints(there), zero_part), scale[v],
+                         x.scale);
+          }
+        }
+      }
+    }
 }
 
 void linear_in_tiles(const WeightView& w, const void* x, size_t rows, const float* bias, float* out,

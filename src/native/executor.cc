@@ -193,6 +193,7 @@ Tensor Executor::gated(const MlpWeights<Weight>& w, const Tensor& x) {
   constexpr size_t most_rows = 512, most_numbers = most_rows * 4 * outputs_together;
   const size_t rows = size_t(x.rows), k = size_t(x.width), n = size_t(w.up.weight.packed.rows);
   CHECK(x.width == w.gate.weight.packed.columns && x.width == w.up.weight.packed.columns);
+  CHECK(!w.down.weight.packed.per_channel);  // its inputs are made piece by piece
   const Input input = input_of(w.gate), other = input_of(w.up), next = input_of(w.down);
   const Tensor read = prepared(input, x), also = other == input ? read : prepared(other, x);
   const Term gate(k_, w.gate, read.data()), up(k_, w.up, also.data());

@@ -18,8 +18,9 @@ WeightView Packed::view(size_t begin, size_t end) const {
   const size_t k = size_t(columns);
   if (is_quantised(format)) {
     CHECK(begin % panel_outputs == 0);
-    return {format, data + begin / panel_outputs * panel_sizes(format, k).panel, end - begin, k,
-            false};
+    return {format,      data + begin / panel_outputs * panel_sizes(format, k).panel,
+            end - begin, k,
+            false,       per_channel};
   }
   const size_t block = size_t(map.block), together = (begin / block + 1) * block;
   return {format, data + size_t(map(int64_t(begin))) * row_bytes(format, k),
@@ -73,6 +74,18 @@ Packed packed_floats(Format format, int rows, int columns, Threads& threads,
     pack_row(format, x, room);
     return room;
   });
+}
+
+Packed packed_channels(int rows, int columns, Threads& threads,
+                       const std::function<void(int, float*)>& get) {
+  Packed packed = pack(Format::q8_0, rows, columns, threads, [&](int row, std::byte* room) {
+    std::vector<float> x(static_cast<size_t>(columns));
+    get(row, x.data());
+    pack_channel(x, room);
+    return room;
+  });
+  packed.per_channel = true;
+  return packed;
 }
 
 }  // namespace revenant

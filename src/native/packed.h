@@ -21,7 +21,8 @@ struct Packed {
   RowMap map;
   const std::byte* data = nullptr;
   std::shared_ptr<const void> owner;  // of data, where it is not mapped
-  bool brain_inputs = false;          // as in WeightView
+  bool brain_inputs = false;          // both as in WeightView
+  bool per_channel = false;
 
   size_t bytes() const;  // what a product reads
   // Outputs from `begin` on, to `end` or as many as lie together; of panels `begin` is a multiple
@@ -37,6 +38,10 @@ Packed pack(Format format, int rows, int columns, Threads& threads,
 // Floats as panels, or as rows where the format has 16 or 32 bits: `get(row, out)`.
 Packed packed_floats(Format format, int rows, int columns, Threads& threads,
                      const std::function<void(int, float*)>& get);
+
+// Floats as panels of q8_0 with one scale an output.
+Packed packed_channels(int rows, int columns, Threads& threads,
+                       const std::function<void(int, float*)>& get);
 
 // Floats; a position table has columns, all else one.
 struct Vector {

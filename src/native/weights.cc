@@ -24,7 +24,9 @@ class Loader {
       if (wanted_)
         throw Error("weights", files_.path().string(), "weights of 16 or 32 bits to quantise",
                     spec.name + " in " + info(stored.format).name);
-      return {stored.in_panels ? mapped_panels(spec, stored) : in_panels(spec, stored), {}};
+      Packed panels = stored.in_panels ? mapped_panels(spec, stored) : in_panels(spec, stored);
+      panels.per_channel = stored.per_channel;
+      return {panels, {}};
     }
     Packed rows = matrix(spec, stored);
     const Format format =

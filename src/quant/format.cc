@@ -293,6 +293,19 @@ void pack_row(Format format, std::span<const float> x, std::byte* out, const flo
   });
 }
 
+void pack_channel(std::span<const float> x, std::byte* out) {
+  float most = 0;
+  for (const float value : x) most = std::max(most, std::fabs(value));
+  BlockQ8_0 b;
+  b.d = to_f16(most / 127);
+  const float id = inverse(to_float_f16(b.d));
+  for (size_t begin = 0; begin < x.size(); begin += 32, out += sizeof b) {
+    for (size_t i = 0; i < 32; ++i)
+      b.q[i] = int8_t(std::clamp(std::round(x[begin + i] * id), -127.0f, 127.0f));
+    std::memcpy(out, &b, sizeof b);
+  }
+}
+
 void unpack_row(Format format, const std::byte* row, std::span<float> out) {
   CHECK(out.size() % info(format).block == 0);
   const auto* half = reinterpret_cast<const uint16_t*>(row);

@@ -51,5 +51,7 @@ std::optional<Unfit> unfit(Format format, std::span<const float> x);
 void pack_row(Format format, std::span<const float> x, std::byte* out,
               const float* importance = nullptr);
 void unpack_row(Format format, const std::byte* row, std::span<float> out);
+// Q8_0 whose blocks all have the row's scale, its largest magnitude / 127: per channel.
+void pack_channel(std::span<const float> x, std::byte* out);
 
 }  // namespace revenant

@@ -9,6 +9,7 @@
 #include "kernels/panels.h"
 #include "store/adapter.h"
 #include "store/plain_gguf.h"
+#include "store/quantize_type.h"
 
 namespace revenant {
 namespace {
@@ -196,6 +197,14 @@ void ModelFiles::add_tensors_of_gguf() {
     }
     entries_[name] = entry;
   }
+  if (!file.find(per_channel_key)) return;
+  const std::vector<std::string> names = file.texts(per_channel_key);
+  for (size_t i = 0; i < names.size(); ++i) {
+    const auto entry = entries_.find(names[i]);
+    if (entry == entries_.end() || entry->second.format != Format::q8_0)
+      file.place(per_channel_key)[i].fail("a tensor of Q8_0", names[i]);
+    entry->second.per_channel = true;
+  }
 }
 
 void ModelFiles::spread(const Config& stored_as) {
@@ -243,7 +252,8 @@ StoredWeight ModelFiles::weight(const TensorSpec& spec) const {
   const bool fits = entry.format && !(is_vector(spec) && is_quantised(*entry.format));
   if (!fits)
     throw Error("weights", entry.file + ": " + place.stored, "F32, F16 or BF16", entry.stored.type);
-  return {*entry.format, entry.in_panels, place.rows, entry.stored.data, entry.mapped};
+  return {*entry.format,     entry.in_panels, place.rows,
+          entry.stored.data, entry.mapped,    entry.per_channel};
 }
 
 std::vector<StoredTensor> ModelFiles::tensors() const {

@@ -23,7 +23,8 @@ struct StoredWeight {
   bool in_panels = false;
   RowMap rows;
   std::span<const std::byte> data;
-  bool mapped = true;  // from a file; else in memory, as long as the files are open
+  bool mapped = true;        // from a file; else in memory, as long as the files are open
+  bool per_channel = false;  // Q8_0 of one scale a row
 };
 
 // One row of a matrix as floats.
@@ -75,6 +76,7 @@ class ModelFiles {
     bool in_panels = false;
     std::string file;
     bool mapped = true;
+    bool per_channel = false;
   };
 
   void open_directory(const Path& path, const std::vector<std::string>& settings,

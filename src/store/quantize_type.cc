@@ -83,4 +83,8 @@ Format format_for(const QuantizeType& type, const Config& config, const TensorSp
   return fitting(of_bulk(type, config, spec.name));
 }
 
+bool may_be_per_channel(const TensorSpec& spec) {
+  return spec.name.starts_with("v.blk.") && spec.role == Role::linear;
+}
+
 }  // namespace revenant

@@ -31,4 +31,10 @@ const QuantizeType& quantize_type(std::string_view name);  // in any case; throw
 Format format_for(const QuantizeType& type, const Config& config, const TensorSpec& spec,
                   Format stored);
 
+// Of a tower's products: in Q8_0 their outputs may have one scale each (per channel), so that they
+// meet rows of one scale (kernels/kernels.h).
+bool may_be_per_channel(const TensorSpec& spec);
+// Names, in a file, those that do.
+constexpr const char* per_channel_key = "revenant.per_channel.tensors";
+
 }  // namespace revenant

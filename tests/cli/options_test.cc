@@ -596,6 +596,7 @@ std::vector<OptionRow> Options::quantize_rows() const {
       {"quantize", "--portable", words, joined(words, {"--portable"}), file},
       {"quantize", "--imatrix", {}, {}, out, "", "QualityTest.AnImportanceMatrixWeighsTheErrors"},
       {"quantize", "--match", words, joined(words, {"--match", "blk.*"}), file},
+      {"quantize", "--tower-blocks", words, joined(words, {"--tower-blocks"}), file},
       {"quantize", "-t,--threads", {}, {}, out, "", "QuantizeFile.IsTheSameForAnyNumberOfThreads"}};
 }
 

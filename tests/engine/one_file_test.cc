@@ -186,6 +186,7 @@ std::vector<float> logits_of(const Model& model) {
   return {last.data(), last.data() + last.size()};
 }
 
+// The tower's scales by blocks, as a directory has them whose weights are quantised while read.
 class OneFileType : public testing::TestWithParam<const char*> {};
 
 TEST_P(OneFileType, IsWhatQuantisingTheDirectoryGives) {
@@ -196,7 +197,7 @@ TEST_P(OneFileType, IsWhatQuantisingTheDirectoryGives) {
   const auto expected = matrices_of(while_read.native().weights);
   const std::vector<float> logits = logits_of(while_read);
   for (const bool portable : {false, true}) {
-    quantize(directory, file, type, {.portable = portable, .threads = 2});
+    quantize(directory, file, type, {.portable = portable, .threads = 2, .per_channel = false});
     const Model model(file, {.threads = 2});
     const auto found = matrices_of(model.native().weights);
     for (size_t i = 0; i < expected.size(); ++i)
@@ -219,7 +220,7 @@ TEST(OneFile, WhatIsNotQuantisedIsTheFilesToo) {
   for (const char* name : {"BF16", "Q8_0"}) {
     const QuantizeType& type = quantize_type(name);
     const Model while_read(directory, {.threads = 2, .weights = type});
-    quantize(directory, file, type, {.threads = 2});
+    quantize(directory, file, type, {.threads = 2, .per_channel = false});
     // Of bf16 files it is the reader who says whether inputs are rounded too.
     const bool brain = type.most == Format::bf16;
     const Model model(file, {.threads = 2, .weights = brain ? std::optional(type) : std::nullopt});
